@@ -1,0 +1,237 @@
+"""What a momentum method is as data: the coefficients of a linear filter of the gradient.
+
+With k buffers and the step's coefficients, every method of `jaxmom.coefficients` is
+
+    u    =  direct g + sum_i read_i m_i
+    m_i <-  decay_i m_i + gain_i g              i = 1 ... k
+
+where the sum reads the buffers as they were BEFORE the step, so that a pure delay (decay 0) is a
+member too. What is not linear (sign, norm, clip, preconditioner) is a neighbor in the chain.
+"""
+
+import dataclasses
+import functools
+from collections.abc import Callable, Mapping
+from typing import Any, TypeAlias
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.typing import ArrayLike
+
+
+@jax.tree_util.register_pytree_with_keys_class
+@dataclasses.dataclass(frozen=True)
+class Coefficients:
+    """The coefficients of a momentum filter with k buffers, for one step.
+
+    `jaxmom.coefficients` has them for the named methods; `reading_new` makes them from a recurrence
+    that reads the buffers after they were written, as most papers do.
+
+    Attributes:
+      decay: [..., k] what a buffer keeps of itself.
+      gain: [..., k] what it takes of the gradient.
+      read: [..., k] what the update reads of the old buffer.
+      direct: [...] what the update takes of the gradient itself.
+      evaluate: [..., k], or None for zeros: `eval_params` is params + sum_i evaluate_i m_i (times
+        what scales the update), with the buffers that the next step will read.
+
+    Raises:
+      ValueError: decay, gain, read and evaluate differ in length.
+
+    Example:
+      >>> import jaxmom as jm
+      >>> jm.Coefficients(decay=[0.9], gain=[1.0, 2.0], read=[0.9], direct=1.0)
+      Traceback (most recent call last):
+      ...
+      ValueError: decay, gain, read and evaluate need one number for each buffer, but ...
+    """
+
+    decay: Any
+    gain: Any
+    read: Any
+    direct: Any
+    evaluate: Any = None
+
+    def __post_init__(self):
+        names = [name for name in _VECTORS if getattr(self, name) is not None]
+        for name in names:
+            object.__setattr__(self, name, _vector(getattr(self, name)))
+        object.__setattr__(self, "direct", floating(self.direct))
+        lengths = {name: jnp.shape(getattr(self, name))[-1] for name in names}
+        if len(set(lengths.values())) > 1:
+            raise ValueError(
+                "decay, gain, read and evaluate need one number for each buffer, but their lengths "
+                f"are {lengths}; write zeros for what a method does not use."
+            )
+
+    def tree_flatten_with_keys(self):
+        """The fields as children, each under its name."""
+        fields = dataclasses.fields(self)
+        return [(jax.tree_util.GetAttrKey(f.name), getattr(self, f.name)) for f in fields], None
+
+    @classmethod
+    def tree_unflatten(cls, _, children):
+        """Check nothing: what JAX puts into a pytree (axes, shapes, sentinels) may be no number."""
+        new = object.__new__(cls)
+        for field, child in zip(dataclasses.fields(cls), children, strict=True):
+            object.__setattr__(new, field.name, child)
+        return new
+
+
+_VECTORS = ("decay", "gain", "read", "evaluate")
+
+
+@functools.partial(jax.tree_util.register_dataclass, data_fields=["step"], meta_fields=["start"])
+@dataclasses.dataclass(frozen=True)
+class Recurrence:
+    """Coefficients that follow a recurrence of their own, such as Nesterov's t_k.
+
+    Attributes:
+      start: What the recurrence carries into the first step: a plain number or a tuple of them, the
+        same for all hyperparameters.
+      step: ``step(carry) -> (next carry, Coefficients)``; a `jax.tree_util.Partial` if it has
+        hyperparameters.
+    """
+
+    start: Any
+    step: Callable[[Any], tuple[Any, Coefficients]]
+
+
+Law: TypeAlias = Coefficients | Recurrence | Callable[[Any], Coefficients]
+
+
+def reading_new(
+    decay: ArrayLike,
+    gain: ArrayLike,
+    read: ArrayLike,
+    direct: ArrayLike = 0.0,
+    evaluate: ArrayLike | None = None,
+) -> Coefficients:
+    """Coefficients of ``m_i <- decay_i m_i + gain_i g; u = direct g + sum_i read_i m_i``.
+
+    Here the sum reads the buffers AFTER they were written: u = (direct + sum_i read_i gain_i) g +
+    sum_i read_i decay_i m_i of the old ones.
+
+    Args:
+      decay: [..., k]; or a number, for one buffer.
+      gain: As `decay`.
+      read: As `decay`.
+      direct: A number.
+      evaluate: As in `Coefficients`.
+
+    Returns:
+      The same filter, in the form that reads the old buffers.
+
+    Example:
+      >>> import jaxmom as jm
+      >>> c = jm.reading_new(decay=0.5, gain=1.0, read=1.0)  # heavy ball
+      >>> print(c.read, c.direct)
+      [0.5] 1.0
+    """
+    decay, gain, read = map(_vector, (decay, gain, read))
+    into_update = jnp.sum(read * gain, axis=-1)
+    return Coefficients(decay, gain, read * decay, floating(direct) + into_update, evaluate)
+
+
+@functools.partial(jax.tree_util.register_dataclass, data_fields=["values"], meta_fields=["labels"])
+@dataclasses.dataclass(frozen=True)
+class Stack:
+    """A batch of filters: `values` has a leading axis, and `labels` are the names along it."""
+
+    labels: tuple[str, ...]
+    values: Coefficients
+
+
+def stack(filters: Mapping[str, Coefficients]) -> Stack:
+    """Make methods an axis: pad filters with zeros to the same number of buffers and stack them.
+
+    A buffer whose coefficients are all zero changes nothing, so padding is exact.
+
+    Args:
+      filters: Label -> constant `Coefficients`, n of them.
+
+    Returns:
+      Labels, and `Coefficients` of shapes [n, k] and [n]; map over it with `jax.vmap`.
+
+    Raises:
+      ValueError: There is nothing to stack.
+      TypeError: One of them varies with time; such a law is a program, not a row of numbers.
+
+    Example:
+      >>> import jax, jax.numpy as jnp, jaxmom as jm
+      >>> methods = jm.stack({
+      ...     "nesterov": jm.coefficients.nesterov(beta=0.9),
+      ...     "aggmo": jm.coefficients.aggmo(betas=(0.0, 0.9, 0.99)),
+      ... })
+      >>> methods.labels, methods.values.decay.shape
+      (('nesterov', 'aggmo'), (2, 3))
+      >>> @jax.vmap
+      ... def first_update(method):
+      ...     optimizer = jm.scale_by_momentum(method.values)
+      ...     return optimizer.update(jnp.ones(()), optimizer.init(jnp.ones(())))[0]
+      >>> first_update(methods).shape
+      (2,)
+    """
+    if not filters:
+        raise ValueError("stack needs at least one filter.")
+    for label, value in filters.items():
+        if not isinstance(value, Coefficients):
+            raise TypeError(f"{label} is no constant Coefficients but {value!r}; run it by itself.")
+    k = max(value.decay.shape[-1] for value in filters.values())
+    padded = [_padded(value, k) for value in filters.values()]
+    return Stack(tuple(filters), jax.tree.map(lambda *rows: jnp.stack(rows), *padded))
+
+
+def letter(name: str, value: Any, interval: str = "(-inf, inf)") -> jax.Array:
+    """A hyperparameter of a recipe as a float array (a vector, if it is a sequence).
+
+    Args:
+      name: For the message.
+      value: A number, an array, a tracer, or a sequence of them.
+      interval: The admissible plain numbers, as in "[0, 1)". Arrays are not looked at: they may be
+        traced, and what happens outside is a fair question.
+
+    Raises:
+      ValueError: A plain number is outside of the interval.
+
+    Example:
+      >>> from jaxmom.filters import letter
+      >>> letter("beta", 1.5, "[0, 1)")
+      Traceback (most recent call last):
+      ...
+      ValueError: beta = 1.5 is outside of [0, 1); to study what happens there, give an array.
+    """
+    low, high = map(float, interval[1:-1].split(","))
+    sequence = isinstance(value, list | tuple)
+    for x in value if sequence else [value]:
+        if not isinstance(x, int | float | np.number):
+            continue
+        if not (
+            low < x < high or (x == low and "[" in interval) or (x == high and "]" in interval)
+        ):
+            raise ValueError(
+                f"{name} = {x} is outside of {interval}; "
+                "to study what happens there, give an array."
+            )
+    return _vector(value) if sequence else floating(value)
+
+
+def floating(x: Any) -> jax.Array:
+    """A number as an array of the widest float in use: 1 - beta must not be formed in bfloat16."""
+    return jnp.asarray(x, complex if jnp.iscomplexobj(x) else float)
+
+
+def _vector(x: Any) -> jax.Array:
+    if isinstance(x, list | tuple) and x:
+        return jnp.stack([floating(number) for number in x], axis=-1)
+    x = floating(x)
+    return x[None] if x.ndim == 0 else x
+
+
+def _padded(c: Coefficients, buffers: int) -> Coefficients:
+    given = c.evaluate
+    evaluate = jnp.zeros_like(c.read) if given is None else given
+    missing = [(0, 0)] * (c.decay.ndim - 1) + [(0, buffers - c.decay.shape[-1])]
+    decay, gain, read, evaluate = (jnp.pad(x, missing) for x in (c.decay, c.gain, c.read, evaluate))
+    return Coefficients(decay, gain, read, c.direct, evaluate)

@@ -1,0 +1,247 @@
+"""Run any optax transformation on a loss: one scan, and what to record is an argument."""
+
+import functools
+import operator
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple, TypeAlias
+
+import jax
+import jax.numpy as jnp
+import optax
+from jax.tree_util import Partial
+from jax.typing import ArrayLike
+
+from jaxmom.transform import Optimizer, as_pytree, eval_params
+
+
+class Step(NamedTuple):
+    """What there is to see at a step, before it is taken."""
+
+    count: jax.Array  # int32 [], the updates made so far
+    params: Any
+    state: Any  # of the optimizer
+    value: jax.Array  # [], the loss of this step's batch at params
+    gradient: Any
+    updates: Any  # what will be added to params
+    eval_value: Callable[[], jax.Array]  # the same loss at eval_params; computed when called
+
+
+class Trajectory(NamedTuple):
+    """What `optimize` returns; all of it is arrays, so `vmap` makes it a sweep."""
+
+    params: Any  # after the last step, or where the lane was frozen
+    state: Any
+    steps: jax.Array  # int32 [records], the updates made before each record
+    history: dict[str, Any]  # name -> [records, ...]
+    diverged_at: jax.Array  # int32 [], the first bad count, or -1
+
+
+Record: TypeAlias = str | Callable[[Step], dict[str, Any]]
+
+
+def optimize(
+    loss: Callable[..., jax.Array],
+    params: Any,
+    optimizer: optax.GradientTransformation,
+    steps: int,
+    *,
+    batches: Any = None,
+    key: jax.Array | None = None,
+    record: Record | Sequence[Record] = ("value",),
+    every: int = 1,
+    divergence: ArrayLike = 1e6,
+    unroll: int = 1,
+) -> Trajectory:
+    """Minimize a loss by `steps` updates, ``params <- params + update(gradient)``.
+
+    Gradients come from autodiff. The update also gets ``value``, ``grad`` and ``value_fn``, under
+    optax's names. A run whose value is no finite number, or exceeds `divergence` times the size of
+    its first value, is frozen there: its params and state stay, the count is kept in `diverged_at`,
+    and in a batch of runs its neighbors do not notice. Nothing is compiled anew for new values of
+    params, hyperparameters, data, key or divergence.
+
+    Args:
+      loss: ``loss(params)``, or ``loss(params, batch)`` if there are batches; a scalar. Data bound
+        to it by `jax.tree_util.Partial` are arguments of the compiled program, not constants in it.
+      params: The starting point, a pytree of floats.
+      optimizer: Any optax transformation.
+      steps: The number of updates, 1 at least.
+      batches: A pytree whose leaves have a leading axis of length `steps`, or a function
+        ``(key, count) -> batch``.
+      key: For a function `batches`, which gets ``fold_in(key, count)``.
+      record: What to keep: "value", "params", "gradient_norm", "update_norm", "eval_value" (the
+        loss at `eval_params`), or functions of a `Step` that return a dict of arrays.
+      every: Keep a record before every so many updates. One more is made after the last update (on
+        the last batch, if batches are arrays), so ``history["value"][-1]`` is the final loss.
+      divergence: The factor beyond which a run has diverged.
+      unroll: Steps per iteration of the compiled loop, as in `jax.lax.scan`.
+
+    Returns:
+      A `Trajectory` with ``ceil(steps / every) + 1`` records.
+
+    Raises:
+      ValueError: steps or every is below 1, the loss is no scalar, a leaf of batches has another
+        leading axis than `steps`, key is missing, or record has an unknown name.
+
+    Example:
+      >>> import jax.numpy as jnp, jaxmom as jm
+      >>> run = jm.optimize(lambda x: x**2, jnp.array(1.0), jm.gradient_descent(0.25), steps=3)
+      >>> print(run.steps, run.history["value"])
+      [0 1 2 3] [1.       0.25     0.0625   0.015625]
+    """
+    steps, every = operator.index(steps), operator.index(every)
+    if steps < 1 or every < 1:
+        raise ValueError(f"steps and every are at least 1, got steps={steps}, every={every}.")
+    records = (record,) if isinstance(record, str) or callable(record) else tuple(record)
+    unknown = [name for name in records if isinstance(name, str) and name not in _RECORDS]
+    if unknown:
+        raise ValueError(f"record has no {unknown}; it knows {list(_RECORDS)} and functions.")
+    loss = loss if isinstance(loss, Partial) else Partial(loss)
+    if callable(batches) and not isinstance(batches, Partial):
+        batches = Partial(batches)
+    params = jax.tree.map(lambda p: jnp.asarray(p, jnp.result_type(p)), params)
+    _check_batches(batches, key, steps)
+    _check_scalar(loss, params, batches, key)
+    return _run(
+        loss, params, as_pytree(optimizer), batches, key, divergence, steps, every, records, unroll
+    )
+
+
+class _Carry(NamedTuple):
+    params: Any
+    state: Any
+    limit: jax.Array  # the value beyond which the run has diverged
+    diverged_at: jax.Array
+
+
+@functools.partial(jax.jit, static_argnames=("steps", "every", "records", "unroll"))
+def _run(loss, params, optimizer, batches, key, divergence, steps, every, records, unroll):
+    look = functools.partial(_look, loss, optimizer, batches, key)
+    advance = functools.partial(_advance, look, divergence)
+
+    def silently(carry: _Carry, count: Any) -> tuple[_Carry, None]:
+        return advance(carry, count)[0], None
+
+    def block(carry: _Carry, start: Any, length: int = every) -> tuple[_Carry, dict[str, Any]]:
+        carry, step = advance(carry, start)
+        if length > 1:
+            rest = start + jnp.arange(1, length, dtype=jnp.int32)
+            carry, _ = jax.lax.scan(silently, carry, rest, unroll=unroll)
+        return carry, _recorded(records, step)
+
+    value = jax.eval_shape(_loss_at(loss, batches, key, jnp.int32(0)), params)
+    carry = _Carry(
+        params, optimizer.init(params), jnp.zeros([], value.dtype), jnp.full([], -1, jnp.int32)
+    )
+    counts = jnp.arange(0, steps, every, dtype=jnp.int32)
+    whole, rest = divmod(steps, every)
+    carry, history = jax.lax.scan(block, carry, counts[:whole], unroll=unroll if every == 1 else 1)
+    rows = [history]
+    if rest:
+        carry, row = block(carry, counts[-1], rest)
+        rows.append(_as_history(row))
+    last, _ = look(carry, jnp.int32(steps))
+    rows.append(_as_history(_recorded(records, last)))
+    return Trajectory(
+        carry.params,
+        carry.state,
+        jnp.append(counts, jnp.int32(steps)),
+        jax.tree.map(lambda *parts: jnp.concatenate(parts), *rows),
+        _first_bad(last, carry.limit, carry.diverged_at),
+    )
+
+
+def _look(
+    loss: Any, optimizer: Optimizer, batches: Any, key: Any, carry: _Carry, count: Any
+) -> tuple[Step, Any]:
+    """The step from here, and the optimizer's state after it."""
+    at = _loss_at(loss, batches, key, count)
+    value, gradient = jax.value_and_grad(at)(carry.params)
+    updates, state = optimizer.update(
+        gradient, carry.state, carry.params, value=value, grad=gradient, value_fn=at
+    )
+    there = functools.partial(_eval_value, at, optimizer, carry)
+    return Step(count, carry.params, carry.state, value, gradient, updates, there), state
+
+
+def _advance(look: Any, divergence: Any, carry: _Carry, count: Any) -> tuple[_Carry, Step]:
+    """Take the step, or stay where the run has diverged."""
+    step, state = look(carry, count)
+    limit = jnp.where(count == 0, _limit(step.value, divergence), carry.limit)
+    diverged_at = _first_bad(step, limit, carry.diverged_at)
+    params, state = jax.tree.map(
+        functools.partial(jnp.where, diverged_at < 0),
+        (optax.apply_updates(carry.params, step.updates), state),
+        (carry.params, carry.state),
+    )
+    return _Carry(params, state, limit, diverged_at), step
+
+
+def _loss_at(loss: Any, batches: Any, key: Any, count: Any) -> Callable[[Any], jax.Array]:
+    """The loss of the batch of one step, as a function of params."""
+    if batches is None:
+        return loss
+    if isinstance(batches, Partial):
+        batch = batches(jax.random.fold_in(key, count), count)
+    else:
+        take = functools.partial(jax.lax.dynamic_index_in_dim, index=count, keepdims=False)
+        batch = jax.tree.map(take, batches)  # past the end, the last one
+    return lambda params: loss(params, batch)
+
+
+def _limit(value: jax.Array, divergence: ArrayLike) -> jax.Array:
+    size = jnp.abs(value)
+    return jnp.asarray(divergence, value.dtype) * jnp.where(size == 0, jnp.ones_like(size), size)
+
+
+def _first_bad(step: Step, limit: jax.Array, diverged_at: jax.Array) -> jax.Array:
+    bad = ~jnp.isfinite(step.value) | (step.value > limit)
+    return jnp.where((diverged_at < 0) & bad, step.count, diverged_at)
+
+
+def _eval_value(at: Callable[[Any], jax.Array], optimizer: Optimizer, carry: _Carry) -> jax.Array:
+    return at(eval_params(optimizer, carry.params, carry.state))
+
+
+_RECORDS: dict[str, Callable[[Step], Any]] = {
+    "value": lambda step: step.value,
+    "params": lambda step: step.params,
+    "gradient_norm": lambda step: optax.tree.norm(step.gradient),
+    "update_norm": lambda step: optax.tree.norm(step.updates),
+    "eval_value": lambda step: step.eval_value(),
+}
+
+
+def _recorded(records: Sequence[Record], step: Step) -> dict[str, Any]:
+    history = {}
+    for record in records:
+        history |= {record: _RECORDS[record](step)} if isinstance(record, str) else record(step)
+    return history
+
+
+def _as_history(record: dict[str, Any]) -> dict[str, Any]:
+    return jax.tree.map(lambda leaf: jnp.asarray(leaf)[None], record)
+
+
+def _check_batches(batches: Any, key: Any, steps: int) -> None:
+    if isinstance(batches, Partial):
+        if key is None:
+            raise ValueError(
+                "batches is a function of (key, count): give key=jax.random.key(seed)."
+            )
+        return
+    shapes = [jnp.shape(leaf) for leaf in jax.tree.leaves(batches)]
+    if any(shape[:1] != (steps,) for shape in shapes):
+        raise ValueError(
+            f"every leaf of batches needs a leading axis of length steps={steps}, one batch for "
+            f"each update; the shapes are {shapes}."
+        )
+
+
+def _check_scalar(loss: Any, params: Any, batches: Any, key: Any) -> None:
+    shape = jax.eval_shape(lambda p: _loss_at(loss, batches, key, jnp.int32(0))(p), params)
+    if getattr(shape, "shape", None) != ():
+        raise ValueError(
+            f"loss must return one number (shape ()), but it returned {shape}; "
+            "take the mean or the sum over examples."
+        )

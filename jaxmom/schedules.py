@@ -1,0 +1,249 @@
+"""Schedules of beta and of the learning rate, as pytrees that may be traced in every parameter.
+
+A schedule is a function of the step count (0 at the first step) and a `jax.tree_util.Partial`, so
+its numbers are leaves: `vmap` sweeps them and `grad` differentiates with respect to them, lengths
+included. Fractions of a length are clipped, so a schedule is finite at its end and after it.
+"""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+from jax.tree_util import Partial
+from jax.typing import ArrayLike
+
+
+def constant(value: ArrayLike) -> Partial:
+    """The same value at every step: a number that is followed by others in `join`.
+
+    Example:
+      >>> import jaxmom as jm
+      >>> print(jm.schedules.constant(0.9)(3))
+      0.9
+    """
+    return Partial(_constant, value=value)
+
+
+def linear(init_value: ArrayLike, end_value: ArrayLike, steps: ArrayLike) -> Partial:
+    """A straight line from `init_value` at count 0 to `end_value` at count `steps` and after.
+
+    Example:
+      >>> import jaxmom as jm
+      >>> print(jm.schedules.linear(1.0, 0.0, steps=4)(1))
+      0.75
+    """
+    return polynomial(init_value, end_value, steps, power=1.0)
+
+
+def polynomial(
+    init_value: ArrayLike, end_value: ArrayLike, steps: ArrayLike, power: ArrayLike = 2.0
+) -> Partial:
+    """``end + (init - end) (1 - t / steps)^power``, and `end_value` after `steps`.
+
+    Example:
+      >>> import jaxmom as jm
+      >>> print(jm.schedules.polynomial(1.0, 0.0, steps=4, power=2.0)(2))
+      0.25
+    """
+    return Partial(
+        _polynomial, init_value=init_value, end_value=end_value, steps=steps, power=power
+    )
+
+
+def cosine(init_value: ArrayLike, end_value: ArrayLike, steps: ArrayLike) -> Partial:
+    """Half a cosine: ``end + (init - end) (1 + cos(pi t / steps)) / 2``, `end_value` after `steps`.
+
+    Source: Loshchilov and Hutter 2017 (arXiv 1608.03983), equation 5, without restarts.
+
+    Example:
+      >>> import jaxmom as jm
+      >>> print(f"{jm.schedules.cosine(1.0, 0.0, steps=10)(5):.3f}")
+      0.500
+    """
+    return Partial(_cosine, init_value=init_value, end_value=end_value, steps=steps)
+
+
+def exponential(init_value: ArrayLike, rate: ArrayLike, steps: ArrayLike = 1.0) -> Partial:
+    """Multiply by `rate` in every `steps` steps: ``init rate^(t / steps)``.
+
+    Example:
+      >>> import jaxmom as jm
+      >>> print(jm.schedules.exponential(1.0, rate=0.5, steps=10)(20))
+      0.25
+    """
+    return Partial(_exponential, init_value=init_value, rate=rate, steps=steps)
+
+
+def half_life(init_value: ArrayLike, end_value: ArrayLike, steps: ArrayLike) -> Partial:
+    """A beta whose half-life ``ln(1/2) / ln(beta)`` grows along a straight line.
+
+    A straight line in beta itself would spend most of its length at short memories. AdEMAMix warms
+    its beta_3 up so: with ``F(beta) = ln(1/2)/ln(beta) - 1``, ``beta_t = F^-1((1 - t/steps)
+    F(init) + (t/steps) F(end))``.
+
+    Args:
+      init_value: In (0, 1).
+      end_value: In (0, 1).
+      steps: The length; `end_value` holds after it.
+
+    Returns:
+      A schedule of beta.
+
+    Source:
+      Pagliardini, Ablin and Grangier 2024 (arXiv 2409.03137), appendix A.1.
+
+    Example:
+      >>> import jaxmom as jm
+      >>> schedule = jm.schedules.half_life(0.9, 0.999, steps=100)
+      >>> print(f"{schedule(0):.3f} {schedule(50):.4f} {schedule(100):.3f}")
+      0.900 0.9982 0.999
+    """
+    return Partial(_half_life, init_value=init_value, end_value=end_value, steps=steps)
+
+
+def demon(beta: ArrayLike, steps: ArrayLike) -> Partial:
+    """Decaying momentum: the weight of a gradient over all the future falls along a straight line.
+
+    ``beta_t = beta (1 - t/T) / ((1 - beta) + beta (1 - t/T))``, so that ``beta_t / (1 - beta_t)``
+    is linear in t, from ``beta / (1 - beta)`` to 0.
+
+    Args:
+      beta: The first value, in [0, 1).
+      steps: T; beta_t is 0 after it.
+
+    Returns:
+      A schedule of beta.
+
+    Source:
+      Chen, Wolfe, Li and Kyrillidis 2022 (arXiv 1910.04952), equation 1.
+
+    Example:
+      >>> import jaxmom as jm
+      >>> schedule = jm.schedules.demon(0.9, steps=100)
+      >>> print(*(f"{schedule(t):.3f}" for t in (0, 25, 50, 75, 90, 100)))
+      0.900 0.871 0.818 0.692 0.474 0.000
+    """
+    return Partial(_demon, beta=beta, steps=steps)
+
+
+def sutskever(beta_max: ArrayLike = 0.99, period: ArrayLike = 250.0) -> Partial:
+    """Momentum that rises towards `beta_max`: ``min(1 - 2^(-1 - log2(floor(t/period) + 1)), max)``.
+
+    That is 1/2, 3/4, 5/6, 7/8 ... for `period` steps each.
+
+    Source: Sutskever, Martens, Dahl and Hinton 2013 (ICML), equation 5, where period is 250.
+
+    Example:
+      >>> import jaxmom as jm
+      >>> print(*(f"{jm.schedules.sutskever(0.9)(t):.2f}" for t in (0, 250, 10_000)))
+      0.50 0.75 0.90
+    """
+    return Partial(_sutskever, beta_max=beta_max, period=period)
+
+
+def join(schedules: Sequence[ArrayLike | Callable[[Any], Any]], boundaries: Any) -> Partial:
+    """One schedule after the other; each starts to count at its own boundary.
+
+    Args:
+      schedules: n schedules, or numbers for constant ones.
+      boundaries: n - 1 counts, in rising order, at which the next one takes over.
+
+    Returns:
+      A schedule.
+
+    Raises:
+      ValueError: The number of boundaries is not n - 1.
+
+    Example:
+      >>> import jaxmom as jm
+      >>> warm_up = jm.schedules.linear(0.0, 1.0, steps=10)
+      >>> schedule = jm.schedules.join([warm_up, jm.schedules.cosine(1.0, 0.0, 100)], [10])
+      >>> print(schedule(5), schedule(10), f"{schedule(60):.2f}")
+      0.5 1.0 0.50
+    """
+    if len(boundaries) != len(schedules) - 1:
+        raise ValueError(
+            f"{len(schedules)} schedules need {len(schedules) - 1} boundaries between them, "
+            f"got {len(boundaries)}."
+        )
+    parts = tuple(_as_schedule(schedule) for schedule in schedules)
+    return Partial(_join, schedules=parts, boundaries=tuple(boundaries))
+
+
+def warmup(schedule: ArrayLike | Callable[[Any], Any], steps: ArrayLike) -> Partial:
+    """A schedule times ``min(1, (t + 1) / steps)``: a linear warm-up that wastes no step on zero.
+
+    Example:
+      >>> import jaxmom as jm
+      >>> print(jm.schedules.warmup(0.5, steps=10)(4))
+      0.25
+    """
+    return Partial(_warmup, schedule=_as_schedule(schedule), steps=steps)
+
+
+def _as_schedule(schedule: Any) -> Partial:
+    if isinstance(schedule, Partial):
+        return schedule
+    return constant(schedule) if isinstance(schedule, ArrayLike) else Partial(schedule)
+
+
+def _float(x: Any) -> jax.Array:
+    return jnp.asarray(x, float)
+
+
+def _fraction(count: Any, steps: Any) -> jax.Array:
+    """``t / steps`` in [0, 1]: XLA may round the quotient to more than 1 at its very end."""
+    return jnp.clip(_float(count) / _float(steps), 0.0, 1.0)
+
+
+def _constant(count, value):
+    del count
+    return _float(value)
+
+
+def _polynomial(count, init_value, end_value, steps, power):
+    left = 1 - _fraction(count, steps)
+    # The derivative of 0^p with respect to p would be 0 log 0.
+    shape = jnp.where(left > 0, jnp.where(left > 0, left, 1.0) ** _float(power), 0.0)
+    return _between(init_value, end_value, shape)
+
+
+def _cosine(count, init_value, end_value, steps):
+    return _between(init_value, end_value, (1 + jnp.cos(jnp.pi * _fraction(count, steps))) / 2)
+
+
+def _between(init_value, end_value, share):
+    """`init_value` where the share left is 1, and exactly `end_value` where it is 0."""
+    return _float(end_value) + (_float(init_value) - _float(end_value)) * share
+
+
+def _exponential(count, init_value, rate, steps):
+    return _float(init_value) * _float(rate) ** (_float(count) / _float(steps))
+
+
+def _half_life(count, init_value, end_value, steps):
+    lives = (jnp.log(0.5) / jnp.log(_float(x)) for x in (init_value, end_value))
+    return 0.5 ** (1 / _between(*lives, share=1 - _fraction(count, steps)))
+
+
+def _demon(count, beta, steps):
+    left = _float(beta) * (1 - _fraction(count, steps))
+    return left / (1 - _float(beta) + left)
+
+
+def _sutskever(count, beta_max, period):
+    return jnp.minimum(1 - 0.5 / (jnp.floor(_float(count) / _float(period)) + 1), _float(beta_max))
+
+
+def _join(count, schedules, boundaries):
+    value = schedules[0](count)
+    for schedule, boundary in zip(schedules[1:], boundaries, strict=True):
+        # A schedule is not asked about counts before its own zero, where it may be no number.
+        after = _float(count) - _float(boundary)
+        value = jnp.where(after >= 0, schedule(jnp.maximum(after, 0.0)), value)
+    return value
+
+
+def _warmup(count, schedule, steps):
+    return schedule(count) * jnp.minimum(1.0, (_float(count) + 1) / _float(steps))

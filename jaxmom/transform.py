@@ -1,0 +1,391 @@
+"""Optimizers as pytrees: an optax transformation whose leaves are its hyperparameters.
+
+``init`` and ``update`` of every optimizer made here are `jax.tree_util.Partial`s. What may change
+without a new compilation (numbers, arrays, the parameters of schedules) is bound as their leaves;
+what may not (rules, flags, sizes) is part of their function, which compares by value. So
+``jit(f)(optimizer)`` does not retrace when beta changes, ``vmap`` over the optimizer is a sweep,
+and ``grad`` with respect to it is the hypergradient.
+"""
+
+import dataclasses
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, NamedTuple, TypeAlias
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from jax.tree_util import Partial
+from jax.typing import ArrayLike
+
+ScalarOrSchedule: TypeAlias = ArrayLike | Callable[[Any], ArrayLike]
+Optimizer: TypeAlias = optax.GradientTransformationExtraArgs
+
+
+class Rule(NamedTuple):
+    """The pure functions of a transformation; ``hp`` is its dict of hyperparameters, by name."""
+
+    init: Callable[..., Any]  # (hp, params) -> state
+    update: Callable[..., Any]  # (hp, updates, state, params, **extra) -> updates, state
+    readout: Callable[..., Any] | None = None  # (hp, state, params) -> eval_params - params
+    check: Callable[[dict[str, Any]], None] | None = None  # raises on inadmissible plain numbers
+
+
+class ScheduledState(NamedTuple):
+    """State of a transformation that has a schedule among its hyperparameters."""
+
+    schedule_count: jax.Array  # int32 [], the updates made so far
+    inner: Any
+
+
+def transformation(
+    init: Callable[..., Any],
+    update: Callable[..., Any],
+    hyperparameters: Mapping[str, Any],
+    *,
+    init_needs: Sequence[str] = (),
+    readout: Callable[..., Any] | None = None,
+    check: Callable[[dict[str, Any]], None] | None = None,
+) -> Optimizer:
+    """Make a pytree optimizer from pure functions of its hyperparameters.
+
+    The two functions should be defined at the top of a module, or at least only once: they are
+    compared by identity, so a function made anew for each optimizer is compiled anew.
+
+    Args:
+      init: ``init(hp, params) -> state``; ``hp`` holds the hyperparameters named in `init_needs`
+        and the static ones.
+      update: ``update(hp, updates, state, params, **extra_args) -> (updates, state)``. What it
+        returns is cast to the dtypes of the incoming updates and state.
+      hyperparameters: By name. Numbers, arrays, sequences of numbers and pytrees of them become
+        leaves (integers become floats); a function of the step count is a schedule, which `update`
+        sees as its value at the current count; booleans, strings, dtypes and None stay static.
+      init_needs: Names of the hyperparameters whose values `init` uses.
+      readout: ``readout(hp, state, params)``: what to add to params for `eval_params`, or None.
+      check: ``check(hp)`` raises ValueError on an inadmissible plain number, here and in `replace`.
+
+    Returns:
+      An `optax.GradientTransformationExtraArgs` that is a pytree of its hyperparameters.
+
+    Raises:
+      TypeError: A hyperparameter is none of the above.
+
+    Example:
+      >>> import jax, jax.numpy as jnp, jaxmom as jm
+      >>> def update(hp, updates, state, params=None, **extra_args):
+      ...     return jax.tree.map(lambda g: -hp["learning_rate"] * g, updates), state
+      >>> descent = jm.transformation(lambda hp, params: (), update, {"learning_rate": 0.5})
+      >>> updates, state = descent.update(jnp.ones(2), descent.init(jnp.zeros(2)))
+      >>> print(updates)
+      [-0.5 -0.5]
+    """
+    rule = Rule(init, update, readout, check)
+    static, values = {}, {}
+    for name, value in hyperparameters.items():
+        if isinstance(value, Static):
+            static[name] = value.value
+        elif _is_static(value):
+            static[name] = value
+        else:
+            values[name] = as_leaf(name, value)
+    return assemble(rule, tuple(static.items()), values, (), tuple(init_needs))
+
+
+def hyperparameters(optimizer: optax.GradientTransformation) -> dict[str, Any]:
+    """The hyperparameters of an optimizer, by name.
+
+    A name that occurs more than once in a chain or mixture is preceded by the position of its
+    transformation, as in ``"1.beta"``; `replace` takes the same names.
+
+    Args:
+      optimizer: A pytree optimizer, or any pytree of its structure (a gradient, for instance).
+
+    Returns:
+      Name -> number, array or schedule; empty for a plain optax transformation.
+
+    Example:
+      >>> import jaxmom as jm
+      >>> jm.hyperparameters(jm.qhm(0.1, beta=0.99, nu=0.7))
+      {'learning_rate': 0.1, 'beta': 0.99, 'nu': 0.7}
+    """
+    places = _places(optimizer)
+    at = dict(_walk(optimizer.update))
+    return {label: at[path].args[0][name] for label, (path, name) in places.items()}
+
+
+def replace(optimizer: optax.GradientTransformation, **values: Any) -> Optimizer:
+    """The same optimizer with other values of some hyperparameters.
+
+    Args:
+      optimizer: A pytree optimizer.
+      **values: New values by name, as `hyperparameters` lists them (``**{"1.beta": 0.5}`` for a
+        name with a position). Numbers, tracers, batched leaves and schedules are all admitted.
+
+    Returns:
+      A new optimizer. Its state has the structure of the old one, unless a schedule has come or
+      gone.
+
+    Raises:
+      ValueError: There is no such name, or there are several of it.
+
+    Example:
+      >>> import jax, jax.numpy as jnp, jaxmom as jm
+      >>> optimizer = jm.heavy_ball(0.1)
+      >>> def distance(beta):
+      ...     quick = jm.replace(optimizer, beta=beta)
+      ...     run = jm.optimize(lambda x: x**2, jnp.array(1.0), quick, steps=20)
+      ...     return jnp.abs(run.params)
+      >>> jax.vmap(distance)(jnp.array([0.0, 0.5, 0.9])).shape
+      (3,)
+    """
+    places, changes = _places(optimizer), {}
+    for label, value in values.items():
+        if label not in places:
+            raise ValueError(_unknown(label, places))
+        path, name = places[label]
+        changes.setdefault(path, {})[name] = as_leaf(name, value)
+    return _rebuild(as_pytree(optimizer), (), changes)
+
+
+def eval_params(optimizer: optax.GradientTransformation, params: Any, state: Any) -> Any:
+    """The point that the theorems about a method speak of, where it is not params.
+
+    Nesterov's methods take the gradient at an extrapolated point, and that point is what optax
+    calls params; their guarantees are about the sequence it was extrapolated from. Losses should
+    be reported there. A read-out in a chain passes through the transformations that follow it.
+
+    Args:
+      optimizer: Any transformation.
+      params: The current parameters.
+      state: The optimizer's state that belongs to them.
+
+    Returns:
+      A pytree like params; params itself where the two points are the same.
+
+    Example:
+      >>> import jax.numpy as jnp, jaxmom as jm
+      >>> optimizer = jm.nesterov(learning_rate=0.1, beta=0.5)
+      >>> x, state = jnp.array(1.0), optimizer.init(jnp.array(1.0))
+      >>> update, state = optimizer.update(jnp.array(1.0), state)  # the gradient is 1
+      >>> y = x + update
+      >>> print(y, jm.eval_params(optimizer, y, state))  # x - 0.1 (1 + 0.5) and x - 0.1
+      0.85 0.9
+    """
+    offset = read_out(as_pytree(optimizer).update, state, params)
+    if offset is None:
+        return params
+    return jax.tree.map(lambda p, d: p + jnp.asarray(d, jnp.result_type(p)), params, offset)
+
+
+def as_pytree(transform: optax.GradientTransformation) -> Optimizer:
+    """Wrap a plain optax transformation so that jit accepts it as an argument; it has no leaves."""
+    if not isinstance(transform, optax.GradientTransformation):
+        raise TypeError(
+            f"expected an optax GradientTransformation, got {transform!r}; "
+            "call the factory first, as in jm.lift(optax.adam)(1e-3)."
+        )
+    if isinstance(transform.update, Partial):
+        return Optimizer(transform.init, transform.update)
+    takes_extra = isinstance(transform, optax.GradientTransformationExtraArgs)
+    return Optimizer(Partial(transform.init), Partial(_Plain(transform.update, takes_extra)))
+
+
+# How it is held together: one static callable for `init`, one for `update`, and their children.
+
+
+@dataclasses.dataclass(frozen=True)
+class _Update:
+    """The function of an optimizer's `update`; Partial binds the values and the children's."""
+
+    rule: Rule
+    static: tuple[tuple[str, Any], ...]
+
+    def __call__(self, values, children, updates, state, params=None, **extra):
+        """Resolve schedules, apply the rule, and keep every dtype as it was."""
+        hp, inner = self.resolve(values, children, state)
+        new_updates, new_inner = self.rule.update(hp, updates, inner, params, **extra)
+        new_updates, new_inner = _cast_like(new_updates, updates), _cast_like(new_inner, inner)
+        if inner is state:
+            return new_updates, new_inner
+        count: Any = optax.safe_increment(state.schedule_count)
+        return new_updates, ScheduledState(count, new_inner)
+
+    def resolve(self, values, children, state):
+        """The hyperparameters at the state's count, and the state of the rule itself."""
+        scheduled = _has_schedule(values)
+        inner = state.inner if scheduled else state
+        at = _evaluated(values, state.schedule_count) if scheduled else dict(values)
+        return {**dict(self.static), **at, "transforms": children}, inner
+
+
+@dataclasses.dataclass(frozen=True)
+class _Init:
+    """The function of an optimizer's `init`; only the values that it needs are bound to it."""
+
+    rule: Rule
+    static: tuple[tuple[str, Any], ...]
+    needs: tuple[str, ...]
+    scheduled: bool
+
+    def __call__(self, values, children, params):
+        """Make the first state, strongly typed so that it can be carried through a scan."""
+        count = jnp.zeros([], jnp.int32)
+        hp = {**dict(self.static), **_evaluated(values, count), "transforms": children}
+        inner = jax.tree.map(_strong, self.rule.init(hp, params))
+        return ScheduledState(count, inner) if self.scheduled else inner
+
+
+@dataclasses.dataclass(frozen=True)
+class _Plain:
+    """The `update` of a plain optax transformation, which may know nothing of extra arguments."""
+
+    update: Callable[..., Any]
+    takes_extra: bool
+
+    def __call__(self, updates, state, params=None, **extra):
+        """Call it where dtypes are promoted, as optax expects."""
+        with jax.numpy_dtype_promotion("standard"):
+            return self.update(updates, state, params, **(extra if self.takes_extra else {}))
+
+
+def assemble(
+    rule: Rule,
+    static: tuple[tuple[str, Any], ...],
+    values: dict[str, Any],
+    children: Sequence[Optimizer],
+    needs: tuple[str, ...],
+) -> Optimizer:
+    """Bind a rule to its values and to the optimizers that it is made of."""
+    if rule.check is not None:
+        rule.check({**dict(static), **values})
+    init = _Init(rule, static, needs, _has_schedule(values))
+    needed = {name: values[name] for name in needs}
+    return Optimizer(
+        Partial(init, needed, tuple(child.init for child in children)),
+        Partial(_Update(rule, static), values, tuple(child.update for child in children)),
+    )
+
+
+def _rebuild(optimizer: Optimizer, path: tuple[int, ...], changes: dict[Any, Any]) -> Optimizer:
+    init: Any = optimizer.init
+    update: Any = optimizer.update
+    if not isinstance(update.func, _Update):
+        return optimizer
+    halves = zip(init.args[1], update.args[1], strict=True)
+    children = [_rebuild(Optimizer(*c), (*path, i), changes) for i, c in enumerate(halves)]
+    values = {**update.args[0], **changes.get(path, {})}
+    return assemble(update.func.rule, update.func.static, values, children, init.func.needs)
+
+
+def _walk(update: Any, path: tuple[int, ...] = ()) -> Iterator[tuple[tuple[int, ...], Any]]:
+    if isinstance(update, Partial) and isinstance(update.func, _Update):
+        yield path, update
+        for i, child in enumerate(update.args[1]):
+            yield from _walk(child, (*path, i))
+
+
+def _places(optimizer: optax.GradientTransformation) -> dict[str, tuple[tuple[int, ...], str]]:
+    """Label -> (path, name), with positions only where a name alone is ambiguous."""
+    found = [(path, name) for path, node in _walk(optimizer.update) for name in node.args[0]]
+    names = [name for _, name in found]
+    return {
+        name if names.count(name) == 1 else ".".join([*map(str, path), name]): (path, name)
+        for path, name in found
+    }
+
+
+def _unknown(label: str, places: Mapping[str, Any]) -> str:
+    several = [known for known in places if known.endswith(f".{label}")]
+    if several:
+        return f"there are several hyperparameters {label!r}; choose one of {several}."
+    if not places:
+        return (
+            f"there is no hyperparameter {label!r}: a plain optax transformation has none; "
+            "make it with jm.lift(factory)(...)."
+        )
+    return f"there is no hyperparameter {label!r}; this optimizer has {list(places)}."
+
+
+def read_out(update: Any, state: Any, params: Any) -> Any:
+    """What `eval_params` adds to params, for the `update` of one optimizer; None for nothing."""
+    own = isinstance(update.func, _Update)
+    hp, inner = update.func.resolve(*update.args, state) if own else ({}, state)
+    if isinstance(inner, optax.contrib.ScheduleFreeState):
+        point = optax.contrib.schedule_free_eval_params(inner, params)
+        return jax.tree.map(jnp.subtract, point, params)
+    if own and update.func.rule.readout is not None:
+        return update.func.rule.readout(hp, inner, params)
+    return None
+
+
+# Values: what is a leaf, what is a schedule, and what stays static.
+
+
+def _is_static(value: Any) -> bool:
+    return value is None or isinstance(value, bool | str | np.dtype | type)
+
+
+@dataclasses.dataclass(frozen=True)
+class Static:
+    """Marks a hyperparameter (a function, a size) as part of the program, not a leaf of it."""
+
+    value: Any
+
+
+def as_leaf(name: str, value: Any) -> Any:
+    """A hyperparameter's value in the form in which it is bound."""
+    if isinstance(value, int | np.integer) and not isinstance(value, bool):
+        return float(value)
+    if isinstance(value, float | np.generic | jax.Array | Partial):
+        return value
+    if isinstance(value, np.ndarray) or (isinstance(value, list | tuple) and value):
+        return _as_array(value)
+    if not jax.tree_util.all_leaves([value]):
+        return value
+    if callable(value):  # no number and no pytree, so it can only be a function of the count
+        return Partial(value)
+    raise TypeError(
+        f"{name}={value!r} is no hyperparameter: give a number, an array, "
+        "or a schedule (a function of the step count)."
+    )
+
+
+def _as_array(value: Any) -> Any:
+    concrete = not any(isinstance(leaf, jax.Array) for leaf in jax.tree.leaves(value))
+    array = np.asarray(value) if concrete else jnp.asarray(value)
+    return array.astype(float) if jnp.issubdtype(array.dtype, jnp.integer) else array
+
+
+def _has_schedule(values: Mapping[str, Any]) -> bool:
+    return any(isinstance(value, Partial) for value in values.values())
+
+
+def _evaluated(values: Mapping[str, Any], count: Any) -> dict[str, Any]:
+    return {n: v(count) if isinstance(v, Partial) else v for n, v in values.items()}
+
+
+def _strong(leaf: Any) -> Any:
+    """Give a leaf of a state the type that it will have after an update: strong, not weak."""
+    if isinstance(leaf, jax.ShapeDtypeStruct) or not isinstance(leaf, ArrayLike):
+        return leaf
+    dtype = jnp.result_type(leaf)
+    return leaf if jnp.issubdtype(dtype, jax.dtypes.prng_key) else jnp.asarray(leaf, dtype)
+
+
+def _cast_like(new: Any, old: Any) -> Any:
+    def cast(old_leaf: Any, new_leaf: Any) -> Any:
+        if old_leaf is None or new_leaf is None:
+            return new_leaf
+        dtype = jnp.result_type(old_leaf)
+        if jnp.issubdtype(dtype, jax.dtypes.prng_key):
+            return new_leaf
+        return jnp.asarray(new_leaf, dtype)
+
+    return jax.tree.map(cast, old, new, is_leaf=lambda leaf: leaf is None)
+
+
+def wide_dtype(leaf: Any) -> Any:
+    """The dtype of a leaf, and float32 at least: averages with long memories need its digits."""
+    dtype = jnp.result_type(leaf)
+    narrow = jnp.issubdtype(dtype, jnp.floating) and jnp.finfo(dtype).bits < 32
+    return jnp.dtype(jnp.float32) if narrow else dtype

@@ -1,0 +1,9 @@
+"""Every test runs in float64, with strict promotion, and with warnings as errors."""
+
+import jax
+import matplotlib
+
+jax.config.update("jax_enable_x64", True)
+jax.config.update("jax_numpy_dtype_promotion", "strict")
+jax.config.update("jax_numpy_rank_promotion", "raise")
+matplotlib.use("Agg")
