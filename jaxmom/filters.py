@@ -2,11 +2,12 @@
 
 With k buffers and the step's coefficients, every method of `jaxmom.coefficients` is
 
-    u    =  direct g + sum_i read_i m_i
-    m_i <-  decay_i m_i + gain_i g              i = 1 ... k
+    m_i' = decay_i m_i + gain_i g                                     i = 1 ... k
+    u    = direct g + sum_i read_i m_i + sum_i read_new_i m_i'
 
-where the sum reads the buffers as they were BEFORE the step, so that a pure delay (decay 0) is a
-member too. What is not linear (sign, norm, clip, preconditioner) is a neighbor in the chain.
+and m' are the buffers of the next step. Reading the new buffers is how most papers write, and what
+compiles best (a step in place); reading the old ones is more general, for it holds pure delays
+(decay 0). What is not linear (sign, norm, clip, preconditioner) is a neighbor in the chain.
 """
 
 import dataclasses
@@ -25,45 +26,62 @@ from jax.typing import ArrayLike
 class Coefficients:
     """The coefficients of a momentum filter with k buffers, for one step.
 
-    `jaxmom.coefficients` has them for the named methods; `reading_new` makes them from a recurrence
-    that reads the buffers after they were written, as most papers do.
+    `jaxmom.coefficients` has them for the named methods, and `reading_new` makes them from a
+    recurrence that reads its buffers after it has written them. None stands for zeros that the
+    compiled program need not multiply by.
 
     Attributes:
       decay: [..., k] what a buffer keeps of itself.
       gain: [..., k] what it takes of the gradient.
-      read: [..., k] what the update reads of the old buffer.
-      direct: [...] what the update takes of the gradient itself.
-      evaluate: [..., k], or None for zeros: `eval_params` is params + sum_i evaluate_i m_i (times
-        what scales the update), with the buffers that the next step will read.
+      read: [..., k] or None, what the update takes of the old buffers.
+      direct: [...] or None, what the update takes of the gradient itself.
+      evaluate: [..., k] or None: `eval_params` is params + sum_i evaluate_i m_i (times what scales
+        the update), with the buffers as the next step will find them.
+      read_new: [..., k] or None, what the update takes of the new buffers.
 
     Raises:
-      ValueError: decay, gain, read and evaluate differ in length.
+      ValueError: The vectors differ in length.
 
     Example:
       >>> import jaxmom as jm
       >>> jm.Coefficients(decay=[0.9], gain=[1.0, 2.0], read=[0.9], direct=1.0)
       Traceback (most recent call last):
       ...
-      ValueError: decay, gain, read and evaluate need one number for each buffer, but ...
+      ValueError: a filter needs one number for each buffer in every vector, but ...
     """
 
     decay: Any
     gain: Any
-    read: Any
-    direct: Any
+    read: Any = None
+    direct: Any = None
     evaluate: Any = None
+    read_new: Any = None
 
     def __post_init__(self):
         names = [name for name in _VECTORS if getattr(self, name) is not None]
         for name in names:
             object.__setattr__(self, name, _vector(getattr(self, name)))
-        object.__setattr__(self, "direct", floating(self.direct))
+        if self.direct is not None:
+            object.__setattr__(self, "direct", floating(self.direct))
         lengths = {name: jnp.shape(getattr(self, name))[-1] for name in names}
         if len(set(lengths.values())) > 1:
             raise ValueError(
-                "decay, gain, read and evaluate need one number for each buffer, but their lengths "
-                f"are {lengths}; write zeros for what a method does not use."
+                "a filter needs one number for each buffer in every vector, but their lengths are "
+                f"{lengths}; write zeros for what a method does not use."
             )
+
+    def reading_old(self) -> "Coefficients":
+        """The same filter without `read_new`: the (A, B, C, D) of control theory, A diagonal."""
+        if self.read_new is None:
+            return self
+        read = self.read_new * self.decay
+        direct = jnp.sum(self.read_new * self.gain, axis=-1)
+        return dataclasses.replace(
+            self,
+            read=read if self.read is None else self.read + read,
+            direct=direct if self.direct is None else self.direct + direct,
+            read_new=None,
+        )
 
     def tree_flatten_with_keys(self):
         """The fields as children, each under its name."""
@@ -79,7 +97,7 @@ class Coefficients:
         return new
 
 
-_VECTORS = ("decay", "gain", "read", "evaluate")
+_VECTORS = ("decay", "gain", "read", "evaluate", "read_new")
 
 
 @functools.partial(jax.tree_util.register_dataclass, data_fields=["step"], meta_fields=["start"])
@@ -102,36 +120,31 @@ Law: TypeAlias = Coefficients | Recurrence | Callable[[Any], Coefficients]
 
 
 def reading_new(
-    decay: ArrayLike,
-    gain: ArrayLike,
-    read: ArrayLike,
-    direct: ArrayLike = 0.0,
-    evaluate: ArrayLike | None = None,
+    decay: Any,
+    gain: Any,
+    read: Any,
+    direct: ArrayLike | None = None,
+    evaluate: Any = None,
 ) -> Coefficients:
     """Coefficients of ``m_i <- decay_i m_i + gain_i g; u = direct g + sum_i read_i m_i``.
 
-    Here the sum reads the buffers AFTER they were written: u = (direct + sum_i read_i gain_i) g +
-    sum_i read_i decay_i m_i of the old ones.
-
     Args:
-      decay: [..., k]; or a number, for one buffer.
+      decay: [..., k], or a number for one buffer.
       gain: As `decay`.
-      read: As `decay`.
-      direct: A number.
+      read: As `decay`; of the buffers after they were written.
+      direct: A number, or None for zero.
       evaluate: As in `Coefficients`.
 
     Returns:
-      The same filter, in the form that reads the old buffers.
+      `Coefficients` with `read_new`.
 
     Example:
       >>> import jaxmom as jm
-      >>> c = jm.reading_new(decay=0.5, gain=1.0, read=1.0)  # heavy ball
-      >>> print(c.read, c.direct)
+      >>> heavy_ball = jm.reading_new(decay=0.5, gain=1.0, read=1.0)
+      >>> print(heavy_ball.reading_old().read, heavy_ball.reading_old().direct)
       [0.5] 1.0
     """
-    decay, gain, read = map(_vector, (decay, gain, read))
-    into_update = jnp.sum(read * gain, axis=-1)
-    return Coefficients(decay, gain, read * decay, floating(direct) + into_update, evaluate)
+    return Coefficients(decay, gain, None, direct, evaluate, read)
 
 
 @functools.partial(jax.tree_util.register_dataclass, data_fields=["values"], meta_fields=["labels"])
@@ -179,7 +192,9 @@ def stack(filters: Mapping[str, Coefficients]) -> Stack:
         if not isinstance(value, Coefficients):
             raise TypeError(f"{label} is no constant Coefficients but {value!r}; run it by itself.")
     k = max(value.decay.shape[-1] for value in filters.values())
-    padded = [_padded(value, k) for value in filters.values()]
+    names = [field.name for field in dataclasses.fields(Coefficients)]
+    used = {n for n in names for value in filters.values() if getattr(value, n) is not None}
+    padded = [_filled(_padded(value, k), used) for value in filters.values()]
     return Stack(tuple(filters), jax.tree.map(lambda *rows: jnp.stack(rows), *padded))
 
 
@@ -230,8 +245,15 @@ def _vector(x: Any) -> jax.Array:
 
 
 def _padded(c: Coefficients, buffers: int) -> Coefficients:
-    given = c.evaluate
-    evaluate = jnp.zeros_like(c.read) if given is None else given
     missing = [(0, 0)] * (c.decay.ndim - 1) + [(0, buffers - c.decay.shape[-1])]
-    decay, gain, read, evaluate = (jnp.pad(x, missing) for x in (c.decay, c.gain, c.read, evaluate))
-    return Coefficients(decay, gain, read, c.direct, evaluate)
+    vectors = {name: getattr(c, name) for name in _VECTORS}
+    padded = {n: None if v is None else jnp.pad(v, missing) for n, v in vectors.items()}
+    return dataclasses.replace(c, **padded)
+
+
+def _filled(c: Coefficients, used: set[str]) -> Coefficients:
+    """Write out the zeros of what other filters in the stack use."""
+    zeros = {"direct": jnp.zeros_like(c.decay[..., 0]) if c.decay.shape[-1] else jnp.zeros([])}
+    zeros |= dict.fromkeys(_VECTORS, jnp.zeros_like(c.decay))
+    missing = {name: zeros[name] for name in used if getattr(c, name) is None}
+    return dataclasses.replace(c, **missing)

@@ -162,10 +162,13 @@ def _filtered(c: Coefficients, gradient: Any, *buffers: Any) -> tuple[Any, ...]:
     if gradient is None:
         return (None, *buffers)
     dtype = wide_dtype(buffers[0] if buffers else gradient)
-    g, *ms = (jnp.asarray(x, dtype) for x in (gradient, *buffers))
-    decay, gain, read, direct = (x.astype(dtype) for x in (c.decay, c.gain, c.read, c.direct))
-    update = sum((read[i] * m for i, m in enumerate(ms)), direct * g)
-    return (update, *(decay[i] * m + gain[i] * g for i, m in enumerate(ms)))
+    c = jax.tree.map(lambda x: x.astype(dtype), c)
+    g, *old = (jnp.asarray(x, dtype) for x in (gradient, *buffers))
+    new = [c.decay[i] * m + c.gain[i] * g for i, m in enumerate(old)]
+    terms = [] if c.direct is None else [c.direct * g]
+    terms += [] if c.read is None else [c.read[i] * m for i, m in enumerate(old)]
+    terms += [] if c.read_new is None else [c.read_new[i] * m for i, m in enumerate(new)]
+    return (sum(terms[1:], terms[0]) if terms else jnp.zeros_like(g), *new)
 
 
 def _step(hp: dict[str, Any], carry: Any) -> tuple[Coefficients, Any]:
@@ -179,7 +182,8 @@ def _step(hp: dict[str, Any], carry: Any) -> tuple[Coefficients, Any]:
     if settings.place == "nowhere":
         return c, inner
     rate = -floating(hp.get("learning_rate", 1.0))
-    scaled = ("gain", "direct") if settings.place == "inside" else ("read", "direct", "evaluate")
+    inside = settings.place == "inside"
+    scaled = ("gain", "direct") if inside else ("read", "direct", "evaluate", "read_new")
     fields = {name: getattr(c, name) for name in scaled if getattr(c, name) is not None}
     return dataclasses.replace(c, **{n: rate * x for n, x in fields.items()}), inner
 
@@ -188,9 +192,11 @@ def _first_step(c: Coefficients, first: jax.Array) -> Coefficients:
     """At the first step, act on zero buffers as if they made every new buffer the gradient."""
     delay = c.decay == 0
     before = jnp.where(delay, 1.0, (1 - c.gain) / jnp.where(delay, 1.0, c.decay))
-    gain = jnp.where(first, c.gain + c.decay * before, c.gain)
-    direct = jnp.where(first, c.direct + jnp.sum(c.read * before), c.direct)
-    return dataclasses.replace(c, gain=gain, direct=direct)
+    changed = {"gain": jnp.where(first, c.gain + c.decay * before, c.gain)}
+    if c.read is not None:
+        direct = jnp.zeros([]) if c.direct is None else c.direct
+        changed["direct"] = jnp.where(first, direct + jnp.sum(c.read * before), direct)
+    return dataclasses.replace(c, **changed)
 
 
 def _given(coefficients: Law) -> Law:
@@ -206,7 +212,7 @@ def _check(hp: dict[str, Any]) -> None:
     buffers, _ = _probe(hp["settings"].recipe, hp)
     if buffers != hp["settings"].buffers:
         raise ValueError(
-            f"this optimizer has {hp['settings'].buffers} buffers, and the new coefficients are for "
+            f"this optimizer has {hp['settings'].buffers} buffers, the new coefficients are for "
             f"{buffers}; make a new optimizer, or pad with zeros."
         )
 
