@@ -179,7 +179,7 @@ def demon(steps: ArrayLike, beta: ArrayLike = 0.9) -> Recurrence:
 
     Source: Chen, Wolfe, Li and Kyrillidis 2022 (arXiv 1910.04952), algorithm 1.
     """
-    beta, steps = letter("beta", beta, "[0, 1)"), letter("steps", steps, "(0, inf)")
+    beta, steps = letter("beta", beta, "[0, 1)"), letter("steps", steps, "(0, inf]")
     return Recurrence(0, Partial(_demon, schedule=schedules.demon(beta, steps)))
 
 

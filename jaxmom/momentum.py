@@ -190,10 +190,10 @@ def _step(hp: dict[str, Any], carry: Any) -> tuple[Coefficients, Any]:
 
 def _first_step(c: Coefficients, first: jax.Array) -> Coefficients:
     """At the first step, act on zero buffers as if they made every new buffer the gradient."""
-    delay = c.decay == 0
-    before = jnp.where(delay, 1.0, (1 - c.gain) / jnp.where(delay, 1.0, c.decay))
-    changed = {"gain": jnp.where(first, c.gain + c.decay * before, c.gain)}
+    changed = {"gain": jnp.where(first, 1.0, c.gain)}
     if c.read is not None:
+        delay = c.decay == 0
+        before = jnp.where(delay, 1.0, (1 - c.gain) / jnp.where(delay, 1.0, c.decay))
         direct = jnp.zeros([]) if c.direct is None else c.direct
         changed["direct"] = jnp.where(first, direct + jnp.sum(c.read * before), direct)
     return dataclasses.replace(c, **changed)
@@ -208,7 +208,8 @@ def _letters(hp: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _check(hp: dict[str, Any]) -> None:
-    letter("learning_rate", hp.get("learning_rate", 1.0), "[0, inf)")
+    if _is_plain(rate := hp.get("learning_rate")):
+        letter("learning_rate", rate, "[0, inf)")
     buffers, _ = _probe(hp["settings"].recipe, hp)
     if buffers != hp["settings"].buffers:
         raise ValueError(

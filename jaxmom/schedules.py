@@ -97,7 +97,7 @@ def half_life(init_value: ArrayLike, end_value: ArrayLike, steps: ArrayLike) -> 
       >>> import jaxmom as jm
       >>> schedule = jm.schedules.half_life(0.9, 0.999, steps=100)
       >>> print(f"{schedule(0):.3f} {schedule(50):.4f} {schedule(100):.3f}")
-      0.900 0.9982 0.999
+      0.900 0.9980 0.999
     """
     return Partial(_half_life, init_value=init_value, end_value=end_value, steps=steps)
 

@@ -168,8 +168,9 @@ def eval_params(optimizer: optax.GradientTransformation, params: Any, state: Any
       >>> x, state = jnp.array(1.0), optimizer.init(jnp.array(1.0))
       >>> update, state = optimizer.update(jnp.array(1.0), state)  # the gradient is 1
       >>> y = x + update
-      >>> print(y, jm.eval_params(optimizer, y, state))  # x - 0.1 (1 + 0.5) and x - 0.1
-      0.85 0.9
+      >>> there = jm.eval_params(optimizer, y, state)
+      >>> print(f"{y:.4f} {there:.4f}")  # x - 0.1 (1 + 0.5) and x - 0.1
+      0.8500 0.9000
     """
     offset = read_out(as_pytree(optimizer).update, state, params)
     if offset is None:
