@@ -1,9 +1,10 @@
 """Any optax factory, with its float hyperparameters as leaves of the optimizer."""
 
+import contextlib
 import dataclasses
 import functools
 import inspect
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import jax
@@ -11,9 +12,8 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 from jax.tree_util import Partial
-from jax.typing import ArrayLike
 
-from jaxmom.transform import Optimizer, Static, as_pytree, transformation, wide_dtype
+from jaxmom.transform import NUMBER, Optimizer, Static, as_pytree, transformation, wide_dtype
 
 
 def lift(
@@ -93,15 +93,30 @@ def _rule(factory: Callable[..., Any], accumulator_dtype: Any) -> _Lifted:
     def update(hp, updates, state, params=None, **extra):
         wide = jax.tree.map(widen, updates)
         # optax mixes dtypes at will and relies on promotion; the results are cast back after it.
-        with jax.numpy_dtype_promotion("standard"):
+        with jax.numpy_dtype_promotion("standard"), _naming(factory):
             return made(hp).update(wide, state, jax.tree.map(widen, params), **extra)
 
     return _Lifted(init, update)
 
 
+@contextlib.contextmanager
+def _naming(factory: Callable[..., Any]) -> Iterator[None]:
+    """Say which optimizer wants an argument, and from whom it can be had."""
+    try:
+        yield
+    except TypeError as error:
+        if "required keyword-only argument" not in str(error):
+            raise
+        name, missing = getattr(factory, "__name__", factory), str(error).rpartition(": ")[2]
+        raise TypeError(
+            f"{name} needs {missing} at every update: pass it by keyword, or use jaxmom.optimize, "
+            "which passes value, grad and value_fn."
+        ) from error
+
+
 def _widened(leaf: Any, dtype: Any) -> Any:
     """At least float32, so that moving averages with long memories can still move."""
-    if not isinstance(leaf, ArrayLike | jax.ShapeDtypeStruct):
+    if not isinstance(leaf, (*NUMBER, jax.ShapeDtypeStruct)):
         return leaf
     if not jnp.issubdtype(jnp.result_type(leaf), jnp.inexact):
         return leaf
@@ -138,7 +153,7 @@ def _classified(parameter: inspect.Parameter, value: Any) -> Any:
 
 
 def _is_float(parameter: inspect.Parameter, value: Any) -> bool:
-    if isinstance(value, bool) or not isinstance(value, ArrayLike):
+    if isinstance(value, bool) or not isinstance(value, NUMBER):
         return False
     floating = jnp.issubdtype(jnp.result_type(value), jnp.floating)
     return floating or (isinstance(value, int | np.integer) and _admits_float(parameter))

@@ -10,6 +10,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax.tree_util import Partial
 from jax.typing import ArrayLike
 
@@ -185,7 +186,9 @@ def warmup(schedule: ArrayLike | Callable[[Any], Any], steps: ArrayLike) -> Part
 def _as_schedule(schedule: Any) -> Partial:
     if isinstance(schedule, Partial):
         return schedule
-    return constant(schedule) if isinstance(schedule, ArrayLike) else Partial(schedule)
+    # A tracer is no ArrayLike for isinstance.
+    number = isinstance(schedule, int | float | np.generic | np.ndarray | jax.Array)
+    return constant(schedule) if number else Partial(schedule)
 
 
 def _float(x: Any) -> jax.Array:

@@ -21,6 +21,9 @@ from jax.typing import ArrayLike
 ScalarOrSchedule: TypeAlias = ArrayLike | Callable[[Any], ArrayLike]
 Optimizer: TypeAlias = optax.GradientTransformationExtraArgs
 
+# `isinstance(x, ArrayLike)` is False for tracers.
+NUMBER = (bool, int, float, complex, np.generic, np.ndarray, jax.Array)
+
 
 class Rule(NamedTuple):
     """The pure functions of a transformation; ``hp`` is its dict of hyperparameters, by name."""
@@ -339,7 +342,7 @@ def as_leaf(name: str, value: Any) -> Any:
         return float(value)
     if isinstance(value, float | np.generic | jax.Array | Partial):
         return value
-    if isinstance(value, np.ndarray) or (isinstance(value, list | tuple) and value):
+    if isinstance(value, np.ndarray) or (type(value) in (list, tuple) and value):
         return _as_array(value)
     if not jax.tree_util.all_leaves([value]):
         return value
@@ -367,7 +370,7 @@ def _evaluated(values: Mapping[str, Any], count: Any) -> dict[str, Any]:
 
 def _strong(leaf: Any) -> Any:
     """Give a leaf of a state the type that it will have after an update: strong, not weak."""
-    if isinstance(leaf, jax.ShapeDtypeStruct) or not isinstance(leaf, ArrayLike):
+    if not isinstance(leaf, NUMBER):
         return leaf
     dtype = jnp.result_type(leaf)
     return leaf if jnp.issubdtype(dtype, jax.dtypes.prng_key) else jnp.asarray(leaf, dtype)

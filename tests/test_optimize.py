@@ -1,0 +1,228 @@
+"""The driver: what it records, when it stops a lane, and that it compiles once."""
+
+import chex
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+from jax.tree_util import Partial
+
+import jaxmom as jm
+
+CURVATURE = jnp.array([1.0, 4.0])
+START = jnp.array([2.0, -1.0])
+
+
+def quadratic(x):
+    return jnp.sum(CURVATURE * x**2) / 2
+
+
+def noisy(x, noise):
+    return quadratic(x) + noise @ x
+
+
+def python_loop(optimizer, steps, noise=None):
+    """What optax's documentation shows, one step at a time."""
+    x, state, points = START, optimizer.init(START), [START]
+    for t in range(steps):
+        g = CURVATURE * x + (0.0 if noise is None else noise[t])
+        updates, state = optimizer.update(g, state, x)
+        x = optax.apply_updates(x, updates)
+        points.append(x)
+    return np.array(points)
+
+
+@pytest.mark.parametrize("every", [1, 2, 3, 7, 10, 20])
+def test_records_are_thinned_points_of_the_python_loop(every):
+    optimizer = jm.heavy_ball(0.1, 0.9)
+    points = python_loop(optimizer, 10)
+    names = ("value", "params", "gradient_norm", "update_norm")
+    run = jm.optimize(quadratic, START, optimizer, 10, record=names, every=every)
+    steps = [*range(0, 10, every), 10]
+    np.testing.assert_array_equal(run.steps, steps)
+    np.testing.assert_allclose(run.history["params"], points[steps], rtol=1e-14, atol=1e-15)
+    np.testing.assert_allclose(run.params, points[10], rtol=1e-14)
+    np.testing.assert_allclose(
+        run.history["value"], [quadratic(p) for p in points[steps]], rtol=1e-13
+    )
+    gradients = np.asarray(CURVATURE) * points[steps]
+    np.testing.assert_allclose(
+        run.history["gradient_norm"], np.linalg.norm(gradients, axis=1), rtol=1e-13
+    )
+    moves = np.linalg.norm(np.diff(points, axis=0), axis=1)
+    np.testing.assert_allclose(run.history["update_norm"][:-1], moves[steps[:-1]], rtol=1e-12)
+    assert run.diverged_at == -1
+
+
+def test_plain_optax_enters_too():
+    for optimizer in (optax.sgd(0.1, momentum=0.9), optax.chain(optax.clip(0.5), optax.sgd(0.1))):
+        run = jm.optimize(quadratic, START, optimizer, 10, record="params")
+        np.testing.assert_allclose(
+            run.history["params"], python_loop(optimizer, 10), rtol=1e-13, atol=1e-15
+        )
+    adam = jm.optimize(quadratic, START, optax.adam(0.1), 10)
+    assert adam.history["value"][-1] < adam.history["value"][0]
+
+
+def test_batches_as_arrays_and_as_a_function():
+    noise = jax.random.normal(jax.random.key(0), (10, 2))
+    optimizer = jm.heavy_ball(0.1, 0.9)
+    run = jm.optimize(noisy, START, optimizer, 10, batches=noise, record="params")
+    np.testing.assert_allclose(
+        run.history["params"], python_loop(optimizer, 10, noise), rtol=1e-13
+    )
+    key = jax.random.key(7)
+    draws = [jax.random.normal(jax.random.fold_in(key, t), (2,)) for t in range(10)]
+    run = jm.optimize(
+        noisy,
+        START,
+        optimizer,
+        10,
+        batches=lambda key, count: jax.random.normal(key, (2,)),
+        key=key,
+        record="params",
+    )
+    np.testing.assert_allclose(
+        run.history["params"], python_loop(optimizer, 10, draws), rtol=1e-13
+    )
+
+
+def test_the_last_record_is_on_the_last_batch():
+    noise = jnp.arange(6.0).reshape(3, 2)
+    run = jm.optimize(noisy, START, jm.gradient_descent(0.1), 3, batches=noise)
+    np.testing.assert_allclose(run.history["value"][-1], noisy(run.params, noise[2]), rtol=1e-14)
+
+
+def test_record_may_be_a_function_of_the_step():
+    def angle(step):
+        return {"angle": jnp.arctan2(step.params[1], step.params[0]), "count": step.count}
+
+    run = jm.optimize(quadratic, START, jm.gradient_descent(0.1), 4, record=["value", angle])
+    points = python_loop(jm.gradient_descent(0.1), 4)
+    np.testing.assert_allclose(run.history["angle"], np.arctan2(points[:, 1], points[:, 0]))
+    np.testing.assert_array_equal(run.history["count"], range(5))
+
+
+def test_eval_value_is_the_loss_at_eval_params():
+    optimizer = jm.nesterov(0.1, 0.9)
+    run = jm.optimize(quadratic, START, optimizer, 5, record=("eval_value", "value"))
+    x = jm.eval_params(optimizer, run.params, run.state)
+    np.testing.assert_allclose(run.history["eval_value"][-1], quadratic(x), rtol=1e-14)
+    assert run.history["eval_value"][-1] != run.history["value"][-1]
+
+
+def test_pytrees_of_parameters():
+    params = {"a": START, "b": [jnp.float32(3.0), None]}
+    loss = lambda p: quadratic(p["a"]) + (p["b"][0] ** 2).astype(float)  # noqa: E731
+    run = jm.optimize(loss, params, jm.heavy_ball(0.1), 10, record=("value", "params"))
+    chex.assert_trees_all_equal_shapes_and_dtypes(run.params, params)
+    assert run.history["params"]["a"].shape == (11, 2)
+    np.testing.assert_allclose(run.params["a"], python_loop(jm.heavy_ball(0.1), 10)[-1])
+
+
+def test_a_diverged_lane_is_frozen_and_its_neighbors_do_not_notice():
+    """Descent on curvature 1 with rate a: |1 - a|^t, so f exceeds 1e6 f_0 at a known count."""
+    rates = jnp.array([0.5, 3.0, 1.0, jnp.nan, 2.5])
+    run = jax.jit(
+        jax.vmap(
+            lambda rate: jm.optimize(
+                lambda x: x**2 / 2, jnp.array(1.0), jm.gradient_descent(rate), 100
+            )
+        )
+    )
+    batch = run(rates)
+    first = [int(np.ceil(np.log(1e6) / (2 * np.log(abs(1 - a))))) for a in (3.0, 2.5)]
+    np.testing.assert_array_equal(batch.diverged_at, [-1, first[0], -1, 1, first[1]])
+    for lane, at in ((1, first[0]), (4, first[1])):
+        values = batch.history["value"][lane]
+        assert values[at] > 1e6 * values[0]
+        assert values[at - 1] <= 1e6 * values[0]
+        np.testing.assert_array_equal(values[at:], values[at])
+        np.testing.assert_allclose(abs(batch.params[lane]), abs(1 - rates[lane]) ** at, rtol=1e-12)
+    calm = run(jnp.array([0.5, 0.1, 1.0, 0.2, 0.3]))
+    for lane in (0, 2):
+        np.testing.assert_array_equal(batch.history["value"][lane], calm.history["value"][lane])
+
+
+def test_divergence_at_the_very_end_and_from_a_zero_value():
+    grow = jm.gradient_descent(3.0)
+    run = jm.optimize(lambda x: x**2 / 2, jnp.array(1.0), grow, 10)
+    assert run.diverged_at == 10
+    assert jm.optimize(lambda x: x**2 / 2, jnp.array(1.0), grow, 9).diverged_at == -1
+    still = jm.optimize(lambda x, n: n * x, jnp.array(0.0), jm.gradient_descent(1.0), 9,
+                        batches=jnp.ones(9))
+    assert still.diverged_at == -1
+
+
+def test_new_values_do_not_compile_anew():
+    """Traced for the scalar check, the loop and the last record; then never again."""
+    traces = []
+
+    def loss(curvature, x):
+        traces.append(x)
+        return jnp.sum(curvature * x**2) / 2
+
+    counts = []
+    for beta, scale in [(0.5, 1.0), (0.9, 3.0), (0.1, 0.5)]:
+        jm.optimize(
+            Partial(loss, scale * CURVATURE),
+            scale * START,
+            jm.heavy_ball(0.1 * scale, beta),
+            5,
+            divergence=1e3 * scale,
+        )
+        counts.append(len(traces))
+    first, second, third = counts
+    assert second - first == third - second == 1  # the scalar check, which is only a trace
+
+
+def test_it_can_be_vmapped_and_differentiated():
+    def final(beta, start):
+        run = jm.optimize(quadratic, start, jm.heavy_ball(0.1, beta), 20, every=6)
+        return run.history["value"][-1]
+
+    betas = jnp.linspace(0, 0.9, 5)
+    starts = jnp.outer(jnp.linspace(1.0, 2.0, 5), START)
+    batch = jax.vmap(final)(betas, starts)
+    alone = [final(beta, start) for beta, start in zip(betas, starts, strict=True)]
+    np.testing.assert_allclose(batch, alone, rtol=1e-12)
+    slope, h = jax.grad(final)(betas[3], START), 1e-6
+    difference = (final(betas[3] + h, START) - final(betas[3] - h, START)) / (2 * h)
+    np.testing.assert_allclose(slope, difference, rtol=1e-6)
+
+
+def test_unrolling_changes_nothing():
+    one = jm.optimize(quadratic, START, jm.heavy_ball(0.1), 10)
+    two = jm.optimize(quadratic, START, jm.heavy_ball(0.1), 10, unroll=4)
+    np.testing.assert_allclose(one.history["value"], two.history["value"], rtol=1e-12)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"steps": 0}, "steps and every are at least 1, got steps=0"),
+        ({"every": 0}, "steps and every are at least 1, got steps=5, every=0"),
+        ({"record": "loss"}, r"record has no \['loss'\]; it knows \['value', 'params'"),
+        ({"loss": lambda x: x}, r"loss must return one number \(shape \(\)\)"),
+        ({"loss": lambda x: (x.sum(), x)}, "loss must return one number"),
+        (
+            {"loss": noisy, "batches": jnp.ones((4, 2))},
+            r"leading axis of length steps=5, one batch for each update; .*\(4, 2\)",
+        ),
+        ({"loss": noisy, "batches": jnp.ones(())}, "leading axis of length steps=5"),
+        (
+            {"loss": noisy, "batches": lambda key, count: jnp.ones(2)},
+            r"function of \(key, count\): give key=",
+        ),
+    ],
+)
+def test_bad_input_gets_a_sentence(arguments, message):
+    good = {"loss": quadratic, "params": START, "optimizer": jm.heavy_ball(0.1), "steps": 5}
+    with pytest.raises(ValueError, match=message):
+        jm.optimize(**{**good, **arguments})
+
+
+def test_bad_optimizers_get_a_sentence():
+    with pytest.raises(TypeError, match="expected an optax GradientTransformation"):
+        jm.optimize(quadratic, START, jm.heavy_ball, 5)

@@ -1,0 +1,117 @@
+"""Schedules: optax's numbers where optax has them, finite everywhere, traceable in every letter."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+
+from jaxmom import schedules
+
+COUNTS = np.arange(0, 25)
+
+MADE = {
+    "constant": (schedules.constant, {"value": 0.3}),
+    "linear": (schedules.linear, {"init_value": 1.0, "end_value": 0.1, "steps": 10}),
+    "polynomial": (
+        schedules.polynomial,
+        {"init_value": 1.0, "end_value": 0.1, "steps": 10, "power": 1.5},
+    ),
+    "cosine": (schedules.cosine, {"init_value": 1.0, "end_value": 0.1, "steps": 10}),
+    "exponential": (schedules.exponential, {"init_value": 1.0, "rate": 0.9, "steps": 3}),
+    "half_life": (schedules.half_life, {"init_value": 0.9, "end_value": 0.999, "steps": 10}),
+    "demon": (schedules.demon, {"beta": 0.9, "steps": 10}),
+    "sutskever": (schedules.sutskever, {"beta_max": 0.9, "period": 5}),
+    "warmup": (schedules.warmup, {"schedule": 0.5, "steps": 10}),
+    "join": (
+        lambda first, rate, boundary: schedules.join(
+            [first, schedules.exponential(1.0, rate)], [boundary]
+        ),
+        {"first": 0.5, "rate": 0.9, "boundary": 7},
+    ),
+}
+
+FORMULAS = {
+    "constant": lambda t: 0.3,
+    "linear": lambda t: 1.0 - 0.9 * min(t / 10, 1),
+    "polynomial": lambda t: 0.1 + 0.9 * (1 - min(t / 10, 1)) ** 1.5,
+    "cosine": lambda t: 0.1 + 0.9 * (1 + np.cos(np.pi * min(t / 10, 1))) / 2,
+    "exponential": lambda t: 0.9 ** (t / 3),
+    "half_life": lambda t: np.exp(
+        np.log(0.5)
+        / (
+            np.log(0.5) / np.log(0.9) * (1 - min(t / 10, 1))
+            + np.log(0.5) / np.log(0.999) * min(t / 10, 1)
+        )
+    ),
+    "demon": lambda t: (
+        0.9 * (1 - min(t / 10, 1)) / (1 - 0.9 + 0.9 * (1 - min(t / 10, 1)))
+    ),
+    "sutskever": lambda t: min(1 - 2.0 ** (-1 - np.log2(t // 5 + 1)), 0.9),
+    "warmup": lambda t: 0.5 * min(1, (t + 1) / 10),
+    "join": lambda t: 0.5 if t < 7 else 0.9 ** (t - 7),
+}
+
+every_schedule = pytest.mark.parametrize("name", MADE)
+
+
+@every_schedule
+def test_formula_exact_in_float64_with_every_letter_traced(name):
+    make, letters = MADE[name]
+
+    @jax.jit
+    def values(letters, counts):
+        return jax.vmap(make(**letters))(counts)
+
+    expected = [FORMULAS[name](int(t)) for t in COUNTS]
+    traced = jax.tree.map(lambda v: jnp.asarray(v, float), letters)
+    actual = values(traced, jnp.asarray(COUNTS, jnp.int32))
+    assert actual.dtype == jnp.float64
+    np.testing.assert_allclose(actual, expected, rtol=1e-13)
+
+
+@every_schedule
+def test_finite_with_finite_derivatives_at_and_after_the_end(name):
+    make, letters = MADE[name]
+    letters = {n: jnp.asarray(v, float) for n, v in letters.items()}
+    for count in (0, 9, 10, 11, 10**6):
+        value, slope = jax.value_and_grad(lambda v: make(**v)(jnp.int32(count)))(letters)  # noqa: B023
+        assert np.isfinite(value)
+        assert all(np.isfinite(leaf) for leaf in slope.values())
+
+
+@pytest.mark.parametrize("steps", [10, 300, 500, 600, 1000, 2000])
+def test_a_fractional_power_is_no_nan_at_the_end_under_jit(steps):
+    """Where optax's polynomial_schedule is NaN, XLA having rounded t / T to more than 1."""
+    with jax.enable_x64(False):
+        schedule = jax.jit(schedules.polynomial(1.0, 0.0, steps, power=1.5))
+        assert schedule(jnp.int32(steps)) == 0.0
+
+
+@pytest.mark.parametrize(
+    ("ours", "theirs"),
+    [
+        (schedules.linear(1.0, 0.1, 10), optax.linear_schedule(1.0, 0.1, 10)),
+        (schedules.polynomial(1.0, 0.1, 10, 3.0), optax.polynomial_schedule(1.0, 0.1, 3.0, 10)),
+        (schedules.cosine(1.0, 0.1, 10), optax.cosine_decay_schedule(1.0, 10, alpha=0.1)),
+        (
+            schedules.exponential(1.0, 0.5, 4),
+            optax.exponential_decay(1.0, 4, 0.5),
+        ),
+        (
+            schedules.join([schedules.linear(0.0, 1.0, 5), 0.25], [5]),
+            optax.join_schedules(
+                [optax.linear_schedule(0.0, 1.0, 5), optax.constant_schedule(0.25)], [5]
+            ),
+        ),
+    ],
+)
+def test_the_same_as_optax(ours, theirs):
+    with jax.numpy_dtype_promotion("standard"):
+        expected = [theirs(jnp.int32(t)) for t in COUNTS]
+    np.testing.assert_allclose([ours(jnp.int32(t)) for t in COUNTS], expected, rtol=1e-6)
+
+
+def test_bad_boundaries_get_a_sentence():
+    with pytest.raises(ValueError, match="3 schedules need 2 boundaries between them, got 1"):
+        schedules.join([0.1, 0.2, 0.3], [5])
