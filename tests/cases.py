@@ -197,9 +197,7 @@ METHODS: dict[str, Case] = {
     ),
     "qhm": Case(jm.qhm, {"learning_rate": 0.1, "beta": 0.95, "nu": 0.7}, qhm),
     "aggmo": Case(jm.aggmo, {"learning_rate": 0.03, "betas": (0.0, 0.9, 0.95)}, aggmo),
-    "triple_momentum": Case(
-        jm.triple_momentum, _CURVATURES, triple_momentum, positive=("mu", "L")
-    ),
+    "triple_momentum": Case(jm.triple_momentum, _CURVATURES, triple_momentum, positive=("mu", "L")),
     "chebyshev": Case(jm.chebyshev, _CURVATURES, chebyshev, positive=("mu", "L")),
     "demon": Case(jm.demon, {**_BETA, "steps": 250.0}, demon, positive=("steps",)),
     "signum": Case(jm.signum, {**_BETA, "weight_decay": 0.1}, signum, linear=False),

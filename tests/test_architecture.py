@@ -128,7 +128,16 @@ def test_every_public_name_exists_and_is_documented():
 
 
 def test_heavy_packages_are_loaded_on_first_use():
-    heavy = "matplotlib", "xarray", "pandas", "tqdm", "sklearn", "scipy.stats", "cvxpy", "distributed"
+    heavy = (
+        "matplotlib",
+        "xarray",
+        "pandas",
+        "tqdm",
+        "sklearn",
+        "scipy.stats",
+        "cvxpy",
+        "distributed",
+    )
     code = (
         "import sys, jax, optax; before = set(sys.modules); import jaxmom;"
         f"print([m for m in {heavy} if m in sys.modules and m not in before])"

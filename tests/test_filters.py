@@ -188,7 +188,5 @@ def test_a_plain_number_out_of_range_gets_a_sentence(make, message):
 
 
 def test_an_array_out_of_range_is_a_fair_question():
-    run = jm.optimize(
-        lambda x: x**2, jnp.array(1.0), jm.heavy_ball(0.1, jnp.array(1.5)), steps=100
-    )
+    run = jm.optimize(lambda x: x**2, jnp.array(1.0), jm.heavy_ball(0.1, jnp.array(1.5)), steps=100)
     assert run.diverged_at > 0

@@ -19,9 +19,7 @@ def path(optimizer, steps=60):
     """The points at which an optimizer asks for gradients on a noisy quadratic, [steps + 1, 5]."""
     loss = lambda x, noise: x @ jnp.asarray(HESSIAN) @ x / 2 + noise @ x  # noqa: E731
     batches = jnp.asarray(NOISE[:steps])
-    run = jm.optimize(
-        loss, jnp.asarray(START), optimizer, steps, batches=batches, record="params"
-    )
+    run = jm.optimize(loss, jnp.asarray(START), optimizer, steps, batches=batches, record="params")
     return np.asarray(run.history["params"])
 
 
@@ -50,9 +48,7 @@ IDENTITIES = {
     "NAG = sgd(nesterov)": (NAG, jm.sgd(ALPHA, BETA, nesterov=True)),
     "NAG = AggMo of (0, beta), weighted": (
         NAG,
-        descent(
-            jm.mix([optax.identity(), optax.trace(BETA)], [1.0, BETA]), ALPHA
-        ),
+        descent(jm.mix([optax.identity(), optax.trace(BETA)], [1.0, BETA]), ALPHA),
     ),
     "AggMo = mix of K traces": (
         jm.aggmo(ALPHA, (0.0, 0.5, 0.9)),
@@ -185,9 +181,7 @@ def test_chebyshev_is_the_chebyshev_polynomial_and_tends_to_the_optimal_heavy_ba
 def test_fista_bound_holds_at_eval_params():
     """f(x_N) - f* <= 2 L |x_0 - x*|^2 / (N + 1)^2 for every N, on the quadratic."""
     loss = lambda x: x @ jnp.asarray(HESSIAN) @ x / 2  # noqa: E731
-    run = jm.optimize(
-        loss, jnp.asarray(START), jm.nesterov_convex(1 / L), 200, record="eval_value"
-    )
+    run = jm.optimize(loss, jnp.asarray(START), jm.nesterov_convex(1 / L), 200, record="eval_value")
     bound = 2 * L * START @ START / (np.arange(201) + 1) ** 2
     assert (run.history["eval_value"] <= bound).all()
 

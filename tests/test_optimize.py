@@ -69,9 +69,7 @@ def test_batches_as_arrays_and_as_a_function():
     noise = jax.random.normal(jax.random.key(0), (10, 2))
     optimizer = jm.heavy_ball(0.1, 0.9)
     run = jm.optimize(noisy, START, optimizer, 10, batches=noise, record="params")
-    np.testing.assert_allclose(
-        run.history["params"], python_loop(optimizer, 10, noise), rtol=1e-13
-    )
+    np.testing.assert_allclose(run.history["params"], python_loop(optimizer, 10, noise), rtol=1e-13)
     key = jax.random.key(7)
     draws = [jax.random.normal(jax.random.fold_in(key, t), (2,)) for t in range(10)]
     run = jm.optimize(
@@ -83,9 +81,7 @@ def test_batches_as_arrays_and_as_a_function():
         key=key,
         record="params",
     )
-    np.testing.assert_allclose(
-        run.history["params"], python_loop(optimizer, 10, draws), rtol=1e-13
-    )
+    np.testing.assert_allclose(run.history["params"], python_loop(optimizer, 10, draws), rtol=1e-13)
 
 
 def test_the_last_record_is_on_the_last_batch():
@@ -150,8 +146,9 @@ def test_divergence_at_the_very_end_and_from_a_zero_value():
     run = jm.optimize(lambda x: x**2 / 2, jnp.array(1.0), grow, 10)
     assert run.diverged_at == 10
     assert jm.optimize(lambda x: x**2 / 2, jnp.array(1.0), grow, 9).diverged_at == -1
-    still = jm.optimize(lambda x, n: n * x, jnp.array(0.0), jm.gradient_descent(1.0), 9,
-                        batches=jnp.ones(9))
+    still = jm.optimize(
+        lambda x, n: n * x, jnp.array(0.0), jm.gradient_descent(1.0), 9, batches=jnp.ones(9)
+    )
     assert still.diverged_at == -1
 
 

@@ -44,9 +44,7 @@ FORMULAS = {
             + np.log(0.5) / np.log(0.999) * min(t / 10, 1)
         )
     ),
-    "demon": lambda t: (
-        0.9 * (1 - min(t / 10, 1)) / (1 - 0.9 + 0.9 * (1 - min(t / 10, 1)))
-    ),
+    "demon": lambda t: 0.9 * (1 - min(t / 10, 1)) / (1 - 0.9 + 0.9 * (1 - min(t / 10, 1))),
     "sutskever": lambda t: min(1 - 2.0 ** (-1 - np.log2(t // 5 + 1)), 0.9),
     "warmup": lambda t: 0.5 * min(1, (t + 1) / 10),
     "join": lambda t: 0.5 if t < 7 else 0.9 ** (t - 7),

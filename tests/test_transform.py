@@ -61,7 +61,9 @@ def test_what_may_be_a_hyperparameter(value):
         with pytest.raises(TypeError, match="beta='b' is no hyperparameter: give a number"):
             jm.replace(HB, beta=value)
     elif value == 1:
-        assert isinstance(jm.hyperparameters(jm.replace(HB, learning_rate=1))["learning_rate"], float)
+        assert isinstance(
+            jm.hyperparameters(jm.replace(HB, learning_rate=1))["learning_rate"], float
+        )
     else:
         np.testing.assert_allclose(step(jm.replace(HB, learning_rate=value)), -0.5, rtol=1e-7)
 
@@ -88,7 +90,9 @@ def test_the_gradient_of_an_optimizer_is_an_optimizer():
 
 def test_schedules_are_evaluated_at_the_count():
     rates = [0.5, 0.25, 0.125]
-    halving = jm.replace(jm.gradient_descent(1.0), learning_rate=lambda t: 0.5 ** (t.astype(float) + 1))
+    halving = jm.replace(
+        jm.gradient_descent(1.0), learning_rate=lambda t: 0.5 ** (t.astype(float) + 1)
+    )
     state = halving.init(jnp.zeros(()))
     for rate in rates:
         update, state = halving.update(jnp.ones(()), state)

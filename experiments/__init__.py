@@ -1,0 +1,1 @@
+"""Questions about momentum, one per file; each is a command and a module to import."""

@@ -1,0 +1,35 @@
+"""What `import jaxmom` costs beside `import optax`, each in fresh interpreters, in turn.
+
+Answer (2 cores of an AMD EPYC, jax 0.10.2, optax 0.2.8): 0.84 s against 0.76 s, a ratio of 1.1.
+"""
+
+import argparse
+import subprocess
+import sys
+import time
+
+
+def seconds(code: str) -> float:
+    """The wall time of a fresh interpreter that runs `code`."""
+    start = time.perf_counter()
+    subprocess.run([sys.executable, "-c", code], check=True)
+    return time.perf_counter() - start
+
+
+def main() -> None:
+    """Print the best of some rounds, and the ratio."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--rounds", type=int, default=10, help="rounds to take the best of")
+    rounds = parser.parse_args().rounds
+    names = ("optax", "jaxmom")
+    best = {name: float("inf") for name in names}
+    for _ in range(rounds):
+        for name in names:
+            best[name] = min(best[name], seconds(f"import {name}"))
+    for name in names:
+        print(f"import {name:8s} {best[name]:.3f} s")
+    print(f"ratio {best['jaxmom'] / best['optax']:.3f}")
+
+
+if __name__ == "__main__":
+    main()
