@@ -189,7 +189,8 @@ def as_pytree(transform: optax.GradientTransformation) -> Optimizer:
             "call the factory first, as in jm.lift(optax.adam)(1e-3)."
         )
     if isinstance(transform.update, Partial):
-        return Optimizer(transform.init, transform.update)
+        init = transform.init
+        return Optimizer(init if isinstance(init, Partial) else Partial(init), transform.update)
     takes_extra = isinstance(transform, optax.GradientTransformationExtraArgs)
     return Optimizer(Partial(transform.init), Partial(_Plain(transform.update, takes_extra)))
 
@@ -340,7 +341,9 @@ def as_leaf(name: str, value: Any) -> Any:
     """A hyperparameter's value in the form in which it is bound."""
     if isinstance(value, int | np.integer) and not isinstance(value, bool):
         return float(value)
-    if isinstance(value, float | np.generic | jax.Array | Partial):
+    if isinstance(value, jax.Array) and jnp.issubdtype(value.dtype, jnp.integer):
+        return value.astype(float)
+    if isinstance(value, float | complex | np.generic | jax.Array | Partial):
         return value
     if isinstance(value, np.ndarray) or (type(value) in (list, tuple) and value):
         return _as_array(value)

@@ -1,6 +1,7 @@
 """Laws that every method in the table keeps: its paper's iteration, and a pytree's contract."""
 
 import functools
+import inspect
 import itertools
 
 import chex
@@ -12,6 +13,7 @@ import pytest
 from cases import METHODS, Case
 
 import jaxmom as jm
+from jaxmom import methods
 
 STEPS, DIMENSION = 200, 6
 
@@ -46,6 +48,12 @@ def run(optimizer, steps=STEPS, record=("params",)):
 
 def points_of(optimizer, step):
     return {"y": step.params, "x": jm.eval_params(optimizer, step.params, step.state)}
+
+
+def test_every_method_has_a_row():
+    own = inspect.getmembers(methods, lambda f: getattr(f, "__module__", "") == methods.__name__)
+    public = {name for name, _ in own if not name.startswith("_")}
+    assert {case.make.__name__ for case in METHODS.values()} == public
 
 
 @every_method

@@ -55,7 +55,9 @@ def test_an_unknown_name_gets_a_sentence(optimizer, name, message):
         jm.replace(optimizer, **{name: 0.5})
 
 
-@pytest.mark.parametrize("value", [0.5, np.float32(0.5), np.float64(0.5), jnp.float32(0.5), 1, "b"])
+@pytest.mark.parametrize(
+    "value", [0.5, np.float32(0.5), np.float64(0.5), jnp.bfloat16(0.5), np.array(0.5), 1, "b"]
+)
 def test_what_may_be_a_hyperparameter(value):
     if value == "b":
         with pytest.raises(TypeError, match="beta='b' is no hyperparameter: give a number"):
