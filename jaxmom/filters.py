@@ -22,7 +22,7 @@ from jax.typing import ArrayLike
 
 
 @jax.tree_util.register_pytree_with_keys_class
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, eq=False)
 class Coefficients:
     """The coefficients of a momentum filter with k buffers, for one step.
 
@@ -101,7 +101,7 @@ _VECTORS = ("decay", "gain", "read", "evaluate", "read_new")
 
 
 @functools.partial(jax.tree_util.register_dataclass, data_fields=["step"], meta_fields=["start"])
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, eq=False)
 class Recurrence:
     """Coefficients that follow a recurrence of their own, such as Nesterov's t_k.
 
@@ -148,7 +148,7 @@ def reading_new(
 
 
 @functools.partial(jax.tree_util.register_dataclass, data_fields=["values"], meta_fields=["labels"])
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, eq=False)
 class Stack:
     """A batch of filters: `values` has a leading axis, and `labels` are the names along it."""
 

@@ -5,6 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+from cases import METHODS
 
 import jaxmom as jm
 
@@ -199,6 +200,31 @@ def test_a_steady_gradient_makes_steps_of_alpha_times_the_dc_gain():
         for _ in range(400):
             update, state = step(jnp.ones(()), state)
         np.testing.assert_allclose(update, -ALPHA * gain, rtol=1e-12)
+
+
+def test_a_debiased_average_starts_at_once():
+    first = path(jm.ema_momentum(ALPHA, BETA, debias=True), steps=1)[1]
+    np.testing.assert_allclose(first, START - ALPHA * (HESSIAN @ START + NOISE[0]), rtol=1e-13)
+
+
+LINEAR = {name: case for name, case in METHODS.items() if case.linear}
+
+
+@pytest.mark.parametrize("name", LINEAR)
+def test_updates_are_linear_in_the_gradients(name):
+    """Where there is no decay of params: F(2 a - 3 b) = 2 F(a) - 3 F(b), over many steps."""
+    case = LINEAR[name]
+    letters = {k: v for k, v in case.letters.items() if k != "weight_decay"}
+    optimizer = case.make(**letters, **case.static)
+    a, b = RNG.normal(size=(2, 20, 3))
+
+    @jax.jit
+    def updates(gradients):
+        state = optimizer.init(gradients[0])
+        return jax.lax.scan(lambda s, g: optimizer.update(g, s)[::-1], state, gradients)[1]
+
+    expected = 2 * updates(a) - 3 * updates(b)
+    np.testing.assert_allclose(updates(2 * a - 3 * b), expected, rtol=0, atol=1e-13)
 
 
 def random_settings(seed):
