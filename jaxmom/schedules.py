@@ -186,9 +186,9 @@ def warmup(schedule: ArrayLike | Callable[[Any], Any], steps: ArrayLike) -> Part
 def _as_schedule(schedule: Any) -> Partial:
     if isinstance(schedule, Partial):
         return schedule
-    # A tracer is no ArrayLike for isinstance.
-    number = isinstance(schedule, int | float | np.generic | np.ndarray | jax.Array)
-    return constant(schedule) if number else Partial(schedule)
+    if isinstance(schedule, int | float | np.generic | np.ndarray | jax.Array):  # or a tracer
+        return Partial(_constant, value=schedule)
+    return Partial(schedule)
 
 
 def _float(x: Any) -> jax.Array:
