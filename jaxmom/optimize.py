@@ -50,6 +50,7 @@ def optimize(
     record: Record | Sequence[Record] = ("value",),
     every: int = 1,
     divergence: ArrayLike = 1e6,
+    check: int = 1,
     unroll: int = 1,
 ) -> Trajectory:
     """Minimize a loss by `steps` updates, ``params <- params + update(gradient)``.
@@ -74,14 +75,17 @@ def optimize(
       every: Keep a record before every so many updates. One more is made after the last update (on
         the last batch, if batches are arrays), so ``history["value"][-1]`` is the final loss.
       divergence: The factor beyond which a run has diverged.
+      check: Look for divergence before every so many updates, and at every record; `diverged_at` is
+        exact to that. Where a gradient costs next to nothing (a quadratic in two dimensions, in
+        thousands of lanes), looking costs several times the step itself.
       unroll: Steps per iteration of the compiled loop, as in `jax.lax.scan`.
 
     Returns:
       A `Trajectory` with ``ceil(steps / every) + 1`` records.
 
     Raises:
-      ValueError: steps or every is below 1, the loss is no scalar, a leaf of batches has another
-        leading axis than `steps`, key is missing, or record has an unknown name.
+      ValueError: steps, every, check or unroll is below 1, the loss is no scalar, a leaf of batches
+        has another leading axis than `steps`, key is missing, or record has an unknown name.
 
     Example:
       >>> import jax.numpy as jnp, jaxmom as jm
@@ -89,9 +93,10 @@ def optimize(
       >>> print(run.steps, run.history["value"])
       [0 1 2 3] [1.       0.25     0.0625   0.015625]
     """
-    steps, every = operator.index(steps), operator.index(every)
-    if steps < 1 or every < 1:
-        raise ValueError(f"steps and every are at least 1, got steps={steps}, every={every}.")
+    counts = {"steps": steps, "every": every, "check": check, "unroll": unroll}
+    if any(operator.index(count) < 1 for count in counts.values()):
+        given = ", ".join(f"{name}={count}" for name, count in counts.items())
+        raise ValueError(f"steps, every, check and unroll are at least 1, got {given}.")
     records = (record,) if isinstance(record, str) or callable(record) else tuple(record)
     unknown = [name for name in records if isinstance(name, str) and name not in _RECORDS]
     if unknown:
@@ -102,9 +107,16 @@ def optimize(
     params = jax.tree.map(lambda p: jnp.asarray(p, jnp.result_type(p)), params)
     _check_batches(batches, key, steps)
     _check_scalar(loss, params, batches, key)
-    return _run(
-        loss, params, as_pytree(optimizer), batches, key, divergence, steps, every, records, unroll
-    )
+    plan = _Plan(steps, every, check, unroll, records)
+    return _run(loss, params, as_pytree(optimizer), batches, key, divergence, plan)
+
+
+class _Plan(NamedTuple):
+    steps: int
+    every: int
+    check: int
+    unroll: int
+    records: tuple[Record, ...]
 
 
 class _Carry(NamedTuple):
@@ -114,67 +126,82 @@ class _Carry(NamedTuple):
     diverged_at: jax.Array
 
 
-@functools.partial(jax.jit, static_argnames=("steps", "every", "records", "unroll"))
-def _run(loss, params, optimizer, batches, key, divergence, steps, every, records, unroll):
+@functools.partial(jax.jit, static_argnames="plan")
+def _run(loss, params, optimizer, batches, key, divergence, plan):
     look = functools.partial(_look, loss, optimizer, batches, key)
-    advance = functools.partial(_advance, look, divergence)
+    advance = functools.partial(_advance, look, divergence, plan.unroll)
 
-    def silently(carry: _Carry, count: Any) -> tuple[_Carry, None]:
-        return advance(carry, count)[0], None
+    def silently(carry: _Carry, start: Any) -> tuple[_Carry, None]:
+        return advance(carry, start, plan.check)[0], None
 
-    def block(carry: _Carry, start: Any, length: int = every) -> tuple[_Carry, dict[str, Any]]:
-        carry, step = advance(carry, start)
-        if length > 1:
-            rest = start + jnp.arange(1, length, dtype=jnp.int32)
-            carry, _ = jax.lax.scan(silently, carry, rest, unroll=unroll)
-        return carry, _recorded(records, step)
+    def block(carry: _Carry, start: Any, length: int) -> tuple[_Carry, dict[str, Any]]:
+        first = min(plan.check, length)
+        carry, step = advance(carry, start, first)
+        checks, rest = divmod(length - first, plan.check)
+        if checks:
+            starts = start + first + plan.check * jnp.arange(checks, dtype=jnp.int32)
+            alone = plan.unroll if plan.check == 1 else 1
+            carry, _ = jax.lax.scan(silently, carry, starts, unroll=alone)
+        if rest:
+            carry, _ = advance(carry, start + (length - rest), rest)
+        return carry, _recorded(plan.records, step)
 
     value = jax.eval_shape(_loss_at(loss, batches, key, jnp.int32(0)), params)
-    carry = _Carry(
-        params, optimizer.init(params), jnp.zeros([], value.dtype), jnp.full([], -1, jnp.int32)
+    none = jnp.full([], -1, jnp.int32)
+    carry = _Carry(params, optimizer.init(params), jnp.zeros([], value.dtype), none)
+    counts = jnp.arange(0, plan.steps, plan.every, dtype=jnp.int32)
+    whole, rest = divmod(plan.steps, plan.every)
+    alone = plan.unroll if plan.every == 1 else 1
+    carry, history = jax.lax.scan(
+        functools.partial(block, length=plan.every), carry, counts[:whole], unroll=alone
     )
-    counts = jnp.arange(0, steps, every, dtype=jnp.int32)
-    whole, rest = divmod(steps, every)
-    carry, history = jax.lax.scan(block, carry, counts[:whole], unroll=unroll if every == 1 else 1)
     rows = [history]
     if rest:
         carry, row = block(carry, counts[-1], rest)
         rows.append(_as_history(row))
-    last, _ = look(carry, jnp.int32(steps))
-    rows.append(_as_history(_recorded(records, last)))
+    last, _ = look(carry.params, carry.state, jnp.int32(plan.steps))
+    rows.append(_as_history(_recorded(plan.records, last)))
     return Trajectory(
         carry.params,
         carry.state,
-        jnp.append(counts, jnp.int32(steps)),
+        jnp.append(counts, jnp.int32(plan.steps)),
         jax.tree.map(lambda *parts: jnp.concatenate(parts), *rows),
         _first_bad(last, carry.limit, carry.diverged_at),
     )
 
 
 def _look(
-    loss: Any, optimizer: Optimizer, batches: Any, key: Any, carry: _Carry, count: Any
+    loss: Any, optimizer: Optimizer, batches: Any, key: Any, params: Any, state: Any, count: Any
 ) -> tuple[Step, Any]:
     """The step from here, and the optimizer's state after it."""
     at = _loss_at(loss, batches, key, count)
-    value, gradient = jax.value_and_grad(at)(carry.params)
-    updates, state = optimizer.update(
-        gradient, carry.state, carry.params, value=value, grad=gradient, value_fn=at
+    value, gradient = jax.value_and_grad(at)(params)
+    updates, after = optimizer.update(
+        gradient, state, params, value=value, grad=gradient, value_fn=at
     )
-    there = functools.partial(_eval_value, at, optimizer, carry)
-    return Step(count, carry.params, carry.state, value, gradient, updates, there), state
+    there = functools.partial(_eval_value, at, optimizer, params, state)
+    return Step(count, params, state, value, gradient, updates, there), after
 
 
-def _advance(look: Any, divergence: Any, carry: _Carry, count: Any) -> tuple[_Carry, Step]:
-    """Take the step, or stay where the run has diverged."""
-    step, state = look(carry, count)
-    limit = jnp.where(count == 0, _limit(step.value, divergence), carry.limit)
-    diverged_at = _first_bad(step, limit, carry.diverged_at)
-    params, state = jax.tree.map(
-        functools.partial(jnp.where, diverged_at < 0),
-        (optax.apply_updates(carry.params, step.updates), state),
-        (carry.params, carry.state),
-    )
-    return _Carry(params, state, limit, diverged_at), step
+def _advance(
+    look: Any, divergence: Any, unroll: int, carry: _Carry, start: Any, length: int
+) -> tuple[_Carry, Step]:
+    """Take some steps, or stay where the run has diverged; look only before the first of them."""
+    first, state = look(carry.params, carry.state, start)
+    limit = jnp.where(start == 0, _limit(first.value, divergence), carry.limit)
+    diverged_at = _first_bad(first, limit, carry.diverged_at)
+
+    def further(moved: Any, count: Any) -> tuple[Any, None]:
+        step, state = look(*moved, count)
+        return (optax.apply_updates(moved[0], step.updates), state), None
+
+    moved = (optax.apply_updates(carry.params, first.updates), state)
+    if length > 1:
+        counts = start + jnp.arange(1, length, dtype=jnp.int32)
+        moved, _ = jax.lax.scan(further, moved, counts, unroll=min(unroll, length - 1))
+    stay = functools.partial(jnp.where, diverged_at < 0)
+    params, state = jax.tree.map(stay, moved, (carry.params, carry.state))
+    return _Carry(params, state, limit, diverged_at), first
 
 
 def _loss_at(loss: Any, batches: Any, key: Any, count: Any) -> Callable[[Any], jax.Array]:
@@ -199,8 +226,10 @@ def _first_bad(step: Step, limit: jax.Array, diverged_at: jax.Array) -> jax.Arra
     return jnp.where((diverged_at < 0) & bad, step.count, diverged_at)
 
 
-def _eval_value(at: Callable[[Any], jax.Array], optimizer: Optimizer, carry: _Carry) -> jax.Array:
-    return at(eval_params(optimizer, carry.params, carry.state))
+def _eval_value(
+    at: Callable[[Any], jax.Array], optimizer: Optimizer, params: Any, state: Any
+) -> jax.Array:
+    return at(eval_params(optimizer, params, state))
 
 
 _RECORDS: dict[str, Callable[[Step], Any]] = {

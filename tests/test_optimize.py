@@ -141,6 +141,28 @@ def test_a_diverged_lane_is_frozen_and_its_neighbors_do_not_notice():
         np.testing.assert_array_equal(batch.history["value"][lane], calm.history["value"][lane])
 
 
+@pytest.mark.parametrize(("check", "every"), [(4, 100), (4, 10), (7, 3), (100, 25)])
+def test_looking_less_often_finds_the_same_lanes_later(check, every):
+    """Looks are before every `check` updates after a record, and at records."""
+    rates = jnp.array([0.5, 3.0, 1.0, 2.5])
+
+    def run(rate, **options):
+        descent = jm.gradient_descent(rate)
+        return jm.optimize(lambda x: x**2 / 2, jnp.array(1.0), descent, 100, **options)
+
+    exact = jax.vmap(run)(rates)
+    rarely = jax.vmap(lambda rate: run(rate, check=check, every=every))(rates)
+    looks = sorted({r + c for r in range(0, 100, every) for c in range(0, every, check)} | {100})
+    for lane in (1, 3):
+        expected = next(look for look in looks if look >= exact.diverged_at[lane])
+        assert rarely.diverged_at[lane] == expected
+        grown = abs(1 - rates[lane]) ** expected
+        np.testing.assert_allclose(abs(rarely.params[lane]), grown, rtol=1e-12)
+    for lane in (0, 2):
+        assert rarely.diverged_at[lane] == -1
+        np.testing.assert_allclose(rarely.params[lane], exact.params[lane], rtol=1e-14, atol=1e-30)
+
+
 def test_divergence_at_the_very_end_and_from_a_zero_value():
     grow = jm.gradient_descent(3.0)
     run = jm.optimize(lambda x: x**2 / 2, jnp.array(1.0), grow, 10)
@@ -191,15 +213,16 @@ def test_it_can_be_vmapped_and_differentiated():
 
 def test_unrolling_changes_nothing():
     one = jm.optimize(quadratic, START, jm.heavy_ball(0.1), 10)
-    two = jm.optimize(quadratic, START, jm.heavy_ball(0.1), 10, unroll=4)
-    np.testing.assert_allclose(one.history["value"], two.history["value"], rtol=1e-12)
+    for check in (1, 5):
+        two = jm.optimize(quadratic, START, jm.heavy_ball(0.1), 10, unroll=4, check=check)
+        np.testing.assert_allclose(one.history["value"], two.history["value"], rtol=1e-12)
 
 
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ({"steps": 0}, "steps and every are at least 1, got steps=0"),
-        ({"every": 0}, "steps and every are at least 1, got steps=5, every=0"),
+        ({"steps": 0}, "check and unroll are at least 1, got steps=0"),
+        ({"every": 0}, "are at least 1, got steps=5, every=0, check=1"),
         ({"record": "loss"}, r"record has no \['loss'\]; it knows \['value', 'params'"),
         ({"loss": lambda x: x}, r"loss must return one number \(shape \(\)\)"),
         ({"loss": lambda x: (x.sum(), x)}, "loss must return one number"),
