@@ -66,14 +66,15 @@ def compute(config: Config) -> xr.Dataset:
     return data
 
 
-def theory(data: xr.Dataset) -> dict[str, float]:
-    """What is optimal on quadratics with curvatures in [mu, L]: Polyak 1964."""
-    low, high = np.sqrt(data.attrs["mu"]), np.sqrt(data.attrs["L"])
-    return {
-        "beta": float(((high - low) / (high + low)) ** 2),
-        "learning_rate": float((2 / (high + low)) ** 2),
-        "rate": float((high - low) / (high + low)),
-    }
+def theory(data: xr.Dataset) -> jm.theory.Tuning:
+    """What is optimal on quadratics with curvatures in [mu, L], as steps go to infinity."""
+    return jm.theory.tune("heavy_ball", data.attrs["mu"], data.attrs["L"])
+
+
+def stable_rates(data: xr.Dataset) -> np.ndarray:
+    """The largest stable learning rate at each beta: theory knows it of the optimizer's code."""
+    limit = jax.vmap(lambda beta: jm.theory.stability_limit(jm.heavy_ball(1.0, beta)))
+    return np.asarray(limit(jnp.asarray(data.beta.values))) / data.attrs["L"]
 
 
 def best(data: xr.Dataset, **where: float) -> xr.Dataset:
@@ -85,6 +86,7 @@ def best(data: xr.Dataset, **where: float) -> xr.Dataset:
 def report(data: xr.Dataset) -> str:
     """The best beta, beside no momentum and the tutorial's 0.9."""
     optimum = theory(data)
+    values = optimum.hyperparameters
     rows = [
         ("best of all", best(data)),
         ("beta = 0, best learning rate", best(data, beta=0.0)),
@@ -103,23 +105,22 @@ def report(data: xr.Dataset) -> str:
     lines += [
         f"The best beta leaves {ratio[0]:.1e} times less loss than beta 0, "
         f"and {ratio[1]:.1e} times less than 0.9.",
-        f"Theory, as steps go to infinity: beta = {optimum['beta']:.3f}, learning rate = "
-        f"{optimum['learning_rate']:.3f}, each step times {optimum['rate']:.3f}.",
+        f"Theory, as steps go to infinity: beta = {values['beta']:.3f}, learning rate = "
+        f"{values['learning_rate']:.3f}, each step times {optimum.rate:.3f}.",
     ]
     return "\n".join(lines)
 
 
 def draw(data: xr.Dataset) -> Figure:
     """The map with theory over it, and what each beta can do at its best learning rate."""
-    optimum = theory(data)
+    optimum = theory(data).hyperparameters
     figure, (left, right) = jm.plot.figure(11.0, 4.4, columns=2)
     figure.get_layout_engine().set(wspace=0.06)
     field = data.loss.where(data.diverged_at < 0, np.inf)
     jm.plot.heatmap(field, x="beta", y="learning_rate", ax=left, limits=(1e-16, None))
     betas = data.beta.values
-    limit = 2 * (1 + betas) / data.attrs["L"]
     theirs = {"color": "#D55E00", "zorder": 6}
-    left.plot(betas, limit, linewidth=1.5, label="limit of stability", **theirs)
+    left.plot(betas, stable_rates(data), linewidth=1.5, label="limit of stability", **theirs)
     at = (optimum["beta"], optimum["learning_rate"])
     left.plot(*at, "D", markeredgecolor="white", markersize=5, label="optimum of theory", **theirs)
     left.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=2, frameon=False, fontsize=8)

@@ -39,7 +39,7 @@ from jaxmom.transform import (
 )
 
 if TYPE_CHECKING:
-    from jaxmom import plot, problems
+    from jaxmom import plot, problems, theory
 
 __version__ = "0.1.0"
 
@@ -80,13 +80,14 @@ __all__ = [
     "sgd",
     "signum",
     "stack",
+    "theory",
     "transformation",
     "triple_momentum",
 ]
 
 
 def __getattr__(name: str) -> Any:
-    """Load plots and problems on first use, for `import jaxmom` shall cost little."""
-    if name in ("plot", "problems"):
+    """Load sub-packages on first use, for `import jaxmom` shall cost little."""
+    if name in ("plot", "problems", "theory"):
         return importlib.import_module(f"jaxmom.{name}")
     raise AttributeError(f"module 'jaxmom' has no attribute {name!r}")

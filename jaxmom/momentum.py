@@ -262,6 +262,8 @@ def _is_plain(value: Any) -> bool:
 def _stand_in(value: Any, default: tuple[float, ...] | None) -> jax.ShapeDtypeStruct:
     if default is None:
         return jax.ShapeDtypeStruct((), float)
+    if isinstance(value, list | tuple):
+        return jax.ShapeDtypeStruct((len(value),), float)
     shape = np.shape(default) if callable(value) else np.shape(value)
     return jax.ShapeDtypeStruct(shape[-1:], float)
 

@@ -31,6 +31,7 @@ MAY_IMPORT = {
     "sweep.store": set(),
     "sweep": {"sweep", "transform", "optimize"},
     "theory.linear_system": set(),
+    "theory.linearity": set(),
     "theory": {"theory", "transform"},
     "cli": {"sweep"},
     "__main__": {"cli"},

@@ -19,6 +19,10 @@ SMALL = {
     "beta_sweep": ["--betas", "20", "--learning-rates", "5"],
     "quadratic_trajectories": [],
     "worked_example": ["--full-steps", "50"],
+    "why_momentum_works": ["--cells", "8", "--steps", "40"],
+    "speed_against_noise": ["--points", "3", "--curvatures", "5"],
+    "heavy_ball_cycle": ["--starts", "10", "--kappas", "3"],
+    "certified_rates": ["--kappas", "2"],
     "digits_momentum": ["--betas", "2", "--learning-rates", "2", "--seeds", "2", "--steps", "5"],
 }
 
@@ -35,7 +39,12 @@ def test_every_experiment_is_in_the_table():
     assert {path.stem for path in FOLDER.glob("*.py")} - shared == set(SMALL)
 
 
-@pytest.mark.parametrize("name", SMALL)
+SLOW = {"speed_against_noise"}  # it tunes three methods numerically
+
+
+@pytest.mark.parametrize(
+    "name", [pytest.param(n, marks=pytest.mark.slow) if n in SLOW else n for n in SMALL]
+)
 def test_command(name, tmp_path, monkeypatch, capsys):
     """As a user runs it: prints a table, and writes a figure and a file that opens."""
     monkeypatch.setattr(sys, "argv", [name, *SMALL[name], "--output", str(tmp_path / "out")])
@@ -120,7 +129,7 @@ def test_beta_sweep_agrees_with_theory():
     """The winner is close to Polyak's optimum, beats its rivals, and blow-up begins at the line."""
     config = beta_sweep.Config(betas=200, learning_rates=50)
     data = beta_sweep.compute(config)
-    optimum, best = beta_sweep.theory(data), beta_sweep.best(data)
+    optimum, best = beta_sweep.theory(data).hyperparameters, beta_sweep.best(data)
     assert (optimum["beta"], optimum["learning_rate"]) == pytest.approx((1 / 9, 4 / 9))
     assert abs(float(best.beta) - optimum["beta"]) < 0.03
     assert abs(np.log(float(best.learning_rate) / optimum["learning_rate"])) < 0.15
@@ -129,6 +138,7 @@ def test_beta_sweep_agrees_with_theory():
     assert f"{float(tutorial):.7e}" == "1.3426520e-01"
     long = beta_sweep.compute(beta_sweep.Config(betas=40, learning_rates=50, steps=2000))
     edge = 2 * (1 + long.beta) / 4
+    np.testing.assert_allclose(beta_sweep.stable_rates(long), edge, rtol=1e-12)
     diverged = long.diverged_at >= 0
     assert not bool((diverged & (long.learning_rate < 0.99 * edge)).any())
     assert bool((diverged | (long.learning_rate < 1.02 * edge)).all())

@@ -3,6 +3,7 @@
 A new plot is one row in `PLOTS`: laws below then cover it.
 """
 
+import io
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -13,9 +14,10 @@ import numpy as np
 import pytest
 import xarray
 from matplotlib.axes import Axes
-from matplotlib.collections import PolyCollection, QuadMesh
+from matplotlib.collections import LineCollection, PolyCollection, QuadMesh
 from matplotlib.colors import LogNorm, to_hex
 from matplotlib.patches import PathPatch
+from PIL import Image
 
 from jaxmom import plot
 from jaxmom.plot import lanes, scales, style
@@ -66,11 +68,29 @@ PLOTS = {
         {"descent": descent(0.1, 0.0), "heavy ball": spoiled(descent(0.1, 0.9), slice(9, None))},
         {"loss": bowl},
     ),
+    "animate": Case(
+        plot.animate,
+        {"descent": descent(0.1, 0.0), "heavy ball": descent(0.1, 0.9)},
+        {"descent": descent(0.1, 0.0), "heavy ball": spoiled(descent(0.1, 0.9), slice(9, None))},
+        {"file": io.BytesIO(), "loss": bowl},
+    ),
     "curves": Case(
         plot.curves,
         {"descent": LOSSES[0], "heavy ball": LOSSES},
         {"descent": LOSSES[0], "heavy ball": spoiled(LOSSES, 2, slice(9, None))},
         {},
+    ),
+    "sensitivity": Case(
+        plot.sensitivity,
+        {"descent": LOSSES[0], "heavy ball": LOSSES},
+        {"descent": LOSSES[0], "heavy ball": spoiled(LOSSES, slice(0, 3), slice(25, None))},
+        {"x": np.geomspace(1e-3, 1, 31)},
+    ),
+    "parallel": Case(
+        plot.parallel,
+        GRID.ravel(),
+        spoiled(GRID.ravel(), 5),
+        {"axes": {"beta": np.tile([0, 0.5, 0.9, 0.99], 3), "rate": np.repeat([0.01, 0.1, 1], 4)}},
     ),
     "heatmap": Case(
         plot.heatmap, GRID, spoiled(GRID, 1, 2), {"x": [0, 0.5, 0.9, 0.99], "y": [0.01, 0.1, 1]}
@@ -100,7 +120,8 @@ def line(ax: Axes, label: str) -> np.ndarray:
 
 
 def test_every_plot_has_a_row():
-    assert set(plot.__all__) - {"figure"} == set(PLOTS)
+    theory = {"stability_map", "spectrum", "frequency"}  # in test_theory_plots.py
+    assert set(plot.__all__) - {"figure"} - theory == set(PLOTS)
     assert all(case.draw is getattr(plot, name) for name, case in PLOTS.items())
 
 
@@ -384,6 +405,12 @@ def test_a_quantile_is_numpys_until_it_leans_on_an_infinity():
             assert np.isinf(ours[20:]).all()
 
 
+def test_a_quantile_leaves_out_what_is_not_there():
+    runs = np.array([[np.nan, 1.0, np.nan], [np.nan, np.nan, 4.0], [np.nan, 3.0, np.inf]])
+    np.testing.assert_array_equal(lanes.quantile(runs, 0.5), [np.nan, 2.0, np.inf])
+    np.testing.assert_array_equal(lanes.quantile(runs, 0.0), [np.nan, 1.0, 4.0])
+
+
 def test_a_run_ends_in_a_cross():
     ax = plot.curves({"a": [1.0, 2.0, np.nan, 4.0], "b": [1.0, 1.0, 1.0, 1.0]})
     np.testing.assert_array_equal(line(ax, "a (diverged)"), [[0, 1], [1, 2]])
@@ -436,6 +463,318 @@ def test_labeled_curves_bring_names_steps_and_status():
 def test_a_group_that_is_missing_keeps_its_place_in_the_legend():
     data = xarray.DataArray(LOSSES[:2], {"status": ("seed", [0, 0])}, ("seed", "step"))
     assert legend(plot.curves(data)) == ["2 seeds, 2 missing"]
+
+
+def test_curves_of_a_sweep_end_where_each_lane_was_frozen():
+    runs = np.stack([LOSSES, 2 * LOSSES])
+    runs[1, :3, 10:] = runs[1, :3, 9:10]
+    at = [[-1] * 5, [90, 90, 90, -1, -1]]
+    lanes_ = ("beta", "seed")
+    coords = {"beta": [0.0, 0.9], "seed": range(5), "step": 10 * np.arange(31)}
+    coords |= {"diverged_at": (lanes_, at), "status": (lanes_, np.where(np.array(at) < 0, 1, 2))}
+    ax = plot.curves(xarray.DataArray(runs, coords, (*lanes_, "step"), name="value"))
+    assert legend(ax)[:2] == ["beta = 0 (5 seeds)", "beta = 0.9 (5 seeds, 3 diverged)"]
+    np.testing.assert_allclose(line(ax, "beta = 0 ")[:, 1], np.median(LOSSES, axis=0))
+    assert line(ax, "beta = 0.9")[-1, 0] == 90
+    crosses = [found for found in ax.lines if found.get_label() == "_diverged"]
+    assert {float(np.max(cross.get_xdata())) for cross in crosses} == {90.0}
+
+
+# Sensitivity
+
+RATES = np.geomspace(1e-3, 1, 31)
+
+
+def test_the_median_over_seeds_is_drawn_over_the_sorted_coordinate():
+    order = np.random.default_rng(0).permutation(31)
+    ax = plot.sensitivity({"a": LOSSES[:, order]}, x=RATES[order], band=(0.1, 0.8))
+    np.testing.assert_allclose(line(ax, "a"), np.column_stack([RATES, np.median(LOSSES, axis=0)]))
+    (band,) = (c for c in ax.collections if isinstance(c, PolyCollection))
+    corners = band.get_paths()[0].vertices
+    at_start = corners[np.isclose(corners[:, 0], RATES[0]), 1]
+    expected = np.quantile(LOSSES[:, 0], [0.1, 0.8])
+    np.testing.assert_allclose([at_start.min(), at_start.max()], expected)
+    assert ax.get_ylabel() == "value\n(median, 10–80 % of 5 seeds)"
+    assert (ax.get_xscale(), ax.get_yscale()) == ("log", "log")
+
+
+def sown() -> xarray.DataArray:
+    """Losses [2 betas, 3 seeds, 5 rates] of which some diverged, are missing or failed."""
+    values = np.arange(1.0, 31.0).reshape(2, 3, 5)
+    values[0, :2, 4] = np.nan  # most seeds
+    values[0, 2, 3] = np.inf  # one seed
+    status = np.ones((2, 3, 5), int)
+    status[1, :, 0], status[1, :, 2], status[1, 0, 1] = lanes.MISSING, lanes.FAILED, lanes.MISSING
+    dims = ("beta", "seed", "learning_rate")
+    coords = {
+        "beta": [0.0, 0.9],
+        "learning_rate": [0.01, 0.1, 1, 10, 100],
+        "status": (dims, status),
+    }
+    return xarray.DataArray(values, coords, dims, name="final_loss")
+
+
+def test_each_line_has_a_row_at_the_top_for_its_cells_without_a_value():
+    ax = plot.sensitivity(sown().transpose("learning_rate", "beta", "seed"), x="learning_rate")
+    first, second = 1 - 0.0225, 1 - 0.0675
+    expected = {
+        "_diverged": [[100, first]],
+        "_some seeds diverged": [[10, first]],
+        "_missing": [[0.01, second]],
+        "_failed": [[1, second]],
+    }
+    for kind, places in expected.items():
+        (found,) = (mark for mark in ax.lines if mark.get_label() == kind and len(mark.get_xdata()))
+        np.testing.assert_allclose(found.get_xydata(), places)
+        assert found.get_transform() == ax.get_xaxis_transform()
+    drawn = line(ax, "beta = 0.9 (4 missing, 3 failed)")
+    np.testing.assert_array_equal(drawn[:, 1], [np.nan, 24.5, np.nan, 24, 25])
+    assert set(legend(ax)) > {"diverged", "some seeds diverged", "missing", "failed", "best: 6"}
+    assert (ax.get_xlabel(), ax.get_ylabel()[:10]) == ("learning rate", "final loss")
+
+
+def test_lines_and_bands_stay_below_the_rows_but_for_a_band_that_is_open_at_the_top():
+    ax = plot.sensitivity(sown(), x="learning_rate", band=(0.0, 1.0))
+    rows = ax.transAxes.transform([(0, 1 - 2 * 0.045)])[0, 1]
+    bands = [c for c in ax.collections if isinstance(c, PolyCollection)]
+    corners = np.concatenate([path.vertices for band in bands for path in band.get_paths()])
+    heights = ax.transData.transform(corners)[:, 1]
+    top = ax.bbox.y1
+    assert set(corners[heights > rows, 0]) == {10.0}
+    np.testing.assert_allclose(heights[heights > rows], top)
+    assert 30 in corners[:, 1]
+
+
+def test_the_star_is_on_the_smallest_median():
+    ax = plot.sensitivity({"a": [3.0, 2.0, np.nan], "b": [5.0, -1.0, 1.0]}, x=[1, 2, 3], log=False)
+    np.testing.assert_array_equal(line(ax, "best: -1"), [[2, -1]])
+    lifted = plot.sensitivity({"b": [5.0, -1.0, 1.0]}, x=[1, 2, 3])
+    np.testing.assert_array_equal(line(lifted, "best: -1"), [[2, 1]])
+    np.testing.assert_array_equal(line(lifted, "_at or below the floor"), [[2, 1]])
+    plain = plot.sensitivity({"a": [3.0, 2.0]}, x=[1, 2], star=False)
+    assert legend(plain) == ["a"]
+
+
+def test_a_sensitivity_may_be_over_memory_or_over_names():
+    betas = [0.0, 0.9, 0.99, 0.999]
+    ax = plot.sensitivity({"a": np.ones(4)}, x=betas, x_scale="memory")
+    places = ax.transData.transform(np.column_stack([betas, np.ones(4)]))[:, 0]
+    np.testing.assert_allclose(np.diff(places), places[1] - places[0])
+    named = plot.sensitivity({"a": [2.0, 1.0]}, x=["sgd", "adam"])
+    assert [text.get_text() for text in named.get_xticklabels()] == ["sgd", "adam"]
+
+
+def test_a_lone_cell_between_diverged_ones_has_its_marker():
+    values = np.ones(100)
+    values[[50, 52]] = np.inf
+    ax = plot.sensitivity({"a": values}, x=np.arange(100))
+    (drawn,) = (found for found in ax.lines if found.get_label() == "a")
+    assert np.flatnonzero(drawn.get_markevery())[:2].tolist() == [0, 4]
+    assert drawn.get_markevery()[51]
+
+
+def test_a_sensitivity_where_all_diverged_is_a_row_of_crosses():
+    ax = plot.sensitivity(np.full((3, 4), np.nan), x=[1, 2, 3, 4])
+    ax.figure.canvas.draw()
+    assert legend(ax) == ["diverged"]
+
+
+# Parallel coordinates
+
+
+def strands(ax: Axes) -> dict[str, LineCollection]:
+    """The lines by their label; those that are colored have none."""
+    found = [c for c in ax.collections if isinstance(c, LineCollection)][:-1]  # the axes are last
+    return {"" if "_child" in str(c.get_label()) else str(c.get_label()): c for c in found}
+
+
+def test_each_lane_is_a_line_across_its_coordinates_on_their_scales():
+    rng = np.random.default_rng(0)
+    betas, rates = 1 - 1 / rng.uniform(1, 1e3, 20), 10.0 ** rng.uniform(-3, 0, 20)
+    values = rng.permutation(np.geomspace(1e-3, 1, 20))
+    axes = {"beta": betas, "rate": rates}
+    ax = plot.parallel(values, axes=axes, scale={"beta": "memory", "rate": "log"})
+    lines = strands(ax)[""]
+    order = np.argsort(-values)
+    for place, coordinate in enumerate((-np.log(1 - betas), np.log(rates))):
+        heights = np.array([path.vertices[place, 1] for path in lines.get_paths()])
+        line_ = np.polyfit(coordinate[order], heights, 1)
+        np.testing.assert_allclose(np.polyval(line_, coordinate[order]), heights)
+        assert 0 < heights.min() < 0.2
+        assert 0.8 < heights.max() < 1
+    np.testing.assert_array_equal(lines.get_array(), values[order])
+    assert isinstance(lines.norm, LogNorm)
+    best = line(ax, "best: 0.001")
+    np.testing.assert_array_equal(best, lines.get_paths()[-1].vertices)
+    assert [text.get_text() for text in ax.get_xticklabels()] == ["beta", "rate"]
+
+
+def test_lines_that_share_a_value_fan_out_in_the_order_of_their_values():
+    case = PLOTS["parallel"]
+    ax = plot.parallel(case.spoiled, **case.options)
+    heights = np.array([path.vertices[1, 1] for path in strands(ax)[""].get_paths()])
+    ticks = {text.get_text(): text.xy[1] for text in ax.texts if text.xy[0] == 1}
+    rates, values = (np.delete(a, 5) for a in (np.repeat([0, 1, 2], 4), GRID.ravel()))
+    order = np.argsort(-values)
+    for rate, tick in zip(rates[order], heights, strict=True):
+        assert abs(tick - (2 * rate + 1) / 6) <= 0.3 / 3 + 1e-12
+    assert (np.diff(heights[rates[order] == 0]) < 0).all()
+    (lost,) = strands(ax)["diverged"].get_paths()
+    assert lost.vertices[1, 1] > heights[rates[order] == 1].max()
+    np.testing.assert_allclose(list(ticks.values()), [1 / 6, 1 / 2, 5 / 6])
+    assert list(ticks) == ["0.01 –", "0.1 –", "1 –"]
+
+
+def test_a_grid_is_stacked_and_lanes_keep_their_coordinates():
+    coords = {
+        "beta": [0.0, 0.9],
+        "learning_rate": [0.01, 0.1, 1.0],
+        "method": ("learning_rate", list("abb")),
+    }
+    status = (("beta", "learning_rate"), [[1, 0, 3], [1, 1, 2]])
+    data = xarray.DataArray(GRID[:2, :3], coords | {"status": status}, status[0], name="final_loss")
+    ax = plot.parallel(data)
+    assert [t.get_text() for t in ax.get_xticklabels()] == ["beta", "learning rate", "method"]
+    assert set(strands(ax)) == {"", "diverged", "missing", "failed"}
+    assert legend(ax) == ["diverged", "missing", "failed", "best: 0.001"]
+    assert ax.get_xlabel() == "6 lanes, 1 diverged, 1 missing, 1 failed"
+    stacked = data.stack(lane=data.dims).reset_index("lane")
+    again = plot.parallel(stacked.to_dataset(), axes=["beta", "learning_rate", "method"])
+    for kind, lines in strands(ax).items():
+        for ours, theirs in zip(lines.get_paths(), strands(again)[kind].get_paths(), strict=True):
+            np.testing.assert_allclose(ours.vertices, theirs.vertices)
+    assert lines.axes.collections[-2].colorbar is None
+    assert ax.figure.axes[1].get_ylabel() == "final loss"
+
+
+@pytest.mark.parametrize(
+    ("values", "scale", "expected"),
+    [
+        (np.linspace(0.003, 0.997, 50), "linear", ["0.2", "0.4", "0.6", "0.8"]),
+        (np.geomspace(0.002, 0.9, 50), "log", ["0.01", "0.1"]),
+        (1 - np.geomspace(1, 1e-3, 50), "memory", ["0", "0.9", "0.99", "0.999"]),
+        (1 - np.geomspace(1, 0.04, 50), "memory", ["0", "0.5", "0.8", "0.9", "0.95"]),
+        (np.linspace(-1, 1, 3), "linear", ["−1", "0", "1"]),
+    ],
+)
+def test_ticks_stand_at_round_values(values, scale, expected):
+    cells, _ = scales.places(xarray.DataArray(values, dims="lane", name="a"), scale)
+    places, texts = scales.ticks(cells)
+    assert texts == expected
+    assert ((places > 0) & (places < 1)).all()
+
+
+# Animations
+
+
+def pens(ax: Axes, kind: str) -> np.ndarray:
+    """Where the marks of a kind stand [n, 2], of all colors."""
+    shape = {"moves": "o", "diverged": "x", "outside the frame": "s"}[kind]
+    marks = [found for found in ax.lines if found.get_marker() == shape]
+    return np.concatenate([np.asarray(found.get_xydata()) for found in marks])
+
+
+def test_a_gif_has_a_frame_for_each_record_and_rests_at_the_end(tmp_path):
+    path = tmp_path / "paths.gif"
+    plot.animate(PLOTS["animate"].spoiled, path, loss=bowl, fps=25)
+    with Image.open(path) as gif:
+        assert gif.info["loop"] == 0
+        durations = []
+        for frame in range(gif.n_frames):
+            gif.seek(frame)
+            durations.append(gif.info["duration"])
+    assert durations == [40] * 30 + [1500]
+
+
+def test_the_axes_show_the_last_frame_and_are_what_the_gif_ends_with():
+    file = io.BytesIO()
+    ax = plot.animate(PLOTS["animate"].data, file, loss=bowl)
+    expected = [descent(0.1, 0.0)[-1], descent(0.1, 0.9)[-1]]
+    np.testing.assert_array_equal(pens(ax, "moves"), expected)
+    assert ax.texts[0].get_text() == "step 30, 2 lanes"
+    assert not any(artist.get_animated() for artist in ax.get_children())
+    ax.figure.canvas.draw()
+    drawn = np.asarray(ax.figure.canvas.buffer_rgba())[..., :3].astype(int)
+    with Image.open(file) as gif:
+        gif.seek(gif.n_frames - 1)
+        last = np.asarray(gif.convert("RGB")).astype(int)
+    assert np.abs(drawn - last).mean() < 2
+
+
+def test_lanes_that_diverge_or_leave_are_marked_where_they_do():
+    walks = np.zeros((4, 5, 2))
+    walks[0, :, 0] = [0, 1, 2, np.nan, 0]  # diverges inside
+    walks[1, :, 1] = [0, 1, 9, 99, 999]  # leaves
+    walks[2, :, 0] = [0, -9, -99, np.inf, 0]  # diverges outside
+    coords = {"step": [0, 10, 20, 30, 40], "diverged_at": ("beta", [-1, -1, -1, 20])}
+    walks[3, :, 1] = [0, -1, -2, -3, -3]  # is flagged
+    data = xarray.DataArray(walks, coords, ("beta", "step", "coordinate"))
+    ax = plot.animate(data, io.BytesIO(), extent=(-3, 3, -3, 3))
+    np.testing.assert_array_equal(pens(ax, "diverged")[:3], [[2, 0], [-3, 0], [0, -2]])
+    np.testing.assert_array_equal(pens(ax, "outside the frame")[:1], [[0, 3]])
+    assert len(pens(ax, "moves")) == 0
+    assert legend(ax) == ["diverged", "outside the frame"]
+    assert ax.texts[0].get_text() == "step 40, 4 lanes, 3 diverged"
+
+
+def test_lanes_are_colored_by_a_coordinate_that_is_explained():
+    betas, methods = [0.0, 0.5, 0.9], ["sgd", "adam"]
+    walks = [[descent(0.1, beta) for beta in betas] for _ in methods]
+    dims = ("method", "beta", "step", "coordinate")
+    status = (("method", "beta"), [[1, 1, 1], [1, 0, 3]])
+    coords = {"method": methods, "beta": betas, "status": status}
+    data = xarray.DataArray(walks, coords, dims).transpose("step", "coordinate", "beta", "method")
+    ax = plot.animate(data, io.BytesIO(), color="beta", scale="memory")
+    assert ax.figure.axes[1].get_ylabel() == "beta"
+    ticks = [text.get_text() for text in ax.figure.axes[1].get_yticklabels()]
+    assert ticks == ["0", "0.5", "0.9"]
+    dots = [found for found in ax.lines if found.get_marker() == "o" and len(found.get_xdata())]
+    assert len({to_hex(found.get_color()) for found in dots}) == 3
+    assert ax.texts[0].get_text() == "step 30, 4 lanes, 1 missing, 1 failed"
+    named = plot.animate(data, io.BytesIO(), color="method")
+    assert legend(named) == ["sgd", "adam"]
+    plain = plot.animate(np.array(walks[0]), io.BytesIO(), color=betas)
+    assert plain.figure.axes[1].get_ylabel() == "color"
+
+
+def test_lanes_none_of_which_ran_are_counted():
+    data = MOVING.expand_dims(beta=[0.0, 0.9]).assign_coords(status=("beta", [0, 3]))
+    ax = plot.animate(data, io.BytesIO(), color="beta")
+    assert ax.texts[0].get_text() == "step 1, 0 lanes, 1 missing, 1 failed"
+
+
+def test_a_long_run_of_many_lanes_is_few_frames_and_few_artists():
+    file = io.BytesIO()
+    walks = np.cumsum(np.random.default_rng(0).normal(size=(2000, 1000, 2)), axis=1)
+    ax = plot.animate(walks, file, color=np.linspace(0, 1, 2000), fps=50)
+    with Image.open(file) as gif:
+        assert gif.n_frames == 120
+    assert len(ax.lines) < 150
+
+
+def test_lanes_of_a_label_share_its_color_and_shorter_ones_wait():
+    both = {"ball": np.stack([descent(0.1, 0.9)] * 2), "descent": descent(0.1, 0.0, steps=5)}
+    ax = plot.animate(both, io.BytesIO())
+    expected = [descent(0.1, 0.9)[-1]] * 2 + [descent(0.1, 0.0, steps=5)[-1]]
+    np.testing.assert_array_equal(pens(ax, "moves"), expected)
+    assert legend(ax) == ["ball", "descent"]
+
+
+def test_tails_are_the_last_records_and_are_left_out_of_a_swarm():
+    walk = descent(0.1, 0.9)
+    found = plot.animate({"a": walk}, io.BytesIO(), tail=3).lines
+    tails = [np.asarray(tail.get_xydata()) for tail in found if tail.get_linestyle() == "-"]
+    np.testing.assert_array_equal(tails, [[*walk[-4:], [np.nan, np.nan]]])
+    swarm = plot.animate(np.stack([walk] * 101), io.BytesIO()).lines
+    (tails,) = (np.asarray(tail.get_xydata()) for tail in swarm if tail.get_linestyle() == "-")
+    assert len(tails) == 2 * 101
+
+
+def test_a_panel_of_a_part_of_a_figure_can_move():
+    part, _ = plt.figure(layout="constrained").subfigures(1, 2)
+    canvas = part.figure.canvas
+    plot.animate(PLOTS["animate"].data, io.BytesIO(), ax=part.subplots())
+    assert part.figure.canvas is canvas
 
 
 # Heat maps
@@ -533,6 +872,12 @@ def test_cells_without_value_are_hatched_each_in_its_way():
     assert len({patch.get_hatch() for patch in drawn.values()}) == 3
 
 
+def test_a_cell_that_is_flagged_has_diverged_though_it_was_frozen():
+    flags = {"diverged_at": (("y", "x"), [[-1, 3], [-1, -1]])}
+    ax = plot.heatmap(xarray.DataArray([[1.0, 1e6], [2.0, 3.0]], flags, ("y", "x")))
+    assert covered(regions(ax)["diverged"], range(2), range(2)).tolist() == [[0, 1], [0, 0]]
+
+
 def test_colors_are_logarithmic_and_what_lies_beyond_is_pointed_at():
     values = [[0.0, 1.0], [10.0, 1000.0]]
     ax = plot.heatmap(values, limits=(None, 100))
@@ -604,6 +949,8 @@ def test_fifty_thousand_cells_are_one_mesh_and_few_boxes():
 
 GIVEN = np.ones((2, 3))
 NAMED = xarray.DataArray(GIVEN, dims=("seed", "time"))
+MOVING = xarray.DataArray(GIVEN[:, :2], dims=("step", "coordinate"))
+GIF = {"file": io.BytesIO()}
 
 
 @pytest.mark.parametrize(
@@ -626,6 +973,30 @@ NAMED = xarray.DataArray(GIVEN, dims=("seed", "time"))
         (plot.curves, {"a": -GIVEN}, {}, "pass log=False"),
         (plot.curves, {"a": GIVEN}, {"floor": 0.0}, "positive one"),
         (plot.curves, {"a": GIVEN}, {"band": (25, 75)}, "from 0 to 1"),
+        (plot.sensitivity, {"a": GIVEN}, {"x": [1, 2]}, "'a' has 3 cells"),
+        (plot.sensitivity, {"a": GIVEN}, {"x": [1, 2, 2]}, "distinct"),
+        (plot.sensitivity, -GIVEN, {"x": [1, 2, 3]}, "pass log=False"),
+        (plot.sensitivity, GIVEN, {"x": [1, 2, 3], "band": (25, 75)}, "from 0 to 1"),
+        (plot.sensitivity, NAMED, {"x": "beta"}, "no dimension 'beta'; the data have seed, time"),
+        (plot.sensitivity, {"a": NAMED, "b": NAMED[:, :2]}, {"x": "time"}, "draw them apart"),
+        (plot.parallel, GIVEN, {"axes": {"a": [1, 2]}}, r"must be \[lanes\]"),
+        (plot.parallel, GIVEN[0], {}, "have axes, a mapping"),
+        (plot.parallel, GIVEN[0], {"axes": {"a": [1, 2]}}, r"'a' has shape \(2,\)"),
+        (plot.parallel, GIVEN[0], {"axes": {"a": [1, 2, 3]}}, "two or more"),
+        (plot.parallel, NAMED, {"axes": ["seed", "beta"]}, "no coordinate 'beta'; .* seed, time"),
+        (plot.parallel, NAMED, {"scale": {"beta": "log"}}, "no coordinate 'beta'"),
+        (plot.parallel, NAMED, {"scale": {"seed": "logit"}}, "auto, linear, log, memory"),
+        (plot.parallel, NAMED, {"scale": {"seed": "log"}}, "positive coordinates"),
+        (plot.parallel, -NAMED, {}, "pass log=False"),
+        (plot.parallel, xarray.Dataset({"a": NAMED, "b": NAMED}), {}, "select one"),
+        (plot.animate, {}, GIF, "nothing to draw"),
+        (plot.animate, {"a": GIVEN[0]}, GIF, r"\[step, coordinate\] or \[lane, step"),
+        (plot.animate, {"a": GIVEN}, GIF, "two coordinates, these 3"),
+        (plot.animate, {"a": GIVEN[:, :2]}, GIF | {"color": [1]}, "colored by its labels"),
+        (plot.animate, GIVEN[:, :2], GIF | {"color": [1, 2]}, "there are 1 lanes"),
+        (plot.animate, NAMED, GIF, "no dimension 'step'; the data have seed, time"),
+        (plot.animate, MOVING, GIF | {"color": "beta"}, "no coordinate 'beta'"),
+        (plot.animate, GIVEN[:, :2], GIF | {"loss": GIVEN}, "need extent"),
         (plot.heatmap, GIVEN[0], {}, "two dims"),
         (plot.heatmap, GIVEN, {"x": [1, 2]}, r"x has shape \(2,\)"),
         (plot.heatmap, GIVEN, {"x": [1, 2, 2]}, "distinct"),

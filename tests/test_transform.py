@@ -83,6 +83,11 @@ def test_batched_leaves_are_the_sweep():
     np.testing.assert_allclose(second(batch), -0.1 * (1 + betas), rtol=1e-15)
 
 
+def test_a_vector_may_hold_tracers():
+    first = jax.vmap(lambda beta: step(jm.aggmo(0.3, betas=(beta, 0.5, 0.9))))(jnp.arange(3) / 4.0)
+    np.testing.assert_allclose(first, -0.3)
+
+
 def test_the_gradient_of_an_optimizer_is_an_optimizer():
     gradient = jax.grad(lambda optimizer: step(optimizer))(HB)
     values = jm.hyperparameters(gradient)

@@ -71,11 +71,11 @@ def curves(
     ['descent (2 seeds, 1 diverged)', 'diverged']
     >>> plt.close(ax.figure)
     """
+    lanes.check_band(band)
     arrays = labels.labeled(data, (over, x), required=1, diverged_at=diverged_at)
-    if not 0 <= band[0] <= band[1] <= 1:
-        raise ValueError(f"band={band} must be two shares from 0 to 1, such as (0.25, 0.75)")
     bundles = [_bundle(label, array, x, over, steps) for label, array in arrays]
-    floor = _floor(bundles, floor) if log else None
+    values = np.concatenate([np.empty(0), *(bundle.runs.ravel() for bundle in bundles)])
+    floor = lanes.floor(values, floor) if log else None
     ax = style.axes(ax, 7.0, 3.6)
     for index, bundle in enumerate(bundles):
         _draw(ax, bundle, band, -np.inf if floor is None else floor, style.look(index))
@@ -103,26 +103,11 @@ def _bundle(label: str, array: xarray.DataArray, x: str, over: str, steps: Any) 
 
 def _note(seeds: int | None, diverged: NDArray[np.bool_], status: NDArray) -> str:
     """How many seeds there are and what befell them; without seeds, what befell the one run."""
-    counts = {"diverged": int(diverged.sum())}
-    counts |= {lanes.FATES[k]: int((status == k).sum()) for k in (lanes.MISSING, lanes.FAILED)}
+    counts = {"diverged": int(diverged.sum())} | lanes.counts(status)
     if seeds is None:
         return ", ".join(fate for fate, count in counts.items() if count)
     told = [f"{seeds} seed" + "s" * (seeds != 1)]
     return ", ".join(told + [f"{count} {fate}" for fate, count in counts.items() if count])
-
-
-def _floor(bundles: list[Bundle], floor: float | None) -> float | None:
-    """The lowest value a logarithmic axis shows: as given, else set only if zeros need one."""
-    values = np.concatenate(
-        [np.empty(0), *(bundle.runs[np.isfinite(bundle.runs)] for bundle in bundles)]
-    )
-    if floor is not None and floor <= 0:
-        raise ValueError(f"floor={floor} has no place on a logarithmic axis; give a positive one")
-    if floor is not None or (values >= lanes.TINY).all():
-        return floor
-    if not (values > 0).any():
-        raise ValueError("no value is positive, so a logarithmic axis is empty; pass log=False")
-    return max(float(values[values > 0].min()), lanes.TINY)
 
 
 def _draw(

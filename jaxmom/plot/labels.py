@@ -1,7 +1,7 @@
 """What the plots share for the data: arrays, mappings and xarray read as arrays with labels."""
 
 import itertools
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any
 
 import numpy as np
@@ -76,15 +76,19 @@ def _named(
     return array.assign_coords(diverged_at=(array.dims[:-required], np.asarray(diverged_at)))
 
 
+def require(data: xarray.DataArray, dims: Iterable[str]) -> None:
+    """Refuse data that lack one of these dims."""
+    for dim in dims:
+        if dim not in data.dims:
+            have = ", ".join(map(str, data.dims))
+            raise ValueError(f"no dimension {dim!r}; the data have {have}")
+
+
 def _split(
     data: xarray.DataArray, dims: tuple[str, ...], required: int
 ) -> Iterator[tuple[str, xarray.DataArray]]:
     """Every array along the dims that are not in `dims`, labeled by where it stands in them."""
-    absent = [dim for dim in dims[-required:] if dim not in data.dims]
-    if absent:
-        raise ValueError(
-            f"no dimension {absent[0]!r}; the data have {', '.join(map(str, data.dims))}"
-        )
+    require(data, dims[-required:])
     others = [dim for dim in data.dims if dim not in dims]
     for place in itertools.product(*(range(data.sizes[dim]) for dim in others)):
         label = ", ".join(_place(data[dim], at) for dim, at in zip(others, place, strict=True))
@@ -154,27 +158,10 @@ def _with_coordinates(data: NDArray[np.float64], x: Any, y: Any) -> xarray.DataA
 
 def _dims(data: xarray.DataArray, x: Any, y: Any) -> tuple[Any, Any]:
     """The dims along x and y: those named, and for one not named the other one."""
-    for dim in (x, y):
-        if dim is not None and dim not in data.dims:
-            raise ValueError(
-                f"no dimension {dim!r}; the data have {', '.join(map(str, data.dims))}"
-            )
+    require(data, (dim for dim in (x, y) if dim is not None))
     first, last = data.dims
     x = x or (first if y == last else last)
     y = y or (first if x == last else last)
     if x == y:
         raise ValueError(f"x and y are both {x!r}; the data have {first}, {last}")
     return x, y
-
-
-def cell_fates(table: xarray.DataArray) -> NDArray[np.int_]:
-    """The status of every cell [rows, columns]; one said to be ok but not finite has diverged.
-
-    >>> cell_fates(table([[1.0, np.nan, np.nan]], None, None, [[1, 1, 0]]))
-    array([[1, 2, 0]])
-    """
-    fates = table.coords["status"].broadcast_like(table).transpose(*table.dims).values
-    if not np.isin(fates, range(len(lanes.FATES))).all():
-        codes = ", ".join(f"{code} {fate}" for code, fate in enumerate(lanes.FATES))
-        raise ValueError(f"status must be one of {codes}; got {np.unique(fates)}")
-    return np.where((fates == lanes.OK) & ~lanes.drawable(table.values), lanes.DIVERGED, fates)

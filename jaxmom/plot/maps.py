@@ -5,13 +5,11 @@ from typing import Any
 import numpy as np
 import xarray
 from matplotlib.axes import Axes
-from matplotlib.colorbar import Colorbar
-from matplotlib.colors import LogNorm, Normalize
 from matplotlib.patches import PathPatch
 from matplotlib.path import Path
 from numpy.typing import ArrayLike, NDArray
 
-from jaxmom.plot import labels, lanes, scales, style
+from jaxmom.plot import colors, labels, lanes, scales, style
 
 # Of the cells without a value: the fill, the hatch and its color.
 FILLS = {
@@ -76,53 +74,28 @@ def heatmap(
     >>> plt.close(ax.figure)
     """
     table = labels.table(data, x, y, status)
-    values, fates = np.asarray(table.values, float), labels.cell_fates(table)
+    values, fates = np.asarray(table.values, float), lanes.fates(table)
     scale = dict(zip(table.dims, (y_scale, x_scale), strict=True))
     rows, columns = (scales.side(table[dim], scale[dim]) for dim in table.dims)
     ax = style.axes(ax, 5.4, 3.8)
     shown = np.ma.masked_where(fates != lanes.OK, values)
     if shown.count():
-        bar = _cells(ax, columns.edges, rows.edges, shown, _norm(shown, limits, log))
-        bar.set_label(labels.axis_name(table) or "value")
+        norm = colors.norm(shown, limits, log)
+        # As pixels, because viewers of vector figures draw seams between fifty thousand cells.
+        look = {"norm": norm, "cmap": style.HEAT, "rasterized": True}
+        clipped = np.ma.clip(shown, norm.vmin, norm.vmax)
+        mesh = ax.pcolormesh(columns.edges, rows.edges, clipped, **look)
+        colors.bar(ax, mesh, shown, labels.axis_name(table) or "value")
     for fate, (fill, hatch, line) in FILLS.items():
         if (fates == fate).any():
             region = _region(fates == fate, columns.edges, rows.edges)
             look = {"facecolor": fill, "hatch": hatch, "edgecolor": line, "linewidth": 0}
             ax.add_patch(PathPatch(region, label=lanes.FATES[fate], **look))
     if star and shown.count():
-        _star(ax, columns.centers, rows.centers, shown)
+        row, column = np.unravel_index(int(shown.argmin()), shown.shape)
+        style.star(ax, columns.centers[column], rows.centers[row], float(shown[row, column]))
     scales.apply(ax, columns, rows)
     return style.finish(ax, names=(columns.name, rows.name), title=title, legend=legend)
-
-
-def _norm(
-    shown: np.ma.MaskedArray, limits: tuple[float | None, float | None], log: bool
-) -> Normalize:
-    """From the lowest to the highest color, where not limited those of the values shown."""
-    usable = shown[shown > 0] if log else shown
-    if log and usable.count() == 0:
-        raise ValueError("no value is positive, so a logarithm colors nothing; pass log=False")
-    low, high = limits
-    low = max(float(usable.min()), lanes.TINY if log else -np.inf) if low is None else low
-    high = float(usable.max()) if high is None else high
-    if low > high:
-        raise ValueError(f"limits={limits} leave no color between {low:g} and {high:g}")
-    if log and low <= 0:
-        raise ValueError(f"limits={limits} begin at zero or below; a logarithm needs positive ones")
-    return LogNorm(low, high) if log else Normalize(low, high)
-
-
-def _cells(
-    ax: Axes, columns: NDArray, rows: NDArray, shown: np.ma.MaskedArray, norm: Normalize
-) -> Colorbar:
-    """Draw the colored cells between these edges, and their color bar."""
-    low, high = float(norm.vmin or 0.0), float(norm.vmax or 0.0)
-    beyond = (bool(shown.min() < low), bool(shown.max() > high))
-    extend = {(0, 0): "neither", (1, 0): "min", (0, 1): "max", (1, 1): "both"}[beyond]
-    colors = np.ma.clip(shown, low, high)
-    # As pixels, because viewers of vector figures draw seams between fifty thousand cells.
-    mesh = ax.pcolormesh(columns, rows, colors, norm=norm, cmap=style.HEAT, rasterized=True)
-    return ax.figure.colorbar(mesh, ax=ax, extend=extend)
 
 
 def _region(cells: NDArray[np.bool_], columns: NDArray, rows: NDArray) -> Path:
@@ -133,11 +106,3 @@ def _region(cells: NDArray[np.bool_], columns: NDArray, rows: NDArray) -> Path:
     corners = [(left, bottom), (right, bottom), (right, top), (left, top), (left, bottom)]
     codes = [Path.MOVETO, Path.LINETO, Path.LINETO, Path.LINETO, Path.CLOSEPOLY]
     return Path(np.array(corners).transpose(2, 0, 1).reshape(-1, 2), codes * len(row))
-
-
-def _star(ax: Axes, columns: NDArray, rows: NDArray, shown: np.ma.MaskedArray) -> None:
-    """A star on the smallest value that is shown."""
-    row, column = np.unravel_index(int(shown.argmin()), shown.shape)
-    best = {"marker": "*", "markersize": 13, "color": "white", "markeredgecolor": "black"}
-    label = f"best: {shown[row, column]:.3g}"
-    ax.plot(columns[column], rows[row], linestyle="none", zorder=5, label=label, **best)

@@ -74,7 +74,8 @@ def trajectories(
     """
     arrays = labels.labeled(paths, DIMS, required=2, diverged_at=diverged_at)
     walks = [_walk(label, array) for label, array in arrays]
-    box = _box(extent, loss, walks)
+    kept, lost = ([w.points for w in walks if w.diverged == fate] for fate in (False, True))
+    box = surface.frame(extent, loss, kept, lost)
     ax = style.axes(ax, 6.4, 4.2)
     if loss is not None:
         surface.contours(ax, loss, box, levels)
@@ -101,33 +102,6 @@ def _walk(label: str, path: xarray.DataArray) -> Walk:
         step = end if flag < 0 else min(end, flag)
         return Walk(label, points[: min(end, step + 1)], True, f"diverged at step {step}")
     return Walk(label, points, status == lanes.DIVERGED, "diverged" * (status == lanes.DIVERGED))
-
-
-def _box(extent: Any, loss: surface.Loss | None, walks: list[Walk]) -> surface.Box:
-    """The frame: as given, or that of the loss, or a box around what did not diverge."""
-    if extent is not None:
-        if np.shape(extent) != (4,):
-            raise ValueError(f"extent must be (left, right, bottom, top); got {extent}")
-        return np.asarray(extent, float).reshape(2, 2).T
-    if isinstance(loss, xarray.DataArray):
-        x, y = (loss[dim].values for dim in reversed(loss.dims))
-        return np.array([[x.min(), y.min()], [x.max(), y.max()]])
-    if loss is not None and not callable(loss):
-        raise ValueError("plain values of loss need extent=(left, right, bottom, top)")
-    alone = all(walk.diverged for walk in walks)
-    seen = np.concatenate([_seen(walk, alone) for walk in walks])
-    seen = seen if len(seen) else np.zeros((1, 2))
-    low, high = seen.min(axis=0), seen.max(axis=0)
-    margin = np.where(high > low, 0.1 * (high - low), 1.0)
-    return np.array([low - margin, high + margin])
-
-
-def _seen(walk: Walk, alone: bool) -> NDArray[np.float64]:
-    """The points of a path for which the frame makes room; of a diverged one not alone, a start."""
-    if not walk.diverged:
-        return walk.points
-    away = np.abs(walk.points - walk.points[:1]).max(axis=1)
-    return walk.points[away <= 5 * away[1:2].sum() * alone]
 
 
 def _draw(ax: Axes, walk: Walk, box: surface.Box, look: style.Look) -> None:

@@ -8,7 +8,7 @@ import xarray
 from matplotlib.axes import Axes
 from matplotlib.axis import Axis
 from matplotlib.scale import FuncScale
-from matplotlib.ticker import FixedLocator, FuncFormatter
+from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, MaxNLocator
 from numpy.typing import NDArray
 
 from jaxmom.plot import labels
@@ -106,14 +106,19 @@ def apply(ax: Axes, x: Side, y: Side) -> None:
 
     The limits are fixed, so that what is drawn over the map later does not move its frame.
     """
-    for which, cells, axis in (("x", x, ax.xaxis), ("y", y, ax.yaxis)):
-        memory = cells.scale == "memory"
-        ax.set(**{f"{which}scale": FuncScale(axis, SCALES["memory"]) if memory else cells.scale})
-        if memory:
-            _memory_ticks(axis, cells.edges[-1])
-        if cells.ticks is not None:
-            ax.set(**{f"{which}ticks": cells.centers, f"{which}ticklabels": cells.ticks})
-        ax.set(**{f"{which}lim": cells.edges[[0, -1]]})
+    apply_one(ax, "x", x)
+    apply_one(ax, "y", y)
+
+
+def apply_one(ax: Axes, which: str, cells: Side) -> None:
+    """Give the "x" or the "y" axis of an Axes the scale, the ticks and the limits of a side."""
+    memory, axis = cells.scale == "memory", getattr(ax, f"{which}axis")
+    ax.set(**{f"{which}scale": FuncScale(axis, SCALES["memory"]) if memory else cells.scale})
+    if memory:
+        _memory_ticks(axis, cells.edges[-1])
+    if cells.ticks is not None:
+        ax.set(**{f"{which}ticks": cells.centers, f"{which}ticklabels": cells.ticks})
+    ax.set(**{f"{which}lim": cells.edges[[0, -1]]})
 
 
 def _memory_ticks(axis: Axis, top: float) -> None:
@@ -126,3 +131,48 @@ def _memory_ticks(axis: Axis, top: float) -> None:
     axis.set_major_locator(FixedLocator((1 - 1 / memories).tolist()))
     axis.set_minor_locator(FixedLocator((1 - 1 / np.outer(decades, range(2, 10))).ravel().tolist()))
     axis.set_major_formatter(FuncFormatter(lambda beta, _: f"{beta:.15g}"))
+
+
+def places(coordinate: xarray.DataArray, scale: str) -> tuple[Side, NDArray[np.float64]]:
+    """The side of the values of a coordinate [lanes], and where on it, from 0 to 1, each is.
+
+    >>> rates = xarray.DataArray([0.1, 1.0, 0.1, 0.01], dims="lane", name="learning_rate")
+    >>> places(rates, "log")[1].round(6).tolist()
+    [0.5, 0.833333, 0.5, 0.166667]
+    """
+    if np.issubdtype(coordinate.dtype, np.number):
+        distinct, index = np.unique(coordinate.values, return_inverse=True)
+    else:
+        names = [str(value) for value in coordinate.values]
+        numbers = {name: number for number, name in enumerate(dict.fromkeys(names))}
+        distinct, index = np.array(list(numbers)), np.array([numbers[name] for name in names])
+    one = xarray.DataArray(distinct, None, coordinate.dims, coordinate.name, coordinate.attrs)
+    cells = side(one, scale)
+    return cells, _share(cells, cells.centers)[index]
+
+
+def _share(cells: Side, values: NDArray[np.float64]) -> NDArray[np.float64]:
+    """How far along a side values stand, from 0 to 1."""
+    first, last, *places = SCALES[cells.scale][0](np.array([*cells.edges[[0, -1]], *values]))
+    return (np.array(places) - first) / (last - first)
+
+
+def ticks(cells: Side) -> tuple[NDArray[np.float64], list[str]]:
+    """Where along a side, from 0 to 1, ticks belong, and their texts: round, if over six values."""
+    if cells.ticks is not None:
+        return _share(cells, cells.centers), cells.ticks
+    few, (low, high) = len(cells.centers) <= 6, cells.centers[[0, -1]]
+    values = cells.centers if few else _round(low, high, cells.scale)
+    values = values[(values >= low) & (values <= high)]
+    texts = [f"{value:{'.6g' if few else '.15g'}}".replace("-", "−") for value in values]
+    return _share(cells, values), texts
+
+
+def _round(low: float, high: float, scale: str) -> NDArray[np.float64]:
+    """Round numbers on a scale, some of which may lie beyond these ends."""
+    if scale == "memory" and high > 0.9:
+        steps = [1, 2, 5] if 1 - low < 300 * (1 - high) else [1]
+        return 1 - 1 / np.outer(10.0 ** np.arange(16), steps).ravel()
+    if scale == "log" and high >= 30 * low:
+        return np.asarray(LogLocator(numticks=7).tick_values(low, high))
+    return np.asarray(MaxNLocator(5).tick_values(low, high))

@@ -26,7 +26,11 @@ MARKS: dict[str, dict[str, Any]] = {
     "start": {"marker": "o", "markerfacecolor": "white", "markersize": 6},
     "end": {"marker": "o", "markersize": 6, "markeredgecolor": "white"},
     "diverged": {"marker": "x", "markersize": 7, "markeredgewidth": 1.8},
+    "some seeds diverged": {"marker": "x", "markersize": 4, "markeredgewidth": 0.9},
+    "missing": {"marker": "o", "markersize": 4, "markerfacecolor": "white"},
+    "failed": {"marker": "+", "markersize": 7, "markeredgewidth": 1.4},
     "leaves the frame": {"marker": ">", "markersize": 8, "markeredgecolor": "white"},
+    "outside the frame": {"marker": "s", "markersize": 5, "markerfacecolor": "white"},
     "at or below the floor": {"marker": "v", "markerfacecolor": "white", "markersize": 6},
 }
 
@@ -79,6 +83,12 @@ def mark(ax: Axes, kind: str, at: Any, color: str, **changes: Any) -> None:
     """
     look = {"label": f"_{kind}", "linestyle": "none", "color": color, "zorder": 5}
     ax.plot(*at, **look | MARKS[kind] | changes)
+
+
+def star(ax: Axes, x: float, y: float, value: float) -> None:
+    """A star on the best, with its value for the legend."""
+    look = {"marker": "*", "markersize": 13, "color": "white", "markeredgecolor": "black"}
+    ax.plot(x, y, linestyle="none", zorder=6, label=f"best: {value:.3g}", **look)
 
 
 def finish(ax: Axes, *, names: Sequence[str], title: str, legend: str) -> Axes:

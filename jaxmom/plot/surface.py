@@ -15,6 +15,42 @@ Loss = Callable[..., Any] | xarray.DataArray | ArrayLike
 Box = NDArray[np.float64]  # [2, 2]: the lower and the upper corner
 
 
+def frame(extent: Any, loss: Loss | None, kept: list[NDArray], lost: list[NDArray]) -> Box:
+    """The frame of paths: as given, or that of the loss, or a box around what did not diverge.
+
+    Args:
+        extent: (left, right, bottom, top), or None.
+        loss: what contours are drawn of, or None.
+        kept: the points [n, 2] of each path that did not diverge.
+        lost: those of each that did: of them only the start has room, or, if all diverged, what
+            lies within five times the first step from it.
+
+    Raises:
+        ValueError: extent is no frame, or is missing where values of the loss need it.
+    """
+    if extent is not None:
+        if np.shape(extent) != (4,):
+            raise ValueError(f"extent must be (left, right, bottom, top); got {extent}")
+        return np.asarray(extent, float).reshape(2, 2).T
+    if isinstance(loss, xarray.DataArray):
+        x, y = (loss[dim].values for dim in reversed(loss.dims))
+        return np.array([[x.min(), y.min()], [x.max(), y.max()]])
+    if loss is not None and not callable(loss):
+        raise ValueError("plain values of loss need extent=(left, right, bottom, top)")
+    near = [points[:1] if kept else _near(points) for points in lost]
+    seen = np.concatenate([np.empty((0, 2)), *kept, *near])
+    seen = seen if len(seen) else np.zeros((1, 2))
+    low, high = seen.min(axis=0), seen.max(axis=0)
+    margin = np.where(high > low, 0.1 * (high - low), 1.0)
+    return np.array([low - margin, high + margin])
+
+
+def _near(points: NDArray) -> NDArray:
+    """The points of a path within five times its first step from its start."""
+    away = np.abs(points - points[:1]).max(axis=1)
+    return points[away <= 5 * away[1:2].sum()]
+
+
 def contours(ax: Axes, loss: Loss, box: Box, levels: int) -> None:
     """Draw contours at logarithmic heights, on a relief pale enough for paths to stand out.
 

@@ -1,0 +1,87 @@
+"""What an optimizer must do, asked of its code.
+
+    theory.linearize            any linear optax chain as x <- A x + B g; others are refused by name
+    theory.spectral_radius      the rate at one curvature; `rate` over all of [mu, L]
+    theory.stability_limit      the largest stable curvature, for any number of buffers
+    theory.stationary_variance  the noise floor; `curvature_noise_limit` for noise that multiplies
+    theory.frequency_response   the filter's gain and delay; `effective_learning_rate`, `memory`
+    theory.tune                 the best hyperparameters on quadratics, with their rate
+    theory.certified_rate       the worst case over smooth strongly convex functions, with a proof
+
+An optimizer is a pytree, so all of them but the last two compile and map over its hyperparameters.
+Exact formulas want exact numbers: enable ``jax_enable_x64``.
+"""
+
+from jaxmom.theory.certificate import Certificate, certified_rate, inequality
+from jaxmom.theory.linear_system import (
+    LinearSystem,
+    dc_gain,
+    minimal,
+    nyquist_gain,
+    transfer_function,
+)
+from jaxmom.theory.noise import (
+    curvature_noise_limit,
+    excess_loss,
+    mean_square_rate,
+    stationary_covariance,
+    stationary_variance,
+)
+from jaxmom.theory.program import NotLinearError, linearize
+from jaxmom.theory.spectrum import (
+    Linear,
+    characteristic_polynomial,
+    damping,
+    effective_learning_rate,
+    eigenvalues,
+    frequency_response,
+    half_life,
+    iteration_matrix,
+    memory,
+    period,
+    rate,
+    regime,
+    spectral_radius,
+    transient_growth,
+)
+from jaxmom.theory.stability import flip_bound, pair_bound, stability_limit
+from jaxmom.theory.tuning import CLOSED_FORMS, Tuning, lower_bound, tune
+
+__all__ = [
+    "CLOSED_FORMS",
+    "Certificate",
+    "Linear",
+    "LinearSystem",
+    "NotLinearError",
+    "Tuning",
+    "certified_rate",
+    "characteristic_polynomial",
+    "curvature_noise_limit",
+    "damping",
+    "dc_gain",
+    "effective_learning_rate",
+    "eigenvalues",
+    "excess_loss",
+    "flip_bound",
+    "frequency_response",
+    "half_life",
+    "inequality",
+    "iteration_matrix",
+    "linearize",
+    "lower_bound",
+    "mean_square_rate",
+    "memory",
+    "minimal",
+    "nyquist_gain",
+    "pair_bound",
+    "period",
+    "rate",
+    "regime",
+    "spectral_radius",
+    "stability_limit",
+    "stationary_covariance",
+    "stationary_variance",
+    "transfer_function",
+    "transient_growth",
+    "tune",
+]

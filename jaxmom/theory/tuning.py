@@ -1,0 +1,195 @@
+"""Hyperparameters that are optimal on quadratics with curvatures in [mu, L], and their rate."""
+
+import dataclasses
+import math
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+
+from jaxmom.theory.spectrum import rate
+from jaxmom.transform import hyperparameters, replace
+
+
+@dataclasses.dataclass(frozen=True)
+class Tuning:
+    """The hyperparameters with the least worst-case rate that was found.
+
+    Attributes:
+      hyperparameters: By name.
+      rate: The worst spectral radius over [mu, L] with them.
+      lower_bound: `lower_bound`, which no method can beat.
+    """
+
+    hyperparameters: dict[str, float]
+    rate: float
+    lower_bound: float
+
+
+def lower_bound(mu: float, L: float) -> float:
+    """``(sqrt(kappa) - 1) / (sqrt(kappa) + 1)``: no first-order method has a better rate.
+
+    It holds for methods whose steps are sums of gradients, on quadratics of high dimension with
+    curvatures all over [mu, L]; heavy ball and Chebyshev's iteration attain it.
+
+    Source: Nemirovski and Yudin 1983; Nesterov 2018 (Lectures on Convex Optimization), 2.1.13.
+
+    Example:
+      >>> from jaxmom import theory
+      >>> theory.lower_bound(mu=1.0, L=9.0)
+      0.5
+    """
+    low, high = _roots(mu, L)
+    return (high - low) / (high + low)
+
+
+def tune(
+    method: str | optax.GradientTransformation,
+    mu: float,
+    L: float,
+    *,
+    names: Sequence[str] | None = None,
+    points: int = 65,
+) -> Tuning:
+    """The hyperparameters of a method that are best for quadratics with curvatures in [mu, L].
+
+    For the names of `CLOSED_FORMS` they are known. Otherwise the worst spectral radius is minimized
+    numerically from the optimizer's own hyperparameters, which should converge: by BFGS with
+    gradients through the eigenvalues, and where those end, at the kinks where two eigenvalues meet
+    and an optimum likes to be, by SciPy's Nelder and Mead. A local optimum.
+
+    Args:
+      method: One of `CLOSED_FORMS`, or a pytree optimizer.
+      mu: The least curvature, positive.
+      L: The greatest curvature.
+      names: The hyperparameters to tune, all of them by default. The others stay.
+      points: Curvatures between mu and L at which the rate is looked at while searching.
+
+    Returns:
+      A `Tuning`.
+
+    Raises:
+      ValueError: An unknown name, curvatures that are not 0 < mu <= L, or nothing to tune.
+
+    Example:
+      >>> import jaxmom as jm
+      >>> from jaxmom import theory
+      >>> theory.tune("gradient_descent", mu=1.0, L=9.0)
+      Tuning(hyperparameters={'learning_rate': 0.2}, rate=0.8, lower_bound=0.5)
+      >>> tuned = theory.tune(jm.gradient_descent(0.1), mu=1.0, L=9.0)
+      >>> print(f"{tuned.rate:.6f}")
+      0.800000
+    """
+    if not 0 < mu <= L:
+        raise ValueError(f"curvatures are 0 < mu <= L, got mu={mu} and L={L}.")
+    if isinstance(method, str):
+        if method not in CLOSED_FORMS:
+            raise ValueError(
+                f"no closed form for {method!r}; there are {list(CLOSED_FORMS)}. "
+                "Give the optimizer itself to tune it numerically."
+            )
+        values, best = CLOSED_FORMS[method](mu, L)
+        return Tuning(values, best, lower_bound(mu, L))
+    return _search(method, mu, L, names, points)
+
+
+# The closed forms: (mu, L) -> hyperparameters and rate.
+
+
+def _gradient_descent(mu: float, L: float) -> tuple[dict[str, float], float]:
+    return {"learning_rate": 2 / (L + mu)}, (L - mu) / (L + mu)
+
+
+def _heavy_ball(mu: float, L: float) -> tuple[dict[str, float], float]:
+    """Polyak 1964: both ends of the spectrum critically damped, and all between them complex."""
+    low, high = _roots(mu, L)
+    best = (high - low) / (high + low)
+    return {"learning_rate": (2 / (high + low)) ** 2, "beta": best**2}, best
+
+
+def _nesterov(mu: float, L: float) -> tuple[dict[str, float], float]:
+    """Lessard, Recht and Packard 2016 (arXiv 1408.3595), proposition 1: best on quadratics."""
+    root = math.sqrt(3 * L / mu + 1)
+    return {"learning_rate": 4 / (3 * L + mu), "beta": (root - 2) / (root + 2)}, 1 - 2 / root
+
+
+def _nesterov_standard(mu: float, L: float) -> tuple[dict[str, float], float]:
+    """Nesterov 2018, (2.2.22): safe on every strongly convex function."""
+    low, high = _roots(mu, L)
+    return {"learning_rate": 1 / L, "beta": (high - low) / (high + low)}, 1 - low / high
+
+
+def _triple_momentum(mu: float, L: float) -> tuple[dict[str, float], float]:
+    return {"mu": mu, "L": L}, 1 - math.sqrt(mu / L)
+
+
+def _chebyshev(mu: float, L: float) -> tuple[dict[str, float], float]:
+    """Its rate is the limit: after t steps the error is at most ``2 / (rate^t + rate^-t)``."""
+    return {"mu": mu, "L": L}, lower_bound(mu, L)
+
+
+def _roots(mu: float, L: float) -> tuple[float, float]:
+    return math.sqrt(mu), math.sqrt(L)
+
+
+CLOSED_FORMS: dict[str, Callable[[float, float], tuple[dict[str, float], float]]] = {
+    "gradient_descent": _gradient_descent,
+    "heavy_ball": _heavy_ball,
+    "nesterov": _nesterov,
+    "nesterov_strongly_convex": _nesterov_standard,
+    "triple_momentum": _triple_momentum,
+    "chebyshev": _chebyshev,
+}
+
+
+# The numerical tuner.
+
+
+def _search(
+    optimizer: optax.GradientTransformation,
+    mu: float,
+    L: float,
+    names: Sequence[str] | None,
+    points: int,
+) -> Tuning:
+    from scipy import optimize
+
+    known = hyperparameters(optimizer)
+    names = list(known) if names is None else list(names)
+    if not names:
+        raise ValueError("there is nothing to tune: a plain optax chain has no hyperparameters.")
+    shapes = [jnp.shape(known[name]) for name in names]
+    start = np.concatenate([np.ravel(np.asarray(known[name], float)) for name in names])
+    cuts = np.cumsum([math.prod(shape) for shape in shapes])[:-1]
+    # Every number in units of its start, so that learning rates and betas are alike.
+    units = np.where(start == 0, 1.0, start)
+
+    def values(x: Any) -> dict[str, Any]:
+        parts = jnp.split(jnp.asarray(x, float) * units, cuts)
+        return {n: p.reshape(s) for n, p, s in zip(names, parts, shapes, strict=True)}
+
+    def worst(x: Any) -> jax.Array:
+        return rate(replace(optimizer, **values(x)), mu, L, points)
+
+    with_slope = jax.jit(jax.value_and_grad(worst))
+
+    def smooth(x: np.ndarray) -> tuple[float, np.ndarray]:
+        value, slope = with_slope(x)
+        return float(value), np.nan_to_num(np.asarray(slope, float))
+
+    compiled = jax.jit(worst)
+    x = optimize.minimize(smooth, start / units, jac=True, method="BFGS").x
+    options = {"xatol": 1e-12, "fatol": 1e-14, "maxiter": 400 * len(x), "adaptive": True}
+    best = float(compiled(x))
+    for _ in range(20):  # a simplex that has collapsed starts anew, until it finds nothing better
+        found = optimize.minimize(
+            lambda point: float(compiled(point)), x, method="Nelder-Mead", options=options
+        )
+        x, gained, best = found.x, best - found.fun, found.fun
+        if gained <= 1e-9:
+            break
+    tuned = {name: np.asarray(value).tolist() for name, value in values(x).items()}
+    return Tuning(tuned, float(best), lower_bound(mu, L))

@@ -1,0 +1,70 @@
+"""The plots of theory draw what they are given, and say so."""
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pytest
+import xarray as xr
+from matplotlib.collections import PathCollection, QuadMesh
+
+from jaxmom.plot import stability
+
+
+def radius(betas, rates):
+    """A wedge whose boundary is at 2 (1 + beta)."""
+    beta, rate = np.linspace(0, 0.9, betas), np.linspace(0.1, 4, rates)
+    values = np.maximum(np.sqrt(beta), np.abs(1 - rate[:, None] / (1 + beta)))
+    dims = ("learning_rate", "beta")
+    return xr.DataArray(values, {"learning_rate": rate, "beta": beta}, dims)
+
+
+@pytest.fixture(autouse=True)
+def closed():
+    yield
+    plt.close("all")
+
+
+def test_the_map_shows_runs_and_the_boundary_of_theory():
+    coarse, fine = radius(10, 9), radius(91, 81)
+    measured = coarse.where(coarse < 1, np.inf)
+    ax = stability.stability_map(measured, fine, x="beta", y="learning_rate", levels=(0.9,))
+    mesh = next(child for child in ax.get_children() if isinstance(child, QuadMesh))
+    shown = np.ma.filled(mesh.get_array().reshape(coarse.shape), np.inf)
+    np.testing.assert_allclose(shown, measured)
+    assert ax.get_legend_handles_labels()[1] == [
+        "diverged", "theory: rates below 1", "theory: rate 1, the boundary",
+    ]  # fmt: skip
+    boundary = [c for c in ax.collections if np.allclose(c.get_linewidth(), 2.2)]
+    points = np.concatenate([path.vertices for path in boundary[0].get_paths()])
+    np.testing.assert_allclose(points[:, 1], 2 * (1 + points[:, 0]), atol=1e-3)
+    assert (ax.get_xlabel(), ax.get_ylabel()) == ("beta", "learning rate")
+
+
+def test_the_map_without_a_boundary_names_none():
+    ax = stability.stability_map(np.full((3, 3), 0.9), np.full((3, 3), 0.9))
+    assert ax.get_legend_handles_labels()[1] == []
+
+
+def test_the_spectrum_draws_every_eigenvalue_in_the_unit_circle():
+    roots = np.array([[0.5, 0.2], [0.3 + 0.4j, 0.3 - 0.4j], [0.1 + 0.9j, 0.1 - 0.9j]])
+    data = xr.DataArray(roots, {"beta": [0.1, 0.5, 0.9]}, ("beta", "root"))
+    ax = stability.spectrum(data, scale="memory", title="a pair")
+    drawn = next(c for c in ax.collections if isinstance(c, PathCollection))
+    np.testing.assert_allclose(drawn.get_offsets() @ [1, 1j], roots.ravel())
+    np.testing.assert_allclose(drawn.get_array().ravel()[0::2], -np.log([0.9, 0.5, 0.1]))
+    circle = ax.lines[0].get_xydata()
+    np.testing.assert_allclose(np.hypot(*circle.T), 1.0)
+    assert ax.figure.axes[1].get_ylabel() == "beta"
+    with pytest.raises(ValueError, match="parameter"):
+        stability.spectrum(roots, parameter=[1.0, 2.0])
+
+
+def test_the_response_is_drawn_as_its_modulus():
+    w = np.geomspace(0.01, np.pi, 20)
+    response = 0.1 / (1 - 0.9 * np.exp(-1j * w))
+    ax = stability.frequency({"average": response, "half": 0.5 * response}, frequencies=w)
+    np.testing.assert_allclose(ax.lines[0].get_ydata(), np.abs(response))
+    np.testing.assert_allclose(ax.lines[1].get_xdata(), w)
+    data = xr.DataArray(response, {"frequency": w}, ("frequency",))
+    np.testing.assert_allclose(stability.frequency(data).lines[0].get_xdata(), w)
+    with pytest.raises(ValueError, match="shape"):
+        stability.frequency({"average": response}, frequencies=w[1:])
