@@ -19,7 +19,6 @@ import jax.numpy as jnp
 import numpy as np
 import xarray as xr
 from matplotlib.figure import Figure
-from tqdm import tqdm
 
 import jaxmom as jm
 from experiments import command
@@ -38,32 +37,20 @@ class Config:
 
 
 def compute(config: Config) -> xr.Dataset:
-    """Run every lane: all betas at once, one learning rate after the other, one program."""
+    """Run every lane, in chunks of one compiled program."""
     problem = jm.problems.tutorial_quadratic()
-    betas = jnp.linspace(0.0, 1.0, config.betas, endpoint=False)
-    rates = config.lowest * 10 ** (jnp.arange(config.learning_rates) / config.per_decade)
+    rates = config.lowest * 10 ** (np.arange(config.learning_rates) / config.per_decade)
+    betas = np.linspace(0.0, 1.0, config.betas, endpoint=False)
 
-    @jax.jit
-    def lanes(learning_rate, betas):
-        def train(beta):
-            optimizer = jm.heavy_ball(learning_rate, beta)
-            run = jm.optimize(
-                problem.loss, problem.params, optimizer, config.steps, every=config.steps
-            )
-            return run.history["value"][-1], run.diverged_at
+    def train(learning_rate, beta):
+        optimizer = jm.heavy_ball(learning_rate, beta)
+        run = jm.optimize(problem.loss, problem.params, optimizer, config.steps, every=config.steps)
+        return {"loss": run.history["value"][-1], "diverged_at": run.diverged_at}
 
-        return jax.vmap(train)(betas)
-
-    rows = [jax.device_get(lanes(rate, betas)) for rate in tqdm(rates, "learning rates")]
-    losses, diverged_at = (np.stack(part) for part in zip(*rows, strict=True))
-    dims = ("learning_rate", "beta")
-    data = xr.Dataset(
-        {"loss": (dims, losses), "diverged_at": (dims, diverged_at)},
-        {"learning_rate": np.asarray(rates), "beta": np.asarray(betas)},
-        {"mu": float(problem.mu), "L": float(problem.L), "steps": config.steps},
-    )
+    data = jm.sweep(train, jm.grid(learning_rate=rates, beta=betas))
     data["loss"].attrs["long_name"] = f"f after {config.steps} steps"
-    return data
+    known = {"mu": float(problem.mu), "L": float(problem.L), "steps": config.steps}
+    return data.assign_attrs(known)
 
 
 def theory(data: xr.Dataset) -> jm.theory.Tuning:

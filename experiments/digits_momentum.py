@@ -19,8 +19,8 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import xarray as xr
+from jax.tree_util import Partial
 from matplotlib.figure import Figure
-from tqdm import tqdm
 
 import jaxmom as jm
 from experiments import command
@@ -57,47 +57,35 @@ def normalized(c: jm.Coefficients) -> jm.Coefficients:
     return jm.Coefficients(old.decay, old.gain, old.read / gain, old.direct / gain)
 
 
-def compute(config: Config) -> xr.Dataset:
-    """One program over methods and learning rates; betas and seeds take turns."""
-    problem = jm.problems.digits_mlp()
-    betas = 1 - 1 / np.geomspace(1.0, config.longest, config.betas)
-    rates = np.geomspace(0.05, 25.0, config.learning_rates)
+METHODS = ("heavy ball", "Nesterov", "QHM", "AggMo")
 
-    @jax.jit
-    def lanes(beta, seed):
+
+def compute(config: Config) -> xr.Dataset:
+    """One program for seeds, betas, methods and learning rates; it is given the data once."""
+
+    def train(problem, seed, beta, method, learning_rate):
         key, weights = jax.random.split(jax.random.key(seed))
         start = jm.problems.digits_mlp(key=weights).params
+        filtered = jax.tree.map(lambda row: row[method], methods(beta).values)
+        optimizer = jm.chain(jm.scale_by_momentum(filtered), optax.scale(-learning_rate))
+        run = jm.optimize(
+            problem.loss, start, optimizer, config.steps,
+            batches=problem.batches, key=key, every=config.steps,
+        )  # fmt: skip
+        return {
+            "loss": problem.full_loss(run.params),
+            "accuracy": problem.accuracy(run.params),
+            "diverged_at": run.diverged_at,
+        }
 
-        def train(filtered, rate):
-            optimizer = jm.chain(jm.scale_by_momentum(filtered), optax.scale(-rate))
-            run = jm.optimize(
-                problem.loss, start, optimizer, config.steps,
-                batches=problem.batches, key=key, every=config.steps,
-            )  # fmt: skip
-            return {
-                "loss": problem.full_loss(run.params),
-                "accuracy": problem.accuracy(run.params),
-                "diverged_at": run.diverged_at,
-            }
-
-        over_rates = jax.vmap(train, in_axes=(None, 0))
-        return jax.vmap(over_rates, in_axes=(0, None))(methods(beta).values, jnp.asarray(rates))
-
-    rows = [
-        [jax.device_get(lanes(beta, seed)) for beta in betas]
-        for seed in tqdm(range(config.seeds), "seeds")
-    ]
-    dims = ("seed", "beta", "method", "learning_rate")
-    stacked = jax.tree.map(lambda *leaves: np.stack(leaves), *[
-        jax.tree.map(lambda *leaves: np.stack(leaves), *row) for row in rows
-    ])  # fmt: skip
-    coordinates = {
-        "seed": np.arange(config.seeds),
-        "beta": betas,
-        "method": list(methods(jnp.array(0.5)).labels),
-        "learning_rate": ("learning_rate", rates, {"long_name": "effective learning rate"}),
-    }
-    data = xr.Dataset({name: (dims, leaf) for name, leaf in stacked.items()}, coordinates)
+    space = jm.grid(
+        seed=range(config.seeds),
+        beta=1 - 1 / np.geomspace(1.0, config.longest, config.betas),
+        method=jm.Stack(METHODS, np.arange(len(METHODS))),
+        learning_rate=np.geomspace(0.05, 25.0, config.learning_rates),
+    )
+    data = jm.sweep(Partial(train, jm.problems.digits_mlp()), space)
+    data["learning_rate"].attrs["long_name"] = "effective learning rate"
     data["loss"].attrs["long_name"] = "training loss, median of seeds"
     return data.assign_attrs(steps=config.steps)
 

@@ -30,6 +30,22 @@ from jaxmom.methods import (
 )
 from jaxmom.momentum import MomentumState, momentum_method, scale_by_momentum
 from jaxmom.optimize import Step, Trajectory, optimize
+from jaxmom.sweep import (  # rebinds the attribute `jaxmom.sweep` from the package to the function
+    Space,
+    bands,
+    best,
+    explain,
+    grid,
+    half_life,
+    halving,
+    log_uniform,
+    memory,
+    open_sweep,
+    paired,
+    sample,
+    sweep,
+    uniform,
+)
 from jaxmom.transform import (
     Optimizer,
     eval_params,
@@ -39,7 +55,8 @@ from jaxmom.transform import (
 )
 
 if TYPE_CHECKING:
-    from jaxmom import plot, problems, theory
+    from jaxmom import plot, problems, rl, theory
+    from jaxmom.rl.rules import lazy_momentum
 
 __version__ = "0.1.0"
 
@@ -48,46 +65,64 @@ __all__ = [
     "MomentumState",
     "Optimizer",
     "Recurrence",
+    "Space",
     "Stack",
     "Step",
     "Trajectory",
     "aggmo",
+    "bands",
+    "best",
     "chain",
     "chebyshev",
     "coefficients",
     "demon",
     "ema_momentum",
     "eval_params",
+    "explain",
     "gradient_descent",
+    "grid",
+    "half_life",
+    "halving",
     "heavy_ball",
     "hyperparameters",
+    "lazy_momentum",
     "lift",
     "lion",
+    "log_uniform",
+    "memory",
     "mix",
     "momentum_method",
     "nesterov",
     "nesterov_convex",
     "nesterov_strongly_convex",
+    "open_sweep",
     "optimistic_gradient",
     "optimize",
+    "paired",
     "plot",
     "problems",
     "qhm",
     "reading_new",
     "replace",
+    "rl",
+    "sample",
     "scale_by_momentum",
     "schedules",
     "sgd",
     "signum",
     "stack",
+    "sweep",
     "theory",
     "transformation",
     "triple_momentum",
+    "uniform",
 ]
 
 
 def __getattr__(name: str) -> Any:
     """Load sub-packages on first use, for `import jaxmom` shall cost little."""
-    if name in ("plot", "problems", "theory"):
+    if name in ("plot", "problems", "rl", "theory"):
         return importlib.import_module(f"jaxmom.{name}")
+    if name == "lazy_momentum":
+        return importlib.import_module("jaxmom.rl").lazy_momentum
     raise AttributeError(f"module 'jaxmom' has no attribute {name!r}")

@@ -23,6 +23,16 @@ SMALL = {
     "speed_against_noise": ["--points", "3", "--curvatures", "5"],
     "heavy_ball_cycle": ["--starts", "10", "--kappas", "3"],
     "certified_rates": ["--kappas", "2"],
+    "methods_as_axis": ["--learning-rates", "8", "--dimension", "3", "--steps", "20"],
+    "trainability": ["--betas", "8", "--learning-rates", "16", "--steps", "30"],
+    "momentum_in_planning": [],
+    "frozen_lake_momentum": [
+        *["--betas", "4", "--alphas", "5", "--seeds", "6", "--matched-steps", "2000"]
+    ],
+    "q_learning_tutorial": [
+        *["--seeds", "5", "--steps", "3000", "--episodes", "50"],
+        *["--map-betas", "3", "--map-alphas", "4", "--map-seeds", "2"],
+    ],
     "digits_momentum": ["--betas", "2", "--learning-rates", "2", "--seeds", "2", "--steps", "5"],
 }
 
@@ -39,7 +49,8 @@ def test_every_experiment_is_in_the_table():
     assert {path.stem for path in FOLDER.glob("*.py")} - shared == set(SMALL)
 
 
-SLOW = {"speed_against_noise"}  # it tunes three methods numerically
+SLOW = {"speed_against_noise", "momentum_in_planning", "frozen_lake_momentum"}
+SLOW |= {"q_learning_tutorial"}
 
 
 @pytest.mark.parametrize(
@@ -149,6 +160,7 @@ def test_digits_methods_are_normalized():
     stack = digits_momentum.methods(jax.numpy.array(0.9)).values
     gain = stack.direct + (stack.read * stack.gain / (1 - stack.decay)).sum(axis=-1)
     np.testing.assert_allclose(gain, 1.0, rtol=1e-12)
+    assert digits_momentum.methods(jax.numpy.array(0.5)).labels == digits_momentum.METHODS
 
 
 @pytest.mark.slow

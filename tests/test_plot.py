@@ -120,8 +120,9 @@ def line(ax: Axes, label: str) -> np.ndarray:
 
 
 def test_every_plot_has_a_row():
-    theory = {"stability_map", "spectrum", "frequency"}  # in test_theory_plots.py
-    assert set(plot.__all__) - {"figure"} - theory == set(PLOTS)
+    elsewhere = {"stability_map", "spectrum", "frequency"}  # in test_theory_plots.py
+    elsewhere |= {"value_grid", "CLIFF", "LAKE"}  # in test_rl_plots.py
+    assert set(plot.__all__) - {"figure"} - elsewhere == set(PLOTS)
     assert all(case.draw is getattr(plot, name) for name, case in PLOTS.items())
 
 

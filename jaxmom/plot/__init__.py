@@ -9,6 +9,7 @@
     plot.stability_map  what theory says over what a sweep measured
     plot.spectrum       eigenvalues in the unit circle, as a hyperparameter moves
     plot.frequency      what a filter does to gradients that go like a wave
+    plot.value_grid     values and a policy on the cells of a grid world
     plot.figure         a figure whose margins make room for legends and color bars
 
 The data are NumPy arrays, anything `numpy.asarray` takes, or xarray. A plot draws what it is
@@ -19,6 +20,9 @@ as such and named in the legend; `ax.legend(loc=...)` moves the legend elsewhere
 
 from jaxmom.plot.animation import animate as animate
 from jaxmom.plot.curves import curves as curves
+from jaxmom.plot.grids import CLIFF as CLIFF
+from jaxmom.plot.grids import LAKE as LAKE
+from jaxmom.plot.grids import value_grid as value_grid
 from jaxmom.plot.maps import heatmap as heatmap
 from jaxmom.plot.parallel import parallel as parallel
 from jaxmom.plot.paths import trajectories as trajectories
@@ -29,6 +33,8 @@ from jaxmom.plot.stability import stability_map as stability_map
 from jaxmom.plot.style import figure as figure
 
 __all__ = [
+    "CLIFF",
+    "LAKE",
     "animate",
     "curves",
     "figure",
@@ -39,4 +45,5 @@ __all__ = [
     "spectrum",
     "stability_map",
     "trajectories",
+    "value_grid",
 ]

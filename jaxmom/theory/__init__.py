@@ -6,6 +6,7 @@
     theory.stationary_variance  the noise floor; `curvature_noise_limit` for noise that multiplies
     theory.frequency_response   the filter's gain and delay; `effective_learning_rate`, `memory`
     theory.tune                 the best hyperparameters on quadratics, with their rate
+    theory.max_stable_alpha     the largest stable step of Q-learning with momentum
     theory.certified_rate       the worst case over smooth strongly convex functions, with a proof
 
 An optimizer is a pytree, so all of them but the last two compile and map over its hyperparameters.
@@ -45,6 +46,7 @@ from jaxmom.theory.spectrum import (
     transient_growth,
 )
 from jaxmom.theory.stability import flip_bound, pair_bound, stability_limit
+from jaxmom.theory.td import max_stable_alpha, td_growth, td_spectrum, td_stable_alpha
 from jaxmom.theory.tuning import CLOSED_FORMS, Tuning, lower_bound, tune
 
 __all__ = [
@@ -69,6 +71,7 @@ __all__ = [
     "iteration_matrix",
     "linearize",
     "lower_bound",
+    "max_stable_alpha",
     "mean_square_rate",
     "memory",
     "minimal",
@@ -81,6 +84,9 @@ __all__ = [
     "stability_limit",
     "stationary_covariance",
     "stationary_variance",
+    "td_growth",
+    "td_spectrum",
+    "td_stable_alpha",
     "transfer_function",
     "transient_growth",
     "tune",

@@ -1,0 +1,133 @@
+"""Where does a network learn and where does it blow up, in a million runs?
+
+A network with one hidden layer of tanh units, 16 samples of a random teacher, full-batch heavy
+ball: a thousand values of beta (even in the logarithm of the memory 1 / (1 - beta)) times a
+thousand learning rates, then as many again in a window on the boundary. Each pixel is one run.
+
+Answer: the edge of divergence hardly moves with beta (learning rates of 0.8 to 1.1), unlike the
+line of a quadratic, 2 (1 + beta) / L. And it is no line: in the window, bands and single runs of
+either kind lie within one another, as Sohl-Dickstein 2024 (arXiv 2402.06184) found over the
+learning rates of two layers. The least loss is well below the edge, in narrow streaks where the
+learning rate falls as beta grows.
+"""
+
+import os
+from dataclasses import dataclass
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import xarray as xr
+from matplotlib.figure import Figure
+
+import jaxmom as jm
+from experiments import command
+from experiments.command import option
+
+
+@dataclass(frozen=True)
+class Config:
+    """What is swept."""
+
+    betas: int = option(1000, "values of beta")
+    learning_rates: int = option(1000, "values of the learning rate")
+    memory: float = option(100.0, "the longest memory 1 / (1 - beta)")
+    lowest: float = option(0.02, "the least learning rate")
+    highest: float = option(2.0, "the largest learning rate")
+    hidden: int = option(4, "tanh units")
+    samples: int = option(16, "of the teacher")
+    steps: int = option(200, "steps of each run")
+    zoom: float = option(20.0, "how much smaller the window is, on either axis")
+
+
+def network(config: Config) -> tuple:
+    """The loss, as a function of the weights, and where they start."""
+    keys = jax.random.split(jax.random.key(0), 4)
+    shapes = [(config.samples, config.hidden), (config.samples,)]
+    shapes += [(config.hidden, config.hidden), (config.hidden,)]
+    inputs, targets, first, second = (
+        jax.random.normal(key, shape, jnp.float32) for key, shape in zip(keys, shapes, strict=True)
+    )
+    scale = config.hidden**-0.5
+    params = {"first": scale * first, "second": scale * second}
+
+    def loss(params):
+        hidden = jnp.tanh(inputs @ params["first"])
+        return jnp.mean((hidden @ params["second"] - targets) ** 2)
+
+    return loss, params
+
+
+def compute(config: Config) -> xr.Dataset:
+    """The map and the window, each one sweep."""
+    loss, params = network(config)
+
+    def train(beta, learning_rate):
+        optimizer = jm.heavy_ball(learning_rate, beta)
+        run = jm.optimize(loss, params, optimizer, config.steps, every=config.steps)
+        return {"loss": run.history["value"][-1], "diverged_at": run.diverged_at}
+
+    def swept(memories, rates):
+        betas = jm.memory(*memories).points(config.betas)
+        rates = jm.log_uniform(*rates).points(config.learning_rates)
+        axes = {"beta": betas.astype(np.float32), "learning_rate": rates.astype(np.float32)}
+        return jm.sweep(train, jm.grid(**axes))
+
+    whole = swept((1, config.memory), (config.lowest, config.highest))
+    memory, rate = boundary(whole)
+    shrink = [np.log(config.memory), np.log(config.highest / config.lowest)]
+    half = [np.exp(width / config.zoom / 2) for width in shrink]
+    window = swept((max(1, memory / half[0]), memory * half[0]), (rate / half[1], rate * half[1]))
+    names = {"beta": "window_beta", "learning_rate": "window_learning_rate"}
+    names |= {"loss": "window_loss", "status": "window_status", "diverged_at": "window_diverged_at"}
+    return xr.merge([whole, window.rename(names)], combine_attrs="override")
+
+
+def boundary(data: xr.Dataset) -> tuple[float, float]:
+    """A memory 1 / (1 - beta) in the middle of the map, and the rate where divergence begins."""
+    beta = float(data.beta[data.sizes["beta"] // 2])
+    column = data.isel(beta=data.sizes["beta"] // 2)
+    first = int((column.status != 1).argmax("learning_rate"))
+    return 1 / (1 - beta), float(data.learning_rate[first])
+
+
+def report(data: xr.Dataset) -> str:
+    """How much of the map diverged, and how rough its edge is."""
+    lines = [f"{data.loss.size + data.window_loss.size:,} runs"]
+    for name, prefix in (("the map", ""), ("the window", "window_")):
+        bad = (data[f"{prefix}status"] != 1).transpose(f"{prefix}beta", f"{prefix}learning_rate")
+        changes = np.abs(np.diff(bad.values.astype(int), axis=1)).sum(axis=1)
+        lines.append(
+            f"{name:10s}: {float(bad.mean()):.1%} diverged; along the learning rate a beta changes "
+            f"sides {changes.mean():.2f} times (once, if the edge were smooth), at most "
+            f"{changes.max()}"
+        )
+    cell = jm.best(data, "loss")
+    lines.append(
+        f"least loss {float(cell.loss):.3g} at beta = {float(cell.beta):.4f}, learning rate "
+        f"{float(cell.learning_rate):.3g}"
+    )
+    return "\n".join(lines)
+
+
+def draw(data: xr.Dataset) -> Figure:
+    """The map, and the window beside it."""
+    figure, axes = jm.plot.figure(12.0, 4.8, columns=2)
+    for ax, prefix, title in zip(axes, ("", "window_"), ("all", "the window"), strict=True):
+        jm.plot.heatmap(
+            data[f"{prefix}loss"].where(data[f"{prefix}status"] == 1, np.inf),
+            x=f"{prefix}beta",
+            y=f"{prefix}learning_rate",
+            x_scale="memory",
+            y_scale="log",
+            limits=(None, 10.0),
+            star=False,
+            ax=ax,
+            title=title,
+        )
+    return figure
+
+
+if __name__ == "__main__":
+    jax.config.update("jax_num_cpu_devices", os.cpu_count())  # one device for each core
+    command.run(__spec__.name, __doc__, Config, compute, draw, report)

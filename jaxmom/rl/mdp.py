@@ -1,0 +1,295 @@
+"""Markov decision processes as arrays: Gymnasium's toy-text environments, by hand, or at random."""
+
+import dataclasses
+import functools
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.typing import ArrayLike
+
+# What a row of probabilities may be off 1 by: Gymnasium's own thirds are off by 1e-16.
+OFF = 1e-6
+
+
+@functools.partial(
+    jax.tree_util.register_dataclass,
+    data_fields=["next_state", "probability", "reward", "terminated", "start"],
+    meta_fields=["time_limit", "grid"],
+)
+@dataclasses.dataclass(frozen=True)
+class Mdp:
+    """A finite decision process: K branches for each of A actions in each of S states.
+
+    Whether an episode ends is told by the branch, and not by the state that it leads to: Gymnasium
+    gives its terminal states transitions too, which nothing ever takes. The arrays are NumPy's, in
+    float64, so that planning is exact whatever JAX's default precision is.
+
+    Attributes:
+      next_state: [S, A, K] integers in [0, S).
+      probability: [S, A, K], not negative, of sum 1 over the branches; 0 pads.
+      reward: [S, A, K].
+      terminated: [S, A, K] booleans: the branch ends the episode, and nothing follows it.
+      start: [S] probabilities of the first state.
+      time_limit: Steps after which an episode is truncated; None for none. Truncation is not part
+        of the process: learning bootstraps there.
+      grid: Rows and columns, of a process whose states are cells numbered row by row; else None.
+
+    Raises:
+      ValueError: Shapes do not agree, a state does not exist, or probabilities are negative or do
+        not sum to 1.
+
+    Example:
+      >>> from jaxmom import rl
+      >>> stay_or_win = rl.Mdp(
+      ...     next_state=[[[0], [0]]], probability=[[[1.0], [1.0]]], reward=[[[0.0], [1.0]]],
+      ...     terminated=[[[False], [True]]], start=[1.0],
+      ... )
+      >>> stay_or_win.states, stay_or_win.actions, stay_or_win.branches
+      (1, 2, 1)
+    """
+
+    next_state: Any
+    probability: Any
+    reward: Any
+    terminated: Any
+    start: Any
+    time_limit: int | None = None
+    grid: tuple[int, int] | None = None
+
+    def __post_init__(self) -> None:
+        dtypes = (np.int32, np.float64, np.float64, np.bool_, np.float64)
+        for field, dtype in zip(dataclasses.fields(self)[:5], dtypes, strict=True):
+            value = getattr(self, field.name)
+            # Inside JAX's transformations, leaves are tracers, batches or placeholders.
+            if not isinstance(value, np.ndarray | list | tuple):
+                return
+            object.__setattr__(self, field.name, np.asarray(value, dtype))
+        _check(self)
+
+    @property
+    def states(self) -> int:
+        """S."""
+        return self.next_state.shape[-3]
+
+    @property
+    def actions(self) -> int:
+        """A."""
+        return self.next_state.shape[-2]
+
+    @property
+    def branches(self) -> int:
+        """K, of the pair with the most of them."""
+        return self.next_state.shape[-1]
+
+
+def from_gymnasium(environment: Any, **kwargs: Any) -> Mdp:
+    """The arrays of a Gymnasium environment that states its transitions as ``unwrapped.P``.
+
+    FrozenLake, CliffWalking and Taxi do, in all their variants but one. Branches keep Gymnasium's
+    order, also where two lead to the same state, so that `step` answers its uniforms as it does.
+
+    Args:
+      environment: The name of one, such as "FrozenLake-v1", or an environment.
+      **kwargs: For `gymnasium.make`: ``is_slippery``, ``map_name``, ``desc``, ``is_rainy``, ...
+
+    Returns:
+      An `Mdp`, with the time limit of the registry: 100 for FrozenLake-v1 whatever its map, 200 for
+      FrozenLake8x8-v1 and Taxi-v4, none for CliffWalking-v1.
+
+    Raises:
+      ImportError: Gymnasium is missing; it is the extra ``jaxmom[rl]``.
+      ValueError: The environment is deprecated, does not state its transitions (Blackjack), or
+        states other ones than it takes (Taxi with a fickle passenger).
+
+    Example:
+      >>> from jaxmom import rl
+      >>> lake = rl.from_gymnasium("FrozenLake-v1")  # doctest: +SKIP
+      >>> lake.states, lake.actions, lake.branches, lake.time_limit  # doctest: +SKIP
+      (16, 4, 3, 100)
+    """
+    if isinstance(environment, str):
+        environment = _made(environment, kwargs)
+    elif kwargs:
+        raise ValueError(f"{sorted(kwargs)} are for an environment given by name; make it so.")
+    bare, spec = environment.unwrapped, environment.spec
+    name = spec.id if spec is not None else type(bare).__name__
+    _check_transitions(bare, name)
+    table = [[bare.P[s][a] for a in range(len(bare.P[s]))] for s in range(len(bare.P))]
+    lake = (bare.nrow, bare.ncol) if hasattr(bare, "nrow") else None
+    grid = getattr(bare, "shape", lake)
+    return Mdp(
+        *_padded(table),
+        start=np.asarray(bare.initial_state_distrib, np.float64),
+        time_limit=None if spec is None else spec.max_episode_steps,
+        grid=(int(grid[0]), int(grid[1])) if grid else None,
+    )
+
+
+def random_mdp(
+    key: jax.Array,
+    states: int,
+    actions: int,
+    branches: int = 3,
+    *,
+    termination: float = 0.0,
+    time_limit: int | None = None,
+) -> Mdp:
+    """A process without structure: uniform next states, Dirichlet probabilities, normal rewards.
+
+    Args:
+      key: A JAX key; the same key gives the same process.
+      states: S.
+      actions: A.
+      branches: K, at most S; the next states of one pair are different.
+      termination: The share of branches that end the episode.
+      time_limit: Of the episodes, which start anywhere.
+
+    Raises:
+      ValueError: More branches than states, or fewer than 1 of anything.
+
+    Source: the Garnet processes of Bhatnagar, Sutton, Ghavamzadeh and Lee 2009 (Automatica 45).
+
+    Example:
+      >>> import jax
+      >>> from jaxmom import rl
+      >>> rl.random_mdp(jax.random.key(0), states=5, actions=2).reward.shape
+      (5, 2, 3)
+    """
+    if min(states, actions, branches) < 1 or branches > states:
+        raise ValueError(
+            f"a process needs a state, an action, and from 1 to states={states} branches; got "
+            f"actions={actions} and branches={branches}."
+        )
+    random = np.random.default_rng(np.asarray(jax.random.key_data(key)).ravel().tolist())
+    shape = (states, actions, branches)
+    ranks = random.random((states, actions, states)).argsort(axis=-1)
+    return Mdp(
+        next_state=ranks[..., :branches],
+        probability=random.dirichlet(np.ones(branches), shape[:2]),
+        reward=random.standard_normal(shape),
+        terminated=random.random(shape) < termination,
+        start=np.full(states, 1 / states),
+        time_limit=time_limit,
+    )
+
+
+def step(
+    mdp: Mdp, state: ArrayLike, action: ArrayLike, uniform: ArrayLike
+) -> tuple[jax.Array, jax.Array, jax.Array]:
+    """Take one step as Gymnasium does, with the uniform number that it would draw.
+
+    Args:
+      mdp: The process.
+      state: An integer.
+      action: An integer.
+      uniform: In [0, 1): the branch is the first whose cumulated probability exceeds it.
+
+    Returns:
+      The next state, the reward, and whether the episode is over.
+
+    Example:
+      >>> import jax
+      >>> from jaxmom import rl
+      >>> mdp = rl.random_mdp(jax.random.key(0), states=5, actions=2)
+      >>> state, reward, terminated = rl.step(mdp, 0, 1, 0.5)
+      >>> print(terminated)
+      False
+    """
+    branch = _first_above(jnp.asarray(mdp.probability)[state, action], uniform)
+    arrays = (mdp.next_state, mdp.reward, mdp.terminated)
+    following, reward, terminated = (jnp.asarray(x)[state, action, branch] for x in arrays)
+    return following, reward, terminated
+
+
+def reset(mdp: Mdp, uniform: ArrayLike) -> jax.Array:
+    """The first state of an episode, as Gymnasium finds it from one uniform number in [0, 1).
+
+    Example:
+      >>> import jax
+      >>> from jaxmom import rl
+      >>> print(rl.reset(rl.random_mdp(jax.random.key(0), states=5, actions=2), 0.5))
+      2
+    """
+    return _first_above(jnp.asarray(mdp.start), uniform)
+
+
+def _first_above(probability: jax.Array, uniform: ArrayLike) -> jax.Array:
+    # Where rounding leaves the sum below the uniform number, this is 0, as it is in Gymnasium.
+    return jnp.argmax(jnp.cumsum(probability) > uniform).astype(jnp.int32)
+
+
+def _made(name: str, kwargs: dict[str, Any]) -> Any:
+    try:
+        import gymnasium
+    except ImportError as error:
+        raise ImportError(
+            "from_gymnasium needs Gymnasium, which is an extra: pip install 'jaxmom[rl]'."
+        ) from error
+    try:
+        return gymnasium.make(name, **kwargs)
+    except gymnasium.error.DeprecatedEnv as error:
+        raise ValueError(
+            f"Gymnasium has retired {name}: {error} "
+            "(Taxi-v4, CliffWalking-v1 and FrozenLake-v1 are the versions with tested arrays)."
+        ) from error
+
+
+def _check_transitions(bare: Any, name: str) -> None:
+    if getattr(bare, "fickle_passenger", False):
+        raise ValueError(
+            f"{name} with fickle_passenger=True takes transitions that its P does not tell, for "
+            "they depend on a hidden flag; leave the passenger steadfast."
+        )
+    if not hasattr(bare, "P"):
+        raise ValueError(
+            f"{name} does not state its transitions (it has no unwrapped.P), so no arrays can be "
+            "made of it. FrozenLake, CliffWalking and Taxi do; others can be built as rl.Mdp."
+        )
+
+
+def _padded(table: list[list[list[tuple[float, int, float, bool]]]]) -> tuple[np.ndarray, ...]:
+    """Next states, probabilities, rewards and ends [S, A, K], padded by branches of no weight."""
+    most = max(len(branches) for actions in table for branches in actions)
+    blank = (0.0, 0, 0.0, True)
+    rows = [[b + [blank] * (most - len(b)) for b in actions] for actions in table]
+    probability, state, reward, over = (
+        np.array([[[branch[i] for branch in b] for b in actions] for actions in rows])
+        for i in range(4)
+    )
+    return state, probability, reward, over
+
+
+def _check(mdp: Mdp) -> None:
+    shape = mdp.next_state.shape
+    arrays = (mdp.probability, mdp.reward, mdp.terminated)
+    if len(shape) != 3 or any(x.shape != shape for x in arrays):
+        raise ValueError(
+            "next_state, probability, reward and terminated are all [states, actions, branches]; "
+            f"got {shape}, {', '.join(str(x.shape) for x in arrays)}."
+        )
+    if mdp.start.shape != shape[:1]:
+        raise ValueError(f"start has one probability per state, {shape[:1]}, not {mdp.start.shape}")
+    if mdp.next_state.min() < 0 or mdp.next_state.max() >= shape[0]:
+        raise ValueError(f"next_state must be in [0, {shape[0]}), for there are so many states.")
+    _check_sums("probability", mdp.probability)
+    _check_sums("start", mdp.start)
+    if not np.isfinite(mdp.reward).all():
+        raise ValueError("every reward must be finite.")
+    if mdp.time_limit is not None and mdp.time_limit < 1:
+        raise ValueError(f"time_limit is at least 1, or None for none; got {mdp.time_limit}.")
+
+
+def _check_sums(name: str, probability: np.ndarray) -> None:
+    if not (probability >= 0).all():
+        raise ValueError(f"{name} has entries that are negative or NaN.")
+    sums = probability.sum(axis=-1)
+    wrong = np.argwhere(np.abs(np.atleast_1d(sums) - 1) > OFF)
+    if wrong.size:
+        at = tuple(wrong[0].tolist())
+        where = f" at (state, action) = {at}" if sums.ndim else ""
+        raise ValueError(
+            f"{name} sums to {np.atleast_1d(sums)[at]:.6g}{where}, not to 1: give the branches all "
+            "the weight there is, and 0 to those that only pad."
+        )

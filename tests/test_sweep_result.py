@@ -1,0 +1,200 @@
+"""What is said about a sweep: the best cell, the bands over seeds, halving, and other drivers."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import scipy.stats
+import xarray
+
+import jaxmom as jm
+from jaxmom.sweep import bands, best, grid, halving, paired, sweep
+from jaxmom.sweep.result import DIVERGED, FAILED, MISSING, OK
+
+
+def dataset(values, status, dims=("beta", "seed", "step"), diverged_at=None):
+    """A sweep by hand: values over some dims, the last of which may be the step."""
+    values, status = np.asarray(values, float), np.asarray(status)
+    lanes = dims[: status.ndim]
+    never = np.full(status.shape, -1) if diverged_at is None else np.asarray(diverged_at)
+    coords = {dim: np.arange(size) for dim, size in zip(dims, values.shape, strict=True)}
+    coords |= {"status": (lanes, status), "diverged_at": (lanes, never)}
+    return xarray.Dataset({"value": (dims, values)}, coords)
+
+
+def test_best_is_the_least_median_at_the_last_record():
+    values = np.zeros((3, 3, 2))
+    values[:, :, 0] = [[0, 0, 0], [9, 9, 9], [9, 9, 9]]  # the first record does not count
+    values[:, :, 1] = [[5, 5, 5], [1, 9, 2], [0, 3, 4]]
+    runs = dataset(values, np.full((3, 3), OK))
+    cell = best(runs)
+    assert (int(cell.beta), cell.attrs["best"]) == (1, 2)
+    assert cell.sizes == {"seed": 3, "step": 2}
+    cell = best(runs, over="nothing")
+    assert (int(cell.beta), int(cell.seed), cell.attrs["best"]) == (2, 0, 0)
+    cell = best(runs, maximize=True)
+    assert (int(cell.beta), cell.attrs["best"]) == (0, 5)
+
+
+@pytest.mark.parametrize("fate", [DIVERGED, FAILED, MISSING])
+def test_best_is_never_a_lane_that_is_not_ok(fate):
+    values = [[-9.0, -9.0, 3.0], [4.0, 4.0, 4.0], [np.nan, 1.0, np.nan]]
+    status = [[fate, fate, OK], [OK, OK, OK], [OK, OK, OK]]
+    cell = best(dataset(values, status, ("beta", "seed")))
+    assert (int(cell.beta), cell.attrs["best"]) == (1, 4)
+
+
+def test_where_all_diverged_best_is_empty_and_says_so():
+    runs = dataset(np.ones((2, 2)), np.full((2, 2), DIVERGED), ("beta", "seed"))
+    cell = best(runs)
+    assert cell.sizes == {"beta": 0, "seed": 2}
+    assert cell.attrs["best"] == np.inf
+
+
+def test_best_wants_one_number_for_each_lane():
+    runs = dataset(np.ones((2, 3)), np.full(2, OK), ("beta", "value_0"))
+    with pytest.raises(ValueError, match="several values"):
+        best(runs)
+    with pytest.raises(ValueError, match="no variable 'loss'"):
+        best(runs, "loss")
+
+
+def test_bands_are_quantiles_and_the_bootstrap_of_scipy():
+    rng = np.random.default_rng(0)
+    values = rng.normal(size=(2, 15, 3))
+    spread = bands(dataset(values, np.full((2, 15), OK)), quantiles=(0.1, 0.8), resamples=4000)
+    for name, share in [("middle", 0.5), ("low", 0.1), ("high", 0.8)]:
+        np.testing.assert_allclose(spread[name], np.quantile(values, share, axis=1), rtol=1e-13)
+    reference = scipy.stats.bootstrap(
+        (values,), np.median, axis=1, n_resamples=4000, method="percentile", rng=1
+    ).confidence_interval
+    # Both are quantiles of the same discrete distribution; they may be one order statistic apart.
+    ordered = np.sort(values, axis=1)
+    for ours, theirs in [(spread.middle_low, reference.low), (spread.middle_high, reference.high)]:
+        ranks = [(ordered <= end[:, None]).sum(axis=1) for end in (ours.values, theirs)]
+        assert np.abs(ranks[0] - ranks[1]).max() <= 1
+    assert (spread.middle_low <= spread.middle).all()
+    assert (spread.diverged == 0).all()
+
+
+def test_seeds_that_diverged_count_as_infinite_from_then_on():
+    values = np.ones((1, 4, 3)) * [[[1.0], [2.0], [3.0], [4.0]]]
+    status, at = [[OK, DIVERGED, OK, OK]], [[-1, 0, -1, -1]]
+    runs = dataset(values, status, diverged_at=at)
+    spread = bands(runs, quantiles=(0.0, 1.0))
+    np.testing.assert_array_equal(spread.middle, [[2.5, 3.5, 3.5]])
+    np.testing.assert_array_equal(spread.high, [[4, np.inf, np.inf]])
+    np.testing.assert_array_equal(spread.diverged, [1])
+    with pytest.raises(ValueError, match="1 lanes are missing"):
+        bands(dataset(values, [[OK, MISSING, OK, OK]]))
+    with pytest.raises(ValueError, match="'chain'"):
+        bands(runs, over="chain")
+
+
+def test_a_sweep_goes_straight_into_the_plots():
+    def train(beta, learning_rate, seed):
+        x = jax.random.normal(jax.random.key(seed), (2,))
+        optimizer = jm.heavy_ball(learning_rate, beta)
+        return jm.optimize(lambda p: jnp.sum(p**2), x, optimizer, 5)
+
+    runs = sweep(train, grid(beta=[0.0, 0.5], learning_rate=[0.1, 3.0], seed=range(3)), width=12)
+    ax = jm.plot.heatmap(runs.value.isel(step=-1, seed=0))
+    assert "diverged" in ax.get_legend_handles_labels()[1]
+    ax = jm.plot.curves(runs.value.sel(learning_rate=0.1))
+    assert any("3 seeds" in label for label in ax.get_legend_handles_labels()[1])
+
+
+# Halving
+
+
+def segment(carry, steps, beta, learning_rate, seed=0, nesterov=False):
+    make = jm.nesterov if nesterov else jm.heavy_ball
+    optimizer = make(learning_rate, beta)
+    start = jax.random.normal(jax.random.key(seed), (2,))
+    params, state = (start, optimizer.init(start)) if carry is None else carry
+
+    def value(x):
+        return jnp.sum(jnp.array([4.0, 1.0]) * x**2) / 2
+
+    def step(carry, _):
+        params, state = carry
+        updates, state = optimizer.update(jax.grad(value)(params), state, params)
+        return (params + updates, state), None
+
+    carry, _ = jax.lax.scan(step, (params, state), length=steps)
+    return carry, {"value": value(carry[0])}
+
+
+HALVED = grid(
+    beta=[0.0, 0.5, 0.9], learning_rate=[0.01, 0.1, 0.3, 2.0], seed=range(2), nesterov=[False, True]
+)
+RUNGS = [3, 3, 6]
+
+
+def test_survivors_of_a_halving_have_the_bits_of_runs_without_selection():
+    everyone = halving(segment, HALVED, RUNGS, keep=1.0, width=4)
+    runs = halving(segment, HALVED, RUNGS, keep=0.3, width=4)
+    ran = np.arange(3) < runs.rungs.values[..., None]
+    np.testing.assert_array_equal(runs.value.values[ran], everyone.value.values[ran])
+    assert np.isnan(runs.value.values[~ran]).all()
+    assert runs.step.values.tolist() == [3, 6, 12]
+    kept = int((runs.rungs == 3).sum())
+    assert 0 < kept <= HALVED.size * 0.3**2 + 8
+
+
+def test_halving_keeps_the_best_cells_with_all_their_seeds():
+    everyone = halving(segment, HALVED, RUNGS, keep=1.0, width=4)
+    runs = halving(segment, HALVED, RUNGS, keep=0.25, width=4)
+    assert (runs.rungs.min("seed") == runs.rungs.max("seed")).all()
+    scores = everyone.value.isel(step=0).median("seed").values.ravel()
+    first = np.sort(np.argsort(scores, kind="stable")[: len(scores) // 4])
+    went_on = np.flatnonzero((runs.rungs.isel(seed=0) > 1).transpose(*everyone.value.isel(
+        step=0, seed=0).dims).values.ravel())  # fmt: skip
+    np.testing.assert_array_equal(went_on, first)
+
+
+def test_halving_never_goes_on_with_what_diverged():
+    space = grid(beta=[0.9], learning_rate=[1e150, 1e160, 0.1])
+    runs = halving(segment, space, [4, 4], keep=1.0, width=3)
+    assert runs.rungs.values.ravel().tolist() == [1, 1, 2]
+    assert runs.status.values.ravel().tolist() == [DIVERGED, DIVERGED, OK]
+
+
+def test_halving_pays_for_the_survivors_alone():
+    batches = []
+
+    def counting(state, steps, x):
+        jax.debug.callback(lambda _: batches.append(1), x)  # once for each lane that is computed
+        return x, {"value": x}
+
+    halving(counting, grid(x=np.arange(32.0)), [1, 1, 1], keep=0.25, width=4)
+    jax.effects_barrier()
+    assert len(batches) == 32 + 8 + 4  # two lanes go on at last, in a chunk of four
+
+
+@pytest.mark.parametrize("keep", [0.0, 1.5])
+def test_halving_checks_its_share(keep):
+    with pytest.raises(ValueError, match="keep is in"):
+        halving(segment, HALVED, RUNGS, keep=keep, width=4)
+
+
+def test_optuna_asks_and_a_chunk_of_lanes_answers():
+    optuna = pytest.importorskip("optuna")
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+
+    def loss(beta, learning_rate):
+        return {"value": (beta - 0.7) ** 2 + jnp.log(learning_rate / 0.05) ** 2}
+
+    study = optuna.create_study(sampler=optuna.samplers.TPESampler(seed=0))
+    space = {
+        "beta": optuna.distributions.FloatDistribution(0, 1),
+        "learning_rate": optuna.distributions.FloatDistribution(1e-3, 1, log=True),
+    }
+    for _ in range(6):
+        trials = [study.ask(space) for _ in range(16)]
+        asked = {name: [trial.params[name] for trial in trials] for name in space}
+        answers = sweep(loss, paired(**asked), width=16)
+        for trial, value in zip(trials, answers.value.values, strict=True):
+            study.tell(trial, float(value))
+    first = min(trial.value for trial in study.trials[:16])
+    assert study.best_value < first / 3
