@@ -3,7 +3,6 @@
 import hashlib
 import importlib.metadata
 import json
-import pathlib
 import platform
 import subprocess
 from collections.abc import Mapping, Sequence
@@ -65,7 +64,7 @@ def provenance() -> dict[str, str]:
     try:
         command = ["git", "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"]
         run = subprocess.run(command, capture_output=True, text=True, timeout=5, check=True)
-        return told | {"commit": run.stdout.strip(), "folder": str(pathlib.Path.cwd())}
+        return told | {"commit": run.stdout.strip()}
     except (OSError, subprocess.SubprocessError):
         return told
 
