@@ -173,7 +173,7 @@ def layers(manifests: Sequence[Manifest]) -> list[Layer]:
         keys: list[Any] = [None]
     else:
         keys = [
-            _as_records(lane_keys(space, identity["labels"]))
+            lane_keys(space, identity["labels"])
             for space, identity in zip(spaces, identities, strict=True)
         ]
     made = []
@@ -182,7 +182,7 @@ def layers(manifests: Sequence[Manifest]) -> list[Layer]:
         rows = [group.rows for group in space.groups()]
         if number:
             _check_contains(keys[number], keys[number - 1])
-            old = np.isin(keys[number], keys[number - 1])
+            old = _positions(keys[number], keys[number - 1]) >= 0
             rows = [chosen(lanes[~old[lanes]]) for lanes in map(_indices, rows)]
         if number + 1 < len(spaces):
             here, there = keys[number], keys[-1]
@@ -195,12 +195,8 @@ def _indices(rows: Rows) -> Index:
     return rows.at(np.arange(rows.size))
 
 
-def _as_records(keys: NDArray[np.uint64]) -> NDArray[Any]:
-    return np.ascontiguousarray(keys).view([("a", np.uint64), ("b", np.uint64)])[:, 0]
-
-
 def _check_contains(new: NDArray[Any], old: NDArray[Any]) -> None:
-    lost = np.flatnonzero(~np.isin(old, new))
+    lost = np.flatnonzero(_positions(old, new) < 0)
     if len(lost):
         raise ValueError(
             f"the new space lacks {len(lost)} lanes of the old one (the first is lane {lost[0]}), "
@@ -208,11 +204,19 @@ def _check_contains(new: NDArray[Any], old: NDArray[Any]) -> None:
         )
 
 
-def _positions(wanted: NDArray[Any], known: NDArray[Any]) -> NDArray[np.int64]:
-    """Where each key stands among the known ones, or -1."""
-    order = np.argsort(known)
-    place = order[np.searchsorted(known, wanted, sorter=order).clip(max=len(known) - 1)]
-    return np.where(known[place] == wanted, place, -1)
+def _positions(wanted: NDArray[np.uint64], known: NDArray[np.uint64]) -> NDArray[np.int64]:
+    """Where each key [n, 2] stands among the known ones, or -1.
+
+    The first words are sorted, which is fast; the second ones tell whether two lanes ever share one.
+    """
+    order = np.argsort(known[:, 0])
+    first, second = known[order].T
+    place = np.searchsorted(first, wanted[:, 0]).clip(max=len(known) - 1)
+    there = first[place] == wanted[:, 0]
+    clash = (first[1:] == first[:-1]) & (second[1:] != second[:-1])
+    if clash.any() or (there & (second[place] != wanted[:, 1])).any():
+        raise RuntimeError("two lanes have the same key of 64 bits; use a new store.")
+    return np.where(there, order[place], -1)
 
 
 def _variable(reader: Reader, frame: Frame, name: str) -> Any:
