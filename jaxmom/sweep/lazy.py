@@ -207,7 +207,7 @@ def _check_contains(new: NDArray[Any], old: NDArray[Any]) -> None:
 def _positions(wanted: NDArray[np.uint64], known: NDArray[np.uint64]) -> NDArray[np.int64]:
     """Where each key [n, 2] stands among the known ones, or -1.
 
-    The first words are sorted, which is fast; the second ones tell whether two lanes ever share one.
+    The first words are sorted, which is fast; the second ones tell whether two lanes share one.
     """
     order = np.argsort(known[:, 0])
     first, second = known[order].T
