@@ -2,6 +2,7 @@
 
 import argparse
 import dataclasses
+import os
 import pathlib
 from collections.abc import Callable
 from typing import Any
@@ -54,6 +55,7 @@ def run(
     options = vars(parser.parse_args())
     folder = options.pop("output")
     jax.config.update("jax_enable_x64", True)
+    jax.config.update("jax_num_cpu_devices", os.cpu_count())  # for sweeps to use all cores
     dataset = compute(config(**options))
     print(report(dataset))
     folder.mkdir(parents=True, exist_ok=True)

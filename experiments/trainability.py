@@ -11,7 +11,6 @@ learning rates of two layers. The least loss is well below the edge, in narrow s
 learning rate falls as beta grows.
 """
 
-import os
 from dataclasses import dataclass
 
 import jax
@@ -129,5 +128,4 @@ def draw(data: xr.Dataset) -> Figure:
 
 
 if __name__ == "__main__":
-    jax.config.update("jax_num_cpu_devices", os.cpu_count())  # one device for each core
     command.run(__spec__.name, __doc__, Config, compute, draw, report)

@@ -17,7 +17,7 @@ from jaxmom.transform import Optimizer, as_pytree, eval_params
 class Step(NamedTuple):
     """What there is to see at a step, before it is taken."""
 
-    count: jax.Array  # int32 [], the updates made so far
+    count: jax.Array  # int32 [], the updates made so far, since the very first one
     params: Any
     state: Any  # of the optimizer
     value: jax.Array  # [], the loss of this step's batch at params
@@ -34,6 +34,7 @@ class Trajectory(NamedTuple):
     steps: jax.Array  # int32 [records], the updates made before each record
     history: dict[str, Any]  # name -> [records, ...]
     diverged_at: jax.Array  # int32 [], the first bad count, or -1
+    first_value: jax.Array  # [], before the very first update; `divergence` is relative to it
 
 
 Record: TypeAlias = str | Callable[[Step], dict[str, Any]]
@@ -61,14 +62,22 @@ def optimize(
     and in a batch of runs its neighbors do not notice. Nothing is compiled anew for new values of
     params, hyperparameters, data, key or divergence.
 
+    A `Trajectory` in the place of params goes on: its counts continue, what was frozen stays so,
+    and `divergence` is relative to its very first value. Segments are one long run, bit for bit, if
+    their lengths are multiples of ``every * unroll`` and at least twice that (XLA puts a loop of
+    one round in line, which may change last digits). Where two meet, both have a record; the later
+    one's is that of the long run, whose history is ``concatenate([earlier[:-1], later])``.
+
     Args:
       loss: ``loss(params)``, or ``loss(params, batch)`` if there are batches; a scalar. Data bound
         to it by `jax.tree_util.Partial` are arguments of the compiled program, not constants in it.
-      params: The starting point, a pytree of floats.
+      params: The starting point, a pytree of floats, or a `Trajectory` of the same optimizer. In
+        `jax.vmap`, let its `steps` be unmapped (``Trajectory(0, 0, None, 0, 0, 0)`` for its axes),
+        so that runs with a common key go on sharing their batches.
       optimizer: Any optax transformation.
       steps: The number of updates, 1 at least.
-      batches: A pytree whose leaves have a leading axis of length `steps`, or a function
-        ``(key, count) -> batch``.
+      batches: A pytree whose leaves have a leading axis of length `steps`, those of this call, or
+        a function ``(key, count) -> batch``, whose count goes on with the run.
       key: For a function `batches`, which gets ``fold_in(key, count)``.
       record: What to keep: "value", "params", "gradient_norm", "update_norm", "eval_value" (the
         loss at `eval_params`), or functions of a `Step` that return a dict of arrays.
@@ -85,13 +94,17 @@ def optimize(
 
     Raises:
       ValueError: steps, every, check or unroll is below 1, the loss is no scalar, a leaf of batches
-        has another leading axis than `steps`, key is missing, or record has an unknown name.
+        has another leading axis than `steps`, key is missing, record has an unknown name, or the
+        run to go on with is of an optimizer with another state.
 
     Example:
       >>> import jax.numpy as jnp, jaxmom as jm
       >>> run = jm.optimize(lambda x: x**2, jnp.array(1.0), jm.gradient_descent(0.25), steps=3)
       >>> print(run.steps, run.history["value"])
       [0 1 2 3] [1.       0.25     0.0625   0.015625]
+      >>> run = jm.optimize(lambda x: x**2, run, jm.gradient_descent(0.25), steps=2)
+      >>> print(run.steps, run.history["value"])
+      [3 4 5] [0.015625   0.00390625 0.00097656]
     """
     counts = {"steps": steps, "every": every, "check": check, "unroll": unroll}
     if any(operator.index(count) < 1 for count in counts.values()):
@@ -104,11 +117,17 @@ def optimize(
     loss = loss if isinstance(loss, Partial) else Partial(loss)
     if callable(batches) and not isinstance(batches, Partial):
         batches = Partial(batches)
-    params = jax.tree.map(lambda p: jnp.asarray(p, jnp.result_type(p)), params)
+    optimizer = as_pytree(optimizer)
+    if isinstance(params, Trajectory):
+        start = params._replace(steps=params.steps[-1:], history={})  # of any length: no retrace
+        params = start.params
+        _check_state(start, optimizer)
+    else:
+        start = params = jax.tree.map(lambda p: jnp.asarray(p, jnp.result_type(p)), params)
     _check_batches(batches, key, steps)
-    _check_scalar(loss, params, batches, key)
+    _check_scalar(lambda p: _loss_at(loss, batches, key)(p), params)
     plan = _Plan(steps, every, check, unroll, records)
-    return _run(loss, params, as_pytree(optimizer), batches, key, divergence, plan)
+    return _run(loss, start, optimizer, batches, key, divergence, plan)
 
 
 class _Plan(NamedTuple):
@@ -122,14 +141,16 @@ class _Plan(NamedTuple):
 class _Carry(NamedTuple):
     params: Any
     state: Any
-    limit: jax.Array  # the value beyond which the run has diverged
     diverged_at: jax.Array
 
 
 @functools.partial(jax.jit, static_argnames="plan")
-def _run(loss, params, optimizer, batches, key, divergence, plan):
-    look = functools.partial(_look, loss, optimizer, batches, key)
-    advance = functools.partial(_advance, look, divergence, plan.unroll)
+def _run(loss, start, optimizer, batches, key, divergence, plan):
+    loss_at = functools.partial(_loss_at, loss, batches, key)
+    before, carry, first_value = _begun(start, optimizer, loss_at)
+    limit = _limit(first_value, divergence)
+    look = functools.partial(_look, loss_at, optimizer, before)
+    advance = functools.partial(_advance, look, limit, plan.unroll)
 
     def silently(carry: _Carry, start: Any) -> tuple[_Carry, None]:
         return advance(carry, start, plan.check)[0], None
@@ -146,9 +167,6 @@ def _run(loss, params, optimizer, batches, key, divergence, plan):
             carry, _ = advance(carry, start + (length - rest), rest)
         return carry, _recorded(plan.records, step)
 
-    value = jax.eval_shape(_loss_at(loss, batches, key, jnp.int32(0)), params)
-    none = jnp.full([], -1, jnp.int32)
-    carry = _Carry(params, optimizer.init(params), jnp.zeros([], value.dtype), none)
     counts = jnp.arange(0, plan.steps, plan.every, dtype=jnp.int32)
     whole, rest = divmod(plan.steps, plan.every)
     alone = plan.unroll if plan.every == 1 else 1
@@ -164,17 +182,30 @@ def _run(loss, params, optimizer, batches, key, divergence, plan):
     return Trajectory(
         carry.params,
         carry.state,
-        jnp.append(counts, jnp.int32(plan.steps)),
+        before + jnp.append(counts, jnp.int32(plan.steps)),
         jax.tree.map(lambda *parts: jnp.concatenate(parts), *rows),
-        _first_bad(last, carry.limit, carry.diverged_at),
+        _first_bad(last, carry.diverged_at, limit),
+        first_value,
     )
 
 
+def _begun(start: Any, optimizer: Optimizer, loss_at: Any) -> tuple[jax.Array, _Carry, jax.Array]:
+    """The updates that were made before, what they have led to, and the very first value."""
+    none = jnp.full([], -1, jnp.int32)
+    if not isinstance(start, Trajectory):
+        return jnp.int32(0), _Carry(start, optimizer.init(start), none), loss_at()(start)
+    before = start.steps[-1]
+    # What is bad at the last record alone is looked at again, on the batch of one long run.
+    diverged_at = jnp.where(start.diverged_at == before, none, start.diverged_at)
+    return before, _Carry(start.params, start.state, diverged_at), start.first_value
+
+
 def _look(
-    loss: Any, optimizer: Optimizer, batches: Any, key: Any, params: Any, state: Any, count: Any
+    loss_at: Any, optimizer: Optimizer, before: Any, params: Any, state: Any, index: Any
 ) -> tuple[Step, Any]:
-    """The step from here, and the optimizer's state after it."""
-    at = _loss_at(loss, batches, key, count)
+    """The step from here, and the optimizer's state after it; index counts in this call alone."""
+    count = before + index
+    at = loss_at(index, count)
     value, gradient = jax.value_and_grad(at)(params)
     updates, after = optimizer.update(
         gradient, state, params, value=value, grad=gradient, value_fn=at
@@ -184,12 +215,11 @@ def _look(
 
 
 def _advance(
-    look: Any, divergence: Any, unroll: int, carry: _Carry, start: Any, length: int
+    look: Any, limit: jax.Array, unroll: int, carry: _Carry, start: Any, length: int
 ) -> tuple[_Carry, Step]:
     """Take some steps, or stay where the run has diverged; look only before the first of them."""
     first, state = look(carry.params, carry.state, start)
-    limit = jnp.where(start == 0, _limit(first.value, divergence), carry.limit)
-    diverged_at = _first_bad(first, limit, carry.diverged_at)
+    diverged_at = _first_bad(first, carry.diverged_at, limit)
 
     def further(moved: Any, count: Any) -> tuple[Any, None]:
         step, state = look(*moved, count)
@@ -201,27 +231,30 @@ def _advance(
         moved, _ = jax.lax.scan(further, moved, counts, unroll=min(unroll, length - 1))
     stay = functools.partial(jnp.where, diverged_at < 0)
     params, state = jax.tree.map(stay, moved, (carry.params, carry.state))
-    return _Carry(params, state, limit, diverged_at), first
+    return _Carry(params, state, diverged_at), first
 
 
-def _loss_at(loss: Any, batches: Any, key: Any, count: Any) -> Callable[[Any], jax.Array]:
+def _loss_at(
+    loss: Any, batches: Any, key: Any, index: Any = 0, count: Any = 0
+) -> Callable[[Any], jax.Array]:
     """The loss of the batch of one step, as a function of params."""
     if batches is None:
         return loss
     if isinstance(batches, Partial):
+        count = jnp.asarray(count, jnp.int32)
         batch = batches(jax.random.fold_in(key, count), count)
     else:
-        take = functools.partial(jax.lax.dynamic_index_in_dim, index=count, keepdims=False)
+        take = functools.partial(jax.lax.dynamic_index_in_dim, index=index, keepdims=False)
         batch = jax.tree.map(take, batches)  # past the end, the last one
     return lambda params: loss(params, batch)
 
 
-def _limit(value: jax.Array, divergence: ArrayLike) -> jax.Array:
-    size = jnp.abs(value)
-    return jnp.asarray(divergence, value.dtype) * jnp.where(size == 0, jnp.ones_like(size), size)
+def _limit(first_value: jax.Array, divergence: ArrayLike) -> jax.Array:
+    size = jnp.abs(first_value)
+    return jnp.asarray(divergence, size.dtype) * jnp.where(size == 0, jnp.ones_like(size), size)
 
 
-def _first_bad(step: Step, limit: jax.Array, diverged_at: jax.Array) -> jax.Array:
+def _first_bad(step: Step, diverged_at: jax.Array, limit: jax.Array) -> jax.Array:
     bad = ~jnp.isfinite(step.value) | (step.value > limit)
     return jnp.where((diverged_at < 0) & bad, step.count, diverged_at)
 
@@ -267,10 +300,19 @@ def _check_batches(batches: Any, key: Any, steps: int) -> None:
         )
 
 
-def _check_scalar(loss: Any, params: Any, batches: Any, key: Any) -> None:
-    shape = jax.eval_shape(lambda p: _loss_at(loss, batches, key, jnp.int32(0))(p), params)
+def _check_scalar(at: Callable[[Any], Any], params: Any) -> None:
+    shape = jax.eval_shape(at, params)
     if getattr(shape, "shape", None) != ():
         raise ValueError(
             f"loss must return one number (shape ()), but it returned {shape}; "
             "take the mean or the sum over examples."
+        )
+
+
+def _check_state(run: Trajectory, optimizer: Optimizer) -> None:
+    given, needed = map(jax.tree.structure, (run.state, jax.eval_shape(optimizer.init, run.params)))
+    if given != needed:
+        raise ValueError(
+            f"the run to go on with has the optimizer state {given}, but this optimizer's is "
+            f"{needed}; give the optimizer of that run, or only its params."
         )

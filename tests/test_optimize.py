@@ -211,6 +211,153 @@ def test_it_can_be_vmapped_and_differentiated():
     np.testing.assert_allclose(slope, difference, rtol=1e-6)
 
 
+# Going on
+
+
+def joined(*histories):
+    """The history of one long run: where segments meet, the record is the later one's."""
+    cut = [{n: h[:-1] for n, h in history.items()} for history in histories[:-1]]
+    return jax.tree.map(lambda *parts: jnp.concatenate(parts), *cut, histories[-1])
+
+
+def decaying(rate, beta):
+    return jm.heavy_ball(jm.schedules.linear(rate, 0.1 * rate, steps=20), beta)
+
+
+@pytest.mark.parametrize("dtype", [jnp.float32, jnp.float64])
+@pytest.mark.parametrize("make", [decaying, jm.nesterov, lambda a, b: jm.lift(optax.adam)(a, b1=b)])
+@pytest.mark.parametrize(("every", "check"), [(1, 1), (4, 1), (4, 2)])
+def test_segments_are_one_run_bit_for_bit(dtype, make, every, check):
+    def loss(x, noise):
+        return jnp.sum(CURVATURE.astype(dtype) * x**2) / 2 + noise @ x
+
+    def draw(key, count):
+        return jax.random.normal(key, (2,), dtype) * (count % 3).astype(dtype)
+
+    def run(start, steps):
+        return jm.optimize(
+            loss,
+            start,
+            make(jnp.asarray(0.1, dtype), jnp.asarray(0.9, dtype)),
+            steps,
+            batches=draw,
+            key=jax.random.key(3),
+            record=("value", "params", "eval_value"),
+            every=every,
+            check=check,
+        )
+
+    start = START.astype(dtype)
+    one, first = run(start, 32), run(start, 8)
+    second = run(first, 8)
+    third = run(second, 16)
+    history = joined(first.history, second.history, third.history)
+    whole = one._replace(history=history, steps=third.steps)
+    chex.assert_trees_all_equal_shapes_and_dtypes(third._replace(history=history), whole)
+    chex.assert_trees_all_equal(third._replace(history=one.history), whole)
+    np.testing.assert_array_equal(second.steps, range(8, 17, every))
+
+
+def test_lanes_go_on_and_the_frozen_stay_frozen():
+    """Under vmap and jit; the limit is that of the first value, though it has shrunk by then."""
+    rates = jnp.array([0.5, 3.0, 1.0, jnp.nan, 2.01, 1.9])
+
+    def run(start, rate, steps):
+        descent = jm.gradient_descent(rate)
+        return jm.optimize(lambda x: x**2 / 2, start, descent, steps, divergence=1e3)
+
+    start = jnp.full(len(rates), 0.7)
+    lanes = jax.jit(jax.vmap(run, in_axes=(0, 0, None)), static_argnums=2)
+    one = lanes(start, rates, 600)
+    first = lanes(start, rates, 6)
+    later = lanes(first, rates, 594)
+    np.testing.assert_array_equal(first.diverged_at > 0, [0, 1, 0, 1, 0, 0])
+    np.testing.assert_array_equal(one.diverged_at > 0, [0, 1, 0, 1, 1, 0])
+    assert one.diverged_at[4] > 300
+    for name in ("params", "state", "diverged_at", "first_value"):
+        chex.assert_trees_all_equal(getattr(later, name), getattr(one, name))
+    values = [run.history["value"] for run in (first, later)]
+    np.testing.assert_array_equal(
+        np.concatenate([values[0][:, :-1], values[1]], axis=1), one.history["value"]
+    )
+    np.testing.assert_array_equal(later.steps[0], range(6, 601))
+
+
+def test_lanes_with_a_common_key_go_on_sharing_their_batches():
+    def draw(key, count):
+        return jax.random.normal(key, (8, 2))
+
+    def run(start, rate, steps):
+        def loss(x, rows):
+            return quadratic(x) + jnp.mean(jnp.tanh(rows @ x))
+
+        descent, key = jm.heavy_ball(rate, 0.5), jax.random.key(0)
+        return jm.optimize(loss, start, descent, steps, batches=draw, key=key)
+
+    axes = jm.Trajectory(0, 0, None, 0, 0, 0)
+    rates = jnp.linspace(0.01, 0.2, 5)
+    one, first = (
+        jax.jit(jax.vmap(lambda rate, n=n: run(START, rate, n), out_axes=axes))(rates)
+        for n in (20, 8)
+    )
+    on = jax.vmap(lambda start, rate: run(start, rate, 12), in_axes=(axes, 0), out_axes=axes)
+    later = jax.jit(on)(first, rates)
+    np.testing.assert_array_equal(later.params, one.params)
+    np.testing.assert_array_equal(later.steps, range(8, 21))
+
+
+def test_arrays_of_batches_are_those_of_the_segment():
+    """What is bad on the last batch alone, which a long run does not see, is looked at again."""
+    noise = jax.random.normal(jax.random.key(0), (10, 2))
+
+    def run(start, batches):
+        return jm.optimize(
+            noisy, start, jm.heavy_ball(0.1), len(batches), batches=batches, divergence=2.0
+        )
+
+    one = run(START, noise)
+    first = run(START, noise[:4])
+    chex.assert_trees_all_equal(run(first, noise[4:]).params, one.params)
+    jump = lambda x, at: jnp.where(at > 0, 1.0, 0.0) * x  # noqa: E731
+    descent = jm.gradient_descent(jnp.array(-1.0))
+    ends = jm.optimize(jump, jnp.array(1.0), descent, 2, batches=jnp.ones(2), divergence=2.5)
+    assert ends.diverged_at == 2
+    on = jm.optimize(jump, ends, descent, 2, batches=jnp.array([0.0, 1.0]), divergence=2.5)
+    batches = jnp.array([1.0, 1.0, 0.0, 1.0])
+    long = jm.optimize(jump, jnp.array(1.0), descent, 4, batches=batches, divergence=2.5)
+    assert on.diverged_at == long.diverged_at == 3
+
+
+def test_going_on_from_other_counts_does_not_compile_anew():
+    run = jm.optimize(quadratic, START, jm.heavy_ball(0.1), 3)
+
+    @chex.assert_max_traces(n=5)  # the loop and the last record once, the scalar check each time
+    def loss(x):
+        return quadratic(x)
+
+    for _ in range(3):
+        run = jm.optimize(loss, run, jm.heavy_ball(0.1), 5)
+    assert run.steps[-1] == 18
+
+
+def test_the_hypergradient_through_two_segments_is_that_of_one_run():
+    def final(beta, *segments):
+        run = START
+        for steps in segments:
+            run = jm.optimize(quadratic, run, jm.heavy_ball(0.1, beta), steps)
+        return run.history["value"][-1]
+
+    one, two = (jax.grad(final)(0.8, *segments) for segments in ((20,), (8, 12)))
+    np.testing.assert_allclose(one, two, rtol=1e-13)
+
+
+def test_a_run_of_another_optimizer_is_refused():
+    run = jm.optimize(quadratic, START, jm.heavy_ball(0.1), 3)
+    with pytest.raises(ValueError, match="give the optimizer of that run, or only its params"):
+        jm.optimize(quadratic, run, jm.lift(optax.adam)(0.1), 3)
+    assert jm.optimize(quadratic, run.params, jm.lift(optax.adam)(0.1), 3).steps[0] == 0
+
+
 def test_unrolling_changes_nothing():
     one = jm.optimize(quadratic, START, jm.heavy_ball(0.1), 10)
     for check in (1, 5):

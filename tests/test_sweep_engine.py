@@ -129,6 +129,13 @@ def test_a_dict_of_arrays_is_a_result_too():
     assert (runs.status == OK).all()
 
 
+def test_a_space_of_groups_alone_has_a_lane_in_each():
+    runs = sweep(lambda flag: {"y": 2.0 if flag else 1.0}, grid(flag=[False, True]), width=2)
+    assert runs.y.values.tolist() == [1.0, 2.0]
+    runs = sweep(lambda flag: {"y": jnp.ones(2)}, grid(flag=[True]), options={"lanes_last": 1})
+    assert runs.y.values.tolist() == [[1.0, 1.0]]
+
+
 def test_status_tells_what_diverged():
     space = grid(learning_rate=[0.1, 2.0, np.inf, np.nan], beta=[0.5])
     runs = sweep(train, space, width=2)
@@ -181,34 +188,37 @@ def test_bits_do_not_depend_on_the_neighbors(reference):
 
 
 def test_bits_do_not_depend_on_the_compiler_option_that_the_plan_may_choose(reference):
-    from jaxmom.sweep.plan import UNDIVIDED
-
     space = paired(beta=BETAS, learning_rate=RATES)
-    runs = sweep(train, space, width=WIDTH, compiler_options=UNDIVIDED)
+    runs = sweep(train, space, width=WIDTH, options={})
     for name in reference:
         np.testing.assert_array_equal(runs[name], reference[name])
 
 
 SCRIPT = """
-import sys, jax, numpy as np
+import json, sys, jax, numpy as np
 jax.config.update("jax_enable_x64", True)
 jax.config.update("jax_num_cpu_devices", int(sys.argv[1]))
 sys.path.insert(0, sys.argv[2])
 from test_sweep_engine import BETAS, RATES, WIDTH, train
 from jaxmom.sweep import paired, sweep
-runs = sweep(train, paired(beta=BETAS, learning_rate=RATES), width=WIDTH)
+options = json.loads(sys.argv[4])
+runs = sweep(train, paired(beta=BETAS, learning_rate=RATES), width=WIDTH, options=options)
 assert runs.attrs["devices"] == int(sys.argv[1])
 np.savez(sys.argv[3], **{name: runs[name].values for name in runs})
 """
 
 
-@pytest.mark.parametrize("devices", [2, 3])
-def test_bits_do_not_depend_on_the_number_of_devices(reference, devices, tmp_path):
-    path = tmp_path / "runs.npz"
-    here = os.path.dirname(__file__)
-    subprocess.run(
-        [sys.executable, "-c", SCRIPT, str(devices), here, path], check=True, timeout=120
-    )
+@pytest.mark.parametrize(
+    ("devices", "options"), [(2, {}), (3, {}), (2, {"lanes_last": 4, "block": WIDTH // 2})]
+)
+def test_bits_do_not_depend_on_the_number_of_devices(reference, devices, options, tmp_path):
+    path, here = tmp_path / "runs.npz", os.path.dirname(__file__)
+    command = [sys.executable, "-c", SCRIPT, str(devices), here, path, json.dumps(options)]
+    subprocess.run(command, check=True, timeout=120)
+    if options:
+        reference = sweep(
+            train, paired(beta=BETAS, learning_rate=RATES), width=WIDTH, options=options
+        )
     with np.load(path) as runs:
         for name in reference:
             np.testing.assert_array_equal(runs[name], reference[name])
@@ -243,7 +253,7 @@ def test_data_in_a_partial_are_an_argument_of_the_program():
     data = jnp.arange(10_000.0)
     space = grid(scale=[1.0, 2.0])
     (lanes,) = trace_groups(Partial(fn, data), space)
-    program = compile_lanes(lanes, 2, jax.local_devices(), {})
+    (program,) = compile_lanes(lanes, 2, jax.local_devices(), {})
     assert len(program.compiled.as_text()) < 10_000
     runs = sweep(Partial(fn, data), space, width=2)
     np.testing.assert_allclose(runs.y, [data.sum(), 2 * data.sum()], rtol=1e-14)
@@ -260,19 +270,61 @@ def test_explain_tells_what_a_sweep_takes_and_auto_follows_it():
     assert plan.seconds > 0
     assert "1,200 lanes in 2 groups" in str(plan)
     runs = sweep(train, space)
-    known = sweep(train, space, width=runs.attrs["width"])
+    options = json.loads(runs.attrs["options"])
+    known = sweep(train, space, width=runs.attrs["width"], options=options)
     np.testing.assert_array_equal(runs.value, known.value)
 
 
-def test_probes_stay_within_the_memory(monkeypatch):
-    from jaxmom.sweep import plan
+def searched(monkeypatch, seconds, budget=float("inf")):
+    """A search in which each width and program takes the seconds that it is told to take."""
+    from jaxmom.sweep import search
+    from jaxmom.sweep.plan import trace_groups
 
-    space = grid(beta=np.linspace(0, 0.9, 5000), learning_rate=[0.1])
-    lanes = plan.trace_groups(train, space)[0]
-    one, _ = plan.probe(space, lanes, 8, jax.local_devices(), {})
-    monkeypatch.setattr(plan, "memory_budget", lambda devices: 20 * one.bytes / 8)
-    probes = list(plan.probe_widths(space, lanes, jax.local_devices()))
-    assert {probe.width for probe in probes} == {8}
+    space = grid(x=np.linspace(0, 1, 10**4), y=np.linspace(0, 1, 10**4))
+    lanes = trace_groups(lambda x, y: {"z": x * y}, space)[0]
+    found = search.Search(space, lanes, jax.local_devices())
+    monkeypatch.setattr(search, "memory_budget", lambda devices: budget)
+    monkeypatch.setattr(found, "_seconds", lambda programs: seconds(programs[0].width, found.asked))
+    attempt = found.attempt
+
+    def asking(width, options, hope=1.0):
+        found.asked = options
+        return attempt(width, options, hope)
+
+    monkeypatch.setattr(found, "attempt", asking)
+    found.all_ways(None)
+    return found
+
+
+def test_the_search_stays_within_the_memory(monkeypatch):
+    for budget, width in ((1.0, 1), (1e3, 32)):  # 24 bytes a lane, more while it is computed
+        found = searched(monkeypatch, lambda width, options: 1.0, budget)
+        assert {probe.width for probe in found.tried} == {width}
+        assert found.best.bytes <= max(budget, 24)
+
+
+@pytest.mark.parametrize("wanted", [{}, {"lanes_last": 1}, {"lanes_last": 4}])
+def test_the_search_finds_the_fastest_width_and_program(monkeypatch, wanted):
+    def seconds(width, options):
+        extra = 0.0 if wanted.items() <= options.items() else 1.0
+        return 0.05 * max(width / 128, 1) ** 1.5 * (1 + extra)  # the fewer the better, from 128
+
+    found = searched(monkeypatch, seconds)
+    assert found.best.width == 128
+    assert wanted.items() <= found.best.options.items()
+    assert found.programs[0].width == 128
+
+
+def test_chunks_that_are_over_at_once_are_put_together(monkeypatch):
+    def seconds(width, options):
+        block = options.get("block", width)
+        return width / block * 1e-5 * max(block / 32, 1) ** 1.5
+
+    found = searched(monkeypatch, seconds)
+    best = found.best
+    assert best.width % best.options["block"] == 0
+    assert best.width // best.options["block"] > 10
+    assert best.width * 8 <= 10**8
 
 
 # What goes wrong
@@ -298,6 +350,8 @@ def test_what_cannot_be_traced_is_raised_once_and_at_once():
         (lambda a: {"a": a}, "names of axes"),
         (lambda a: {"status": a}, "rename"),
         (lambda a, b: {"c": a}, "'b'"),
+        (lambda a: {"c": {}, "d": None}, "no arrays"),
+        (lambda a: {"c": jax.random.key(0)}, "random key"),
     ],
 )
 def test_functions_of_another_kind_are_refused(fn, told):

@@ -3,6 +3,7 @@
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 import scipy.stats
 import xarray
@@ -158,6 +159,110 @@ def test_halving_never_goes_on_with_what_diverged():
     runs = halving(segment, space, [4, 4], keep=1.0, width=3)
     assert runs.rungs.values.ravel().tolist() == [1, 1, 2]
     assert runs.status.values.ravel().tolist() == [DIVERGED, DIVERGED, OK]
+
+
+def test_survivors_of_a_halving_have_the_bits_of_one_long_sweep():
+    """Runs go on over the host: a schedule, batches with a common key, noise with keys of its own.
+
+    One seed of every cell is frozen in the second segment, and goes on so with its neighbors.
+    """
+
+    def draw(key, count):
+        return jax.random.normal(key, (2,), jnp.float32), 100 * (count == 6).astype(jnp.float32)
+
+    def loss(x, batch):
+        noise, jump = batch
+        return jnp.sum(jnp.array([4.0, 1.0], x.dtype) * x**2) / 2 + noise @ x + jump
+
+    def optimize(start, steps, beta, learning_rate, seed):
+        rate = jm.schedules.linear(learning_rate, 0.9 * learning_rate, steps=20)
+        noise = jm.lift(optax.add_noise)(1e-3, 0.55, key=jax.random.key(5))
+        return jm.optimize(
+            loss,
+            start,
+            jm.chain(noise, jm.heavy_ball(rate, beta)),
+            steps,
+            batches=draw,
+            key=jax.random.key(1),
+            every=2,
+            divergence=jnp.where(seed == 0, 5.0, 1e4),
+        )
+
+    def begin(seed):
+        return jax.random.normal(jax.random.key(seed), (2,), jnp.float32)
+
+    def segment(run, steps, beta, learning_rate, seed):
+        start = begin(seed) if run is None else run
+        run = optimize(start, steps, beta, learning_rate, seed)
+        return run, run
+
+    space = grid(beta=[0.0, 0.5, 0.9], learning_rate=[0.01, 0.1, 0.3, 0.9], seed=range(3))
+    runs = halving(segment, space, [4, 4, 16], keep=0.5, width=4)
+    long = sweep(
+        lambda beta, learning_rate, seed: optimize(begin(seed), 24, beta, learning_rate, seed),
+        space,
+        width=4,
+        progress=False,
+    )
+    ran = runs.rungs.values == 3
+    assert 0 < ran.sum() < space.size / 2
+    np.testing.assert_array_equal(
+        runs.value.sel(step=24).values[ran], long.value.sel(step=24).values[ran]
+    )
+    at, whole = runs.diverged_at.values, long.diverged_at.values
+    np.testing.assert_array_equal(at[ran], whole[ran])
+    ended = np.array([4, 8, 24])[runs.rungs.values - 1]
+    np.testing.assert_array_equal(at[whole < ended], whole[whole < ended])
+    assert (at[ran] == 6).sum() == ran.sum() / 3
+
+
+def test_what_halving_carries_is_what_the_segment_returned():
+    """Dtypes, keys of both kinds and None; of a run all but its history, which would grow."""
+    seen = []
+
+    def carrying(state, steps, x):
+        if state is None:
+            run = jm.optimize(lambda x: x**2, x, jm.heavy_ball(0.1), steps)
+            half = jnp.bfloat16(0.5)
+            state = {"run": run, "half": half, "keys": (jax.random.key(1), jax.random.PRNGKey(2))}
+            state |= {"none": None, "flag": x > 1}
+        else:
+            seen.append(jax.tree.map(lambda leaf: (jnp.shape(leaf), leaf.dtype), state))
+            state |= {"run": jm.optimize(lambda x: x**2, state["run"], jm.heavy_ball(0.1), steps)}
+            drawn = jax.random.uniform(state["keys"][0])
+            return state, {"value": x, "drawn": drawn, "count": state["run"].steps[-1]}
+        return state, {"value": x, "drawn": x, "count": state["run"].steps[-1]}
+
+    halving(carrying, grid(x=[1.0, 2.0, 3.0]), [2, 3, 3, 2], keep=1.0, width=2)
+    assert seen
+    for state in seen:
+        assert state["half"] == ((), jnp.bfloat16)
+        assert jnp.issubdtype(state["keys"][0][1], jax.dtypes.prng_key)
+        assert state["keys"][1] == ((2,), jnp.uint32)
+        assert state["flag"] == ((), jnp.bool_)
+        assert state["none"] is None
+        assert state["run"].history == {}
+        assert state["run"].steps == ((1,), jnp.int32)
+
+
+@pytest.mark.parametrize(
+    "as_outputs",
+    [
+        lambda run: run,
+        lambda run: {"value": run.history["value"][-1], "diverged_at": run.diverged_at},
+    ],
+)
+def test_halving_counts_divergence_from_the_first_update(as_outputs):
+    def segment(run, steps, learning_rate):
+        start = jnp.array(1.0) if run is None else run
+        run = jm.optimize(lambda x: x**2 / 2, start, jm.gradient_descent(learning_rate), steps)
+        return run, as_outputs(run)
+
+    rates = jnp.array([0.1, 2.5, 3.0])
+    first = [-1, *(int(np.ceil(np.log(1e6) / (2 * np.log(a - 1)))) for a in (2.5, 3.0))]
+    runs = halving(segment, grid(learning_rate=rates), [6, 6, 6], keep=1.0, width=3)
+    assert runs.diverged_at.values.tolist() == first
+    assert runs.rungs.values.tolist() == [3, 3, 2]
 
 
 def test_halving_pays_for_the_survivors_alone():

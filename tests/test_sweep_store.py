@@ -130,7 +130,7 @@ def test_groups_with_other_outputs_become_a_tree(tmp_path):
     [
         ({"space": OTHER}, "space.beta: was 3 values, 0 ... 0.9"),
         ({"width": 8}, "width: was 4, is 8"),
-        ({"compiler_options": {"xla_cpu_enable_fast_math": False}}, "options.xla_cpu_enable_fast"),
+        ({"options": {"xla_cpu_enable_fast_math": False}}, "options.xla_cpu_enable_fast"),
     ],
 )
 def test_another_sweep_is_refused_and_the_field_is_named(store, change, told, expected):

@@ -58,10 +58,7 @@ def read_axis(name: str, given: Any) -> Axis:
       ValueError: No values, repeated labels, numbers that JAX has no type for, or a name that the
         result needs for itself.
     """
-    if not name.isidentifier() or name in RESERVED:
-        raise ValueError(
-            f"an axis is the name of an argument and none of {RESERVED}, not {name!r}."
-        )
+    check_name(name)
     if hasattr(given, "labels") and hasattr(given, "values") and not isinstance(given, Mapping):
         axis = _labeled(name, given)
     elif isinstance(given, Mapping):
@@ -71,6 +68,14 @@ def read_axis(name: str, given: Any) -> Axis:
     if not len(axis.labels):
         raise ValueError(f"the axis {name!r} is empty; give it one value at least.")
     return axis
+
+
+def check_name(name: str) -> None:
+    """Refuse what cannot be an argument, or is a dimension or coordinate of every result."""
+    if not name.isidentifier() or name in RESERVED:
+        raise ValueError(
+            f"an axis is the name of an argument and none of {RESERVED}, not {name!r}."
+        )
 
 
 def check_distinct(axis: Axis) -> None:

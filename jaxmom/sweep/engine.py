@@ -1,6 +1,7 @@
 """The sweep: a plain loop over chunks of one compiled program for each group."""
 
 import contextlib
+import json
 import os
 import signal
 import threading
@@ -11,9 +12,10 @@ from typing import TYPE_CHECKING, Any, Literal
 import jax
 
 from jaxmom.sweep.job import Job, Setup
-from jaxmom.sweep.plan import fastest, largest_group, probe_widths, trace_groups
-from jaxmom.sweep.program import Lanes, Program
-from jaxmom.sweep.runners import Remote
+from jaxmom.sweep.plan import largest_group, trace_groups
+from jaxmom.sweep.program import Lanes
+from jaxmom.sweep.runners import Remote, refuse_forked
+from jaxmom.sweep.search import Search, usual_options
 from jaxmom.sweep.sinks import Memory, Sink, Stored
 from jaxmom.sweep.space import Space
 from jaxmom.sweep.store import Store
@@ -33,7 +35,7 @@ def sweep(
     resume: Literal["strict", "fresh", "extend"] = "strict",
     on_error: Literal["raise", "record"] = "raise",
     progress: bool = True,
-    compiler_options: Mapping[str, Any] | None = None,
+    options: Mapping[str, Any] | None = None,
 ) -> "xarray.Dataset | xarray.DataTree":
     """Run a function on every lane of a space, thousands at a time, and name the results.
 
@@ -49,7 +51,8 @@ def sweep(
         are passed to the program once, for all lanes.
       space: From `grid`, `paired` or `sample`.
       width: Lanes at a time on each device. "auto" takes that of the store if the sweep is in it,
-        and else tries a few, by memory and by time; a number is faster to start and repeatable.
+        and else tries a few, by memory and by time, and programs too (see `options`); a number is
+        faster to start and repeatable.
       devices: Those of this process to use; all of them by default. They share each chunk's work
         without communication.
       executor: A `concurrent.futures.Executor` to compute the chunks in other processes or on other
@@ -62,7 +65,12 @@ def sweep(
       on_error: What to do when a chunk fails: "raise", or "record" it (its lanes have status
         "failed") and go on. What cannot be traced is raised at once in any case.
       progress: Show a bar, if the standard error is a terminal.
-      compiler_options: As in `jax.jit`; with "auto", chosen too.
+      options: How the program is made. ``{"lanes_last": n}`` lets the lanes be the last axis of
+        every array within it, where `jax.vmap` has them first, and unrolls innermost loops n times:
+        several times as fast where a step is a handful of operations on small arrays. With
+        ``{"block": n}``, the lanes of a chunk run in turns, n at a time. Others are those of the
+        compiler, as in `jax.jit`. They belong to the width: "auto" chooses both, and what it chose
+        is in the attribute ``options`` of the result, as JSON.
 
     Returns:
       A Dataset whose dims are the axes (``lane`` for a list or sample) and then ``step`` and those
@@ -87,6 +95,7 @@ def sweep(
        [1 1 2]]
     """
     _check(width, resume, on_error)
+    refuse_forked()
     lanes = trace_groups(fn, space)
     used = list(devices or jax.local_devices())
     with contextlib.ExitStack() as stack:
@@ -98,7 +107,7 @@ def sweep(
             if resume == "fresh":
                 folder.clear()
             sink = Stored(folder, lanes)
-        setup = _setup(space, lanes, used, width, compiler_options, sink)
+        setup = _setup(space, lanes, used, width, options, sink)
         if isinstance(sink, Stored):
             sink.settle(setup.identity(), resume)
         job = Job(setup, sink, on_error, progress)
@@ -109,7 +118,8 @@ def sweep(
             else:
                 runner = Remote(executor, fn, lanes, setup.width, setup.options)
             job.run(runner)
-        told = {"width": job.setup.width, "seconds": time.perf_counter() - start}
+        told = {"width": job.setup.width, "options": json.dumps(dict(job.setup.options))}
+        told["seconds"] = time.perf_counter() - start
         told["compile_seconds"] = runner.compile_seconds  # of these seconds
         kind = used[0].device_kind if executor is None else f"workers of {type(executor).__name__}"
         return sink.result(told | {"device": kind, "devices": len(used)})
@@ -123,17 +133,19 @@ def _setup(
     options: Mapping[str, Any] | None,
     sink: Sink,
 ) -> Setup:
-    """Take the width as given, from the store, or from probes."""
-    if width != "auto":
-        return Setup(space, lanes, devices, width, options or {}, None)
+    """Take the width and the options as given, from the store, or from probes."""
     manifests = sink.store.manifests() if isinstance(sink, Stored) else []
     if manifests:
         known = manifests[-1]["identity"]
-        chosen = known["options"] if options is None else options
-        return Setup(space, lanes, devices, known["width"], chosen, None)
-    keep: list[Program] = []
-    best = fastest(list(probe_widths(space, largest_group(lanes), devices, options, keep)))
-    return Setup(space, lanes, devices, best.width, best.options, keep[0])
+        width = known["width"] if width == "auto" else width
+        options = known["options"] if options is None else options
+    if width != "auto":
+        chosen = usual_options(devices) if options is None else options
+        return Setup(space, lanes, devices, width, chosen)
+    search = Search(space, largest_group(lanes), devices)
+    search.all_ways(options)
+    best = search.best
+    return Setup(space, lanes, devices, best.width, best.options, search.programs)
 
 
 def _check(width: Any, resume: str, on_error: str) -> None:

@@ -1,18 +1,22 @@
 """Successive halving: run all lanes a little, the better ones more."""
 
+import dataclasses
 import math
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
+from jax.tree_util import Partial
 from numpy.typing import NDArray
 
 from jaxmom.sweep.factors import Group, Index
 from jaxmom.sweep.identity import provenance
-from jaxmom.sweep.program import Arguments, Arrays, trace
+from jaxmom.sweep.program import Arguments, Arrays, Program, compile_lanes, trace
 from jaxmom.sweep.result import DIVERGED, LANE_OUTPUTS, Frame, Output, missing, named, with_status
 from jaxmom.sweep.runners import Local, Task
+from jaxmom.sweep.search import usual_options
 from jaxmom.sweep.space import Space
 
 if TYPE_CHECKING:
@@ -38,7 +42,9 @@ def halving(
     Args:
       segment: ``segment(state, steps, **axes) -> (state, outputs)``: continue a lane by `steps`
         updates (a Python number). At first the state is None; later it is what was returned, any
-        pytree of arrays. Outputs are a dict of arrays or a Trajectory.
+        pytree of arrays (runs in it come without their history). Outputs are a dict of arrays or a
+        Trajectory; a `diverged_at` in them counts from the first update of the lane, as that of a
+        run that goes on does.
       space: As for `sweep`.
       rungs: The lengths of the segments, in updates.
       keep: The share of the lanes that goes on after each segment but the last, in (0, 1].
@@ -56,16 +62,16 @@ def halving(
       ValueError: keep is no such share, or there are no rungs.
 
     Example:
-      >>> import jax.numpy as jnp, jaxmom as jm
-      >>> def descend(x, steps, learning_rate):
-      ...     x = jnp.array(1.0) if x is None else x
-      ...     for _ in range(steps):
-      ...         x = x - learning_rate * 2 * x
-      ...     return x, {"value": x**2}
+      >>> import jaxmom as jm
+      >>> problem = jm.problems.tutorial_quadratic()
+      >>> def segment(run, steps, learning_rate):
+      ...     start = problem.params if run is None else run
+      ...     run = jm.optimize(problem.loss, start, jm.heavy_ball(learning_rate, 0.5), steps)
+      ...     return run, run
       >>> space = jm.grid(learning_rate=[0.01, 0.1, 0.4, 3.0])
-      >>> runs = jm.halving(descend, space, rungs=[2, 2, 2], keep=0.5, width=4)
-      >>> runs.rungs.values.tolist()
-      [1, 2, 3, 1]
+      >>> runs = jm.halving(segment, space, rungs=[10, 10, 10], keep=0.5, width=4)
+      >>> runs.rungs.values.tolist(), runs.diverged_at.values.tolist()
+      ([1, 3, 2, 1], [-1, -1, -1, 3])
     """
     if not 0 < keep <= 1 or not rungs:
         raise ValueError(f"keep is in (0, 1], with one rung at least; got {keep} and {rungs}.")
@@ -87,10 +93,10 @@ class _Race:
         self.width, self.devices = width, devices
         self.alive: Index = np.arange(space.size)
         self.states: dict[int, list[NDArray[Any]]] = {}  # of a group: leaves [its lanes, ...]
-        self.trees: dict[int, Any] = {}
-        self.runners: dict[tuple[int, bool, int], Local] = {}  # by group, whether first, and length
+        self.counts: dict[int, tuple[NDArray[Any], ...]] = {}  # of the runs in a group's states
+        self.unpack: dict[int, Callable[..., Any]] = {}  # of a group: leaves, counts -> state
+        self.programs: dict[tuple[int, bool, int], list[Program]] = {}  # group, if first, length
         self.records: list[NDArray[Any]] = []
-        self.updates = 0
         self.rungs = np.zeros(space.size, np.int32)
         self.lanes = {name: missing(output, (space.size,)) for name, output in LANE_OUTPUTS.items()}
 
@@ -105,7 +111,6 @@ class _Race:
                 last = arrays[self.by].reshape(len(mine), -1)[:, -1]
                 record[mine] = last
                 self._note(mine, arrays)
-        self.updates += steps
         self.rungs[self.alive] += 1
         self.records.append(record)
         fine = np.isfinite(record) & (self.lanes["status"] != DIVERGED)
@@ -132,53 +137,115 @@ class _Race:
         first = number not in self.states
         leaves = [] if first else [leaf[position] for leaf in self.states[number]]
 
-        def call(**axes: Any) -> dict[str, Any]:
-            carried = axes.pop(_STATE, ())
-            state = None if first else jax.tree.unflatten(self.trees[number], carried)
-            state, outputs = self.segment(state, steps, **axes)
-            carried, self.trees[number] = jax.tree.flatten(state)
-            kept = getattr(outputs, "history", outputs)
-            if hasattr(outputs, "diverged_at"):
-                kept = {**kept, "diverged_at": outputs.diverged_at}
-            return {**kept, **{f"{_STATE}{i}": leaf for i, leaf in enumerate(carried)}}
-
         def columns(chunk: int) -> Arguments:
             rows = np.minimum(chunk * self.width + np.arange(self.width), len(mine) - 1)
             taken = self.space.take(mine[rows])
             taken = {name: taken[name] for name in group.names}
             return taken if first else taken | {_STATE: [leaf[rows] for leaf in leaves]}
 
+        programs = self._compiled(number, group, steps, columns)
+        runner = Local([programs[0].lanes], self.width, self.devices, {}, programs)
+        chunks, parts = -(-len(mine) // self.width), []
+        for start in range(0, chunks, len(self.devices)):
+            some = range(start, min(start + len(self.devices), chunks))
+            handles = [runner.start(Task(0, chunk, 0), columns(chunk)) for chunk in some]
+            parts += [handle.result() for handle in handles]
+        arrays = {n: np.concatenate([p[n] for p in parts])[: len(mine)] for n in parts[0]}
+        self._keep(number, group, position, arrays)
+        return {n: array for n, array in arrays.items() if not n.startswith((_STATE, _COUNT))}
+
+    def _compiled(
+        self, number: int, group: Group, steps: int, columns: Callable[[int], Arguments]
+    ) -> list[Program]:
+        """For each device, a group and a length; the counts are data that all lanes share."""
+        first, counts = number not in self.states, self.counts.get(number, ())
+
+        def call(*counts: Any, **axes: Any) -> dict[str, Any]:
+            carried = axes.pop(_STATE, ())
+            state = None if first else self.unpack[number](carried, counts)
+            state, outputs = self.segment(state, steps, **axes)
+            leaves, now, self.unpack[number] = _packed(state)
+            kept = getattr(outputs, "history", outputs)
+            if hasattr(outputs, "diverged_at"):
+                kept = {**kept, "diverged_at": outputs.diverged_at}
+            states = {f"{_STATE}{i}": leaf for i, leaf in enumerate(leaves)}
+            return {**kept, **states, **{f"{_COUNT}{i}": leaf for i, leaf in enumerate(now)}}
+
         key = (number, first, steps)
-        if key not in self.runners:
+        if key not in self.programs:
             names = group.names if first else (*group.names, _STATE)
             sample = jax.tree.map(lambda leaf: leaf[:1], columns(0))
-            lanes = trace(call, group._replace(names=names), sample)
-            self.runners[key] = Local([lanes], self.width, self.devices, {})
-        runner = self.runners[key]
-        chunks, parts = -(-len(mine) // self.width), []
-        for start in range(0, chunks, runner.together):
-            some = tuple(range(start, min(start + runner.together, chunks)))
-            parts += runner.start(Task(0, 0, some), columns).result()
-        arrays = {n: np.concatenate([p[n] for p in parts])[: len(mine)] for n in parts[0]}
-        carried = [arrays.pop(f"{_STATE}{i}") for i in range(self.trees[number].num_leaves)]
-        if first:
-            shapes = ((group.rows.size, *leaf.shape[1:]) for leaf in carried)
-            zeros = (np.zeros(s, leaf.dtype) for s, leaf in zip(shapes, carried, strict=True))
-            self.states[number] = list(zeros)
+            lanes = trace(Partial(call, *counts), group._replace(names=names), sample)
+            options = usual_options(self.devices)
+            self.programs[key] = compile_lanes(lanes, self.width, self.devices, options)
+        return [
+            dataclasses.replace(program, data=jax.device_put(counts, program.device))
+            for program in self.programs[key]
+        ]
+
+    def _keep(self, number: int, group: Group, position: Index, arrays: Arrays) -> None:
+        """The states of the lanes that ran, for the next segment."""
+        carried = [arrays[f"{_STATE}{i}"] for i in range(_numbered(arrays, _STATE))]
+        counts = [arrays[f"{_COUNT}{i}"] for i in range(_numbered(arrays, _COUNT))]
+        self.counts[number] = tuple(count[0] for count in counts)  # all lanes run equally long
+        if number not in self.states:
+            shapes = [(group.rows.size, *leaf.shape[1:]) for leaf in carried]
+            zeros = [np.zeros(s, leaf.dtype) for s, leaf in zip(shapes, carried, strict=True)]
+            self.states[number] = zeros
         for whole, leaf in zip(self.states[number], carried, strict=True):
             whole[position] = leaf
-        return arrays
 
     def _note(self, mine: Index, arrays: Arrays) -> None:
         """What became of the lanes in this segment."""
         told = with_status(arrays)
-        count = np.where(told["diverged_at"] >= 0, told["diverged_at"] + self.updates, -1)
         before = self.lanes["diverged_at"][mine]
-        self.lanes["diverged_at"][mine] = np.where(before >= 0, before, count)
+        self.lanes["diverged_at"][mine] = np.where(before >= 0, before, told["diverged_at"])
         self.lanes["status"][mine] = np.maximum(self.lanes["status"][mine], told["status"])
 
 
-_STATE = "state"
+_STATE, _COUNT = "_state", "_count"
+
+
+def _numbered(arrays: Arrays, prefix: str) -> int:
+    return sum(name.startswith(prefix) for name in arrays)
+
+
+def _packed(state: Any) -> tuple[list[Any], list[Any], Callable[..., Any]]:
+    """The arrays of a state, the counts of the runs in it, and what makes a state of them again.
+
+    A run goes on from its end, so its history stays behind. Its count is apart from the rest since
+    all lanes share it: in a batch of counts, runs with a common key would not share their batches.
+    """
+    counts = []
+
+    def end(node: Any) -> Any:
+        if not _is_run(node):
+            return node
+        counts.append(node.steps[..., -1:])
+        return node._replace(steps=None, history={})
+
+    leaves, tree = jax.tree.flatten(jax.tree.map(end, state, is_leaf=_is_run))
+    impls = [jax.random.key_impl(leaf) if _is_key(leaf) else None for leaf in leaves]
+
+    def unpack(arrays: Sequence[Any], counts: Sequence[Any]) -> Any:
+        left, pairs = iter(counts), zip(arrays, impls, strict=True)
+        leaves = [a if i is None else jax.random.wrap_key_data(a, impl=i) for a, i in pairs]
+        return jax.tree.map(
+            lambda node: node._replace(steps=next(left)) if _is_run(node) else node,
+            jax.tree.unflatten(tree, leaves),
+            is_leaf=_is_run,
+        )
+
+    arrays = [jax.random.key_data(leaf) if _is_key(leaf) else leaf for leaf in leaves]
+    return arrays, counts, unpack
+
+
+def _is_run(node: Any) -> bool:
+    return {"steps", "history", "diverged_at"} <= set(getattr(node, "_fields", ()))
+
+
+def _is_key(leaf: Any) -> bool:
+    return jnp.issubdtype(jnp.result_type(leaf), jax.dtypes.prng_key)
 
 
 def _survivors(space: Space, alive: Index, values: NDArray[Any], keep: float, over: str) -> Index:

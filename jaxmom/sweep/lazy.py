@@ -42,7 +42,7 @@ def open_sweep(store: str | os.PathLike[str]) -> "xarray.Dataset | xarray.DataTr
       >>> jm.open_sweep("no/such/folder")
       Traceback (most recent call last):
       ...
-      FileNotFoundError: there is no sweep in no/such/folder: it has no sweep.json.
+      FileNotFoundError: there is no sweep in ...no/such/folder: it has no sweep.json.
     """
     return opened(Store(store), {})
 

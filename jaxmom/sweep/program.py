@@ -5,17 +5,21 @@ import hashlib
 import math
 import re
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.sharding import Mesh, NamedSharding, PartitionSpec
+from jax.sharding import SingleDeviceSharding
 from jax.tree_util import Partial
 from numpy.typing import NDArray
 
 from jaxmom.sweep.factors import Group
+from jaxmom.sweep.layout import lanes_last
 
+# Options that are ours and not the compiler's; `jaxmom.sweep` tells what they do.
+LANES_LAST, BLOCK = "lanes_last", "block"
 _STEP = "step"  # the dimension of the records of a Trajectory, and what `steps` becomes
 _BAD = "diverged_at"
 
@@ -96,29 +100,25 @@ def trace(fn: Callable[..., Any], group: Group, sample: Arguments) -> Lanes:
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Program:
-    """`Lanes` compiled for so many at a time on each of some devices."""
+    """`Lanes` compiled for so many at a time on one device."""
 
     lanes: Lanes
     width: int
-    devices: int
+    device: Any
     compiled: Any
     data: Any
-    sharding: NamedSharding
 
-    def start(self, columns: Any) -> dict[str, jax.Array]:
-        """Dispatch ``width * devices`` lanes; `finish` waits for them."""
-        return self.compiled(self.data, jax.device_put(columns, self.sharding))
+    def start(self, columns: Arguments) -> dict[str, jax.Array]:
+        """Dispatch a chunk of lanes; `finish` waits for it."""
+        return self.compiled(self.data, jax.device_put(columns, self.device))
 
-    def finish(self, outputs: dict[str, jax.Array]) -> list[Arrays]:
-        """The results on the host, for each device its own lanes [width, ...]."""
-        host = {name: np.asarray(array) for name, array in outputs.items()}
-        shared = {_STEP: host.pop(_STEP)} if _STEP in host else {}
-        parts = [slice(d * self.width, (d + 1) * self.width) for d in range(self.devices)]
-        return [{name: array[part] for name, array in host.items()} | shared for part in parts]
+    def finish(self, outputs: dict[str, jax.Array]) -> Arrays:
+        """The results on the host [width, ...]."""
+        return {name: np.asarray(array) for name, array in outputs.items()}
 
     @property
     def bytes(self) -> int:
-        """What it needs on each device, by the compiler's own account."""
+        """What it needs on the device, by the compiler's own account."""
         stats = self.compiled.memory_analysis()
         names = ("temp", "argument", "output", "alias")
         sizes = [getattr(stats, f"{name}_size_in_bytes", 0) for name in names]
@@ -127,32 +127,63 @@ class Program:
 
 def compile_lanes(
     lanes: Lanes, width: int, devices: Sequence[Any], options: Mapping[str, Any]
-) -> Program:
-    """Compile a group for `width` lanes on each device.
+) -> list[Program]:
+    """Compile a group for chunks of `width` lanes, once for each device.
+
+    Each device has a program of its own: XLA optimizes one that is divided among devices in other
+    ways, so that the bits would depend on their number.
 
     Args:
       lanes: From `trace`.
-      width: It alone decides the bits of a lane; the number of devices does not.
-      devices: The lanes are divided among them, and nothing is communicated.
-      options: Of the compiler.
+      width: With the options, it decides the bits of a lane.
+      devices: To run on.
+      options: Of the program, as for `jaxmom.sweep`.
+
+    Raises:
+      Unsuited: Lanes are to be last in a program that wants them first.
+      ValueError: The width is no multiple of the block.
     """
-    # Mesh has Auto axes; with the Explicit ones of jax.make_mesh, a scan under vmap is refused.
-    mesh = Mesh(np.array(devices), ("lane",))
-    split, whole = (NamedSharding(mesh, PartitionSpec(*axes)) for axes in (("lane",), ()))
-    out_axes = {name: None if name == _STEP else 0 for name in lanes.outputs}
-    shardings = {name: whole if name == _STEP else split for name in lanes.outputs}
-    program = jax.jit(
-        jax.vmap(lanes.call, in_axes=(None, 0), out_axes=out_axes),
-        in_shardings=(whole, split),
-        out_shardings=shardings,
-        compiler_options=dict(options),
+    call = _chunk(lanes, width, options)
+    of_xla = {name: value for name, value in options.items() if name not in (LANES_LAST, BLOCK)}
+    columns = jax.tree.map(
+        lambda x: jax.ShapeDtypeStruct((width, *x.shape), x.dtype), lanes.arguments
     )
-    total = width * len(devices)
-    batched = jax.tree.map(
-        lambda x: jax.ShapeDtypeStruct((total, *x.shape), x.dtype), lanes.arguments
-    )
-    compiled = program.lower(lanes.data, batched).compile()
-    return Program(lanes, width, len(devices), compiled, jax.device_put(lanes.data, whole), split)
+    lowered, shared = [], []
+    for device in devices:
+        there = SingleDeviceSharding(device)
+        program = jax.jit(call, in_shardings=there, out_shardings=there, compiler_options=of_xla)
+        shared.append(jax.device_put(lanes.data, device))
+        lowered.append(program.lower(shared[-1], columns))
+    with ThreadPoolExecutor(len(devices)) as pool:
+        others = [pool.submit(program.compile) for program in lowered[1:]]
+        compiled = [lowered[0].compile(), *(other.result() for other in others)]
+    programs = zip(devices, compiled, shared, strict=True)
+    return [Program(lanes, width, *program) for program in programs]
+
+
+def _chunk(lanes: Lanes, width: int, options: Mapping[str, Any]) -> Callable[..., Any]:
+    """``call(data, columns) -> dict of arrays`` for the lanes of one chunk."""
+    block = int(options.get(BLOCK, width))
+    if block < 1 or width % block:
+        raise ValueError(f"a chunk of width {width} has no whole number of blocks of {block}.")
+    out_axes: dict[str, int | None] = {n: None if n == _STEP else 0 for n in lanes.outputs}
+    call = jax.vmap(lanes.call, in_axes=(None, 0), out_axes=out_axes, axis_size=block)
+    if LANES_LAST in options:
+        unroll = int(options[LANES_LAST])
+        call = lanes_last(lanes.call, lanes.data, lanes.arguments, out_axes, block, unroll)
+    if block == width:
+        return call
+
+    def in_turn(data: Any, columns: Any) -> dict[str, jax.Array]:
+        blocks = jax.tree.map(lambda x: x.reshape(-1, block, *x.shape[1:]), columns)
+        turns = width // block
+        _, results = jax.lax.scan(lambda _, x: (None, call(data, x)), None, blocks, length=turns)
+        return {
+            name: x[0] if out_axes[name] is None else x.reshape(width, *x.shape[2:])
+            for name, x in results.items()
+        }
+
+    return in_turn
 
 
 def _flat(result: Any) -> tuple[dict[str, Any], dict[str, int]]:
@@ -166,6 +197,8 @@ def _flat(result: Any) -> tuple[dict[str, Any], dict[str, int]]:
             f"the function returned {type(result).__name__}; a sweep needs a Trajectory of "
             'jm.optimize, or a dict of arrays such as {"value": run.history["value"][-1]}.'
         )
+    if not jax.tree.leaves(result):
+        raise ValueError("the function returned no arrays; there is nothing to keep of its lanes.")
     reserved = {"status", "lane", _STEP} & set(result)
     if reserved:
         raise ValueError(f"the sweep itself makes {sorted(reserved)}; rename these outputs.")
@@ -179,6 +212,11 @@ def _named(tree: Any) -> dict[str, Any]:
 
 
 def _output(name: str, leaf: Any, records: int) -> Output:
+    if jnp.issubdtype(leaf.dtype, jax.dtypes.extended):
+        raise TypeError(
+            f"the output {name!r} is a random key, which no file keeps; return "
+            "jax.random.key_data of it."
+        )
     inner = (f"{name}_{axis}" for axis in range(len(leaf.shape) - records))
     dims = (_STEP,) if name == _STEP else (*[_STEP] * records, *inner)
     return Output(dims, tuple(leaf.shape), str(leaf.dtype))

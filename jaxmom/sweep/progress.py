@@ -25,13 +25,15 @@ def progress_bar(total: int, done: int, shown: bool) -> Iterator[Progress]:
     Args:
       total: The lanes of the sweep.
       done: Those that a store has already.
-      shown: If not, or if the standard error is no terminal, there is none.
+      shown: If not, or if the standard error is no terminal or tqdm is not there, there is none.
     """
+    try:
+        from tqdm import tqdm
+    except ImportError:  # nobody should lose a sweep for want of a bar
+        shown = False
     if not shown:
         yield lambda arrays: None
         return
-    from tqdm import tqdm
-
     with tqdm(total=total, initial=done, unit=" lanes", unit_scale=True, disable=None) as bar:
         yield _Counter(bar)
 

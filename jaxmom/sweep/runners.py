@@ -1,12 +1,12 @@
 """Where chunks are computed: on the devices of this process, or by an executor elsewhere."""
 
 import hashlib
+import os
 import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple, Protocol
 
 import jax
-import numpy as np
 
 from jaxmom.sweep.factors import Group, everything
 from jaxmom.sweep.identity import settings, versions
@@ -16,37 +16,38 @@ _WAITING = 32  # chunks that an executor has at a time
 
 
 class Task(NamedTuple):
-    """Some chunks that are computed together."""
+    """A chunk to compute."""
 
-    number: int  # of the block that they divide
-    group: int  # that has their program
-    chunks: tuple[int, ...]
+    number: int  # of the block that has it
+    chunk: int
+    group: int  # that has its program
 
 
 class Handle(Protocol):
     """A task that has been started."""
 
-    def result(self) -> list[Arrays]:
-        """Wait, and return the lanes of each of its chunks [width, ...]."""
+    def result(self) -> Arrays:
+        """Wait, and return the lanes [width, ...]."""
+        ...
+
+    def cancel(self) -> Any:
+        """Nobody will ask for the result; do not begin if that is still possible."""
         ...
 
 
 class Runner(Protocol):
     """Computes chunks."""
 
-    together: int  # chunks in a task, at most
     ahead: int  # tasks to start before the first is waited for
     compile_seconds: float  # in this process, so far
 
-    def start(self, task: Task, columns: Callable[[int], Arguments]) -> Handle:
-        """Begin a task; ``columns(chunk)`` are the arguments of a chunk's lanes."""
+    def start(self, task: Task, columns: Arguments) -> Handle:
+        """Begin a task, whose lanes have these arguments."""
         ...
 
 
 class Local:
-    """The devices of this process; each takes one chunk of a task."""
-
-    ahead = 1  # while a chunk is copied to the host, the next one runs
+    """The devices of this process, which take chunks in turn."""
 
     def __init__(
         self,
@@ -54,40 +55,41 @@ class Local:
         width: int,
         devices: Sequence[Any],
         options: Mapping[str, Any],
-        program: Program | None = None,
+        programs: Sequence[Program] = (),
     ):
+        refuse_forked()
         self.lanes, self.width, self.devices, self.options = lanes, width, devices, options
-        self.together, self.compile_seconds = len(devices), 0.0
-        self.group, self.program = -1, program
-        if program is not None:
-            self.group = lanes.index(program.lanes)
+        # While a chunk is copied to the host, the next one runs, on each device.
+        self.ahead, self.compile_seconds = 2 * len(devices) - 1, 0.0
+        self.programs, self.turn = programs, 0
+        self.group = lanes.index(programs[0].lanes) if programs else -1
 
-    def start(self, task: Task, columns: Callable[[int], Arguments]) -> Handle:
+    def start(self, task: Task, columns: Arguments) -> Handle:
         """Dispatch a task; a group is compiled at its first one."""
-        if task.group != self.group or self.program is None:
+        if task.group != self.group:
             lanes, start = self.lanes[task.group], time.perf_counter()
-            self.program = compile_lanes(lanes, self.width, self.devices, self.options)
+            self.programs = compile_lanes(lanes, self.width, self.devices, self.options)
             self.group = task.group
             self.compile_seconds += time.perf_counter() - start
-        chunks = [columns(chunk) for chunk in task.chunks]
-        chunks += [chunks[-1]] * (self.together - len(chunks))  # idle devices do the last again
-        together = jax.tree.map(lambda *parts: np.concatenate(parts), *chunks)
-        return _Dispatched(self.program, self.program.start(together), len(task.chunks))
+        program = self.programs[self.turn]
+        self.turn = (self.turn + 1) % len(self.devices)
+        return _Dispatched(program, program.start(columns))
 
 
 class _Dispatched(NamedTuple):
     program: Program
     outputs: dict[str, jax.Array]
-    chunks: int
 
-    def result(self) -> list[Arrays]:
-        return self.program.finish(self.outputs)[: self.chunks]
+    def result(self) -> Arrays:
+        return self.program.finish(self.outputs)
+
+    def cancel(self) -> None:
+        """Devices finish what they have begun."""
 
 
 class Remote:
     """Any `concurrent.futures.Executor`; each worker uses the first of its own devices."""
 
-    together = 1
     ahead = _WAITING
     compile_seconds = 0.0  # the workers compile
 
@@ -106,6 +108,7 @@ class Remote:
                 'executor= needs cloudpickle, which is in an extra: pip install "jaxmom[dask]".'
             ) from error
 
+        refuse_forked()
         self.executor = executor
         setting = (width, dict(options), settings(), versions())
         self.payloads = [
@@ -113,38 +116,48 @@ class Remote:
             for group in lanes
         ]
 
-    def start(self, task: Task, columns: Callable[[int], Arguments]) -> Handle:
+    def start(self, task: Task, columns: Arguments) -> Handle:
         """Submit a task."""
-        (chunk,) = task.chunks
-        return _Submitted(
-            self.executor.submit(run_chunk, self.payloads[task.group], columns(chunk))
-        )
-
-
-class _Submitted(NamedTuple):
-    future: Any
-
-    def result(self) -> list[Arrays]:
-        return [self.future.result()]
+        return self.executor.submit(run_chunk, self.payloads[task.group], columns)
 
 
 def run_chunk(payload: bytes, columns: Arguments) -> Arrays:
     """Compute one chunk in a worker; NumPy comes in and NumPy goes out.
 
     Raises:
-      RuntimeError: The worker has other versions than the driver, so its bits would differ.
+      RuntimeError: The worker has other versions than the driver, so its bits would differ; or it
+        cannot use JAX.
     """
+    refuse_forked()
     key = hashlib.sha256(payload).digest()
     if key not in _PROGRAMS:
         if len(_PROGRAMS) >= _KEPT:
             _PROGRAMS.clear()
         _PROGRAMS[key] = _compiled(payload, columns)
     program = _PROGRAMS[key]
-    return program.finish(program.start(columns))[0]
+    return program.finish(program.start(columns))
 
 
 _PROGRAMS: dict[bytes, Program] = {}  # of this worker, by the digest of the payload
 _KEPT = 16
+
+
+_USERS: set[int] = set()  # the processes that use JAX; one that is forked inherits this set
+
+
+def refuse_forked() -> None:
+    """Say what would be a deadlock: JAX waits for threads that a forked process does not have.
+
+    Raises:
+      RuntimeError: This process was forked from one that has used JAX.
+    """
+    if _USERS and os.getpid() not in _USERS:
+        raise RuntimeError(
+            "this process was forked from one that uses JAX, and JAX would wait in it forever; "
+            'start processes by multiprocessing.get_context("spawn"), as in '
+            "ProcessPoolExecutor(mp_context=...)."
+        )
+    _USERS.add(os.getpid())
 
 
 def _compiled(payload: bytes, columns: Arguments) -> Program:
@@ -160,4 +173,5 @@ def _compiled(payload: bytes, columns: Arguments) -> Program:
         if getattr(jax.config, name) != value:
             jax.config.update(name, value)
     group = Group(static, static, names, everything(width), ())
-    return compile_lanes(trace(fn, group, columns), width, jax.local_devices()[:1], options)
+    (program,) = compile_lanes(trace(fn, group, columns), width, jax.local_devices()[:1], options)
+    return program

@@ -9,9 +9,9 @@ import numpy as np
 from jaxmom.sweep.factors import Index, Rows
 from jaxmom.sweep.identity import Identity, difference, provenance
 from jaxmom.sweep.lazy import Layer, label_key, layers, opened
-from jaxmom.sweep.plan import available_memory
 from jaxmom.sweep.program import Arrays, Lanes
 from jaxmom.sweep.result import FAILED, Frame, assemble, frames, missing
+from jaxmom.sweep.search import available_memory
 from jaxmom.sweep.space import Space
 from jaxmom.sweep.store import Damaged, Store
 
@@ -169,7 +169,7 @@ class Stored:
         if self.known < len(self.digests):
             outputs = {label_key(g.group.labels): g.outputs for g in self.lanes}
             manifest = {"identity": identity, "outputs": outputs, "provenance": provenance()}
-            self.store.add_manifest(manifest)
+            self.store.add_manifest(self.known, manifest)
             self.known = len(self.digests)
 
     def done(self) -> dict[tuple[int, int], int]:

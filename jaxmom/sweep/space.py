@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from jaxmom.sweep.axes import Axis, check_distinct, read_axis
+from jaxmom.sweep.axes import Axis, check_distinct, check_name, read_axis
 from jaxmom.sweep.factors import (
     Factor,
     Group,
@@ -222,6 +222,8 @@ def sample(count: int, /, *, method: str = "sobol", seed: int = 0, **scales: Any
             f"seed={seed!r} is that of the sequence, an integer; for the seeds of the runs, "
             "multiply the sample by jm.grid(seed=...)."
         )
+    for name in scales:
+        check_name(name)
     read = {n: s if isinstance(s, Scale) else read_axis(n, s) for n, s in scales.items()}
     other = [n for n, s in read.items() if isinstance(s, Axis) and s.kind != "number"]
     if other:

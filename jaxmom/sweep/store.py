@@ -38,7 +38,7 @@ class Store:
     """One folder; reading needs no lock, writing is inside of ``with store.locked()``."""
 
     def __init__(self, path: str | os.PathLike[str]):
-        self.path = pathlib.Path(path)
+        self.path = pathlib.Path(path).absolute()  # what is lazy may be read from elsewhere
 
     def manifests(self) -> list[Manifest]:
         """What the sweep is, then its extensions; empty if there is none.
@@ -61,10 +61,10 @@ class Store:
             found.append(manifest)
         return found
 
-    def add_manifest(self, manifest: Manifest) -> None:
-        """Write the next manifest; it is never changed afterwards."""
+    def add_manifest(self, generation: int, manifest: Manifest) -> None:
+        """Write the manifest of a sweep or of its extensions; it is never changed afterwards."""
         text = json.dumps({"format": FORMAT, **manifest}, indent=1)
-        self._write(_manifest_name(len(self.manifests())), text.encode())
+        self._write(_manifest_name(generation), text.encode())
 
     def clear(self) -> None:
         """Forget the sweep: first what it is, so that a kill in between leaves strange parts."""
@@ -77,7 +77,10 @@ class Store:
         self, generation: int, name: str, arrays: dict[str, NDArray[Any]], meta: dict[str, Any]
     ) -> None:
         """Write the results of a chunk, all of them or nothing."""
-        packed = pack(arrays | {"meta": np.array(json.dumps(meta))})
+        # The files of NumPy know bfloat16 as two bytes of anything.
+        dtypes = {n: array.dtype.name for n, array in arrays.items() if array.dtype.kind == "V"}
+        told = meta | ({"dtypes": dtypes} if dtypes else {})
+        packed = pack(arrays | {"meta": np.array(json.dumps(told))})
         self._write(f"{_folder(generation)}/{name}.npz", packed)
         (self.path / _folder(generation, "failed") / f"{name}.json").unlink(missing_ok=True)
 
@@ -95,6 +98,8 @@ class Store:
         meta = json.loads(str(arrays.pop("meta")))
         if (meta["sweep"], meta["chunk"]) != (digest, name):
             raise Damaged(f"{path} belongs to chunk {meta['chunk']} of another sweep or extension")
+        for array, dtype in meta.get("dtypes", {}).items():
+            arrays[array] = arrays[array].view(dtype)
         return arrays, meta
 
     def parts(self, generation: int) -> set[str]:
@@ -129,9 +134,9 @@ class Store:
             self.path.mkdir(parents=True, exist_ok=True)
             lock = open(self.path / "lock", "a+", encoding="utf8")  # noqa: SIM115
         with lock:
-            _lock(lock, self.path)
-            for leftover in self.path.rglob("*.tmp"):
-                leftover.unlink()
+            if _lock(lock, self.path):  # else another driver may be writing them
+                for leftover in self.path.rglob("*.tmp"):
+                    leftover.unlink()
             yield
 
     def _write(self, name: str, content: bytes) -> None:
@@ -193,12 +198,15 @@ def _folder(generation: int, kind: str = "parts") -> str:
     return f"{kind}-{generation}" if generation else kind
 
 
-def _lock(lock: IO[str], path: pathlib.Path) -> None:
+def _lock(lock: IO[str], path: pathlib.Path) -> bool:
+    """Whether this is the only driver; if no one can know, it is not.
+
+    Without locks (Windows, some network folders) two drivers do the same work twice and no harm:
+    parts are immutable.
+    """
     try:
         import fcntl
-    except ImportError:  # Windows: two drivers only do the same work twice, for parts are immutable
-        return
-    try:
+
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         lock.seek(0)
@@ -206,9 +214,12 @@ def _lock(lock: IO[str], path: pathlib.Path) -> None:
             f"process {lock.read().strip() or '(unknown)'} is running the sweep in {path}; wait "
             "for it or stop it. More workers are given by executor=, not by a second driver."
         ) from None
+    except (ImportError, OSError):
+        return False
     lock.truncate(0)
-    lock.write(f"{os.getpid()} on {os.uname().nodename}")
-    lock.flush()
+    with contextlib.suppress(OSError):  # of a full disk, a part will say where and what to do
+        os.write(lock.fileno(), f"{os.getpid()} on {os.uname().nodename}".encode())
+    return True
 
 
 @contextlib.contextmanager
