@@ -130,8 +130,18 @@ def test_lanes_last_are_lanes(name, unroll):
     ids=["product", "gather", "scatter", "branch"],
 )
 def test_a_loop_that_wants_its_lanes_first_says_so(body):
-    with pytest.raises(Unsuited):
+    with pytest.raises(Unsuited, match="which wants its lanes first"):
         both(looped(body))
+
+
+def test_a_sweep_finds_another_way_where_lanes_cannot_be_last():
+    def fn(x):
+        return {"y": looped(lambda s, y: y @ jnp.outer(y, y))(None, jnp.ones(2) * x)}
+
+    space = grid(x=np.linspace(0, 1, 4))
+    np.testing.assert_allclose(sweep(fn, space).y, sweep(fn, space, width=4).y, rtol=1e-14)
+    with pytest.raises(Unsuited, match="dot_general"):
+        sweep(fn, space, options={"lanes_last": 1})
 
 
 PROBLEM = jm.problems.tutorial_quadratic()

@@ -16,7 +16,7 @@ import jax.numpy as jnp
 from jax.extend.core import Jaxpr, JaxprEqn, Literal
 
 
-class Unsuited(Exception):
+class Unsuited(ValueError):
     """A loop has an operation that wants its lanes first."""
 
 
@@ -117,7 +117,10 @@ def _apply(equation: JaxprEqn, operands: list[_Value], setting: _Setting) -> lis
     if name in _ALONG or (name in _EXTENDED and not any(o.varies for o in operands[1:])):
         return _along(equation, operands, setting)
     if setting.looped and not name.startswith("random_"):
-        raise Unsuited(name)
+        raise Unsuited(
+            f"a loop has {name} of values that differ between lanes, which wants its lanes first; "
+            "leave lanes_last out of the options."
+        )
     return _by_vmap(equation, operands, setting)
 
 

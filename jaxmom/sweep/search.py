@@ -1,6 +1,5 @@
 """What runs fastest: other widths and other programs of the same lanes, tried while it pays."""
 
-import contextlib
 import math
 import time
 from collections.abc import Iterator, Mapping, Sequence
@@ -59,11 +58,16 @@ class Search:
 
     def all_ways(self, options: Mapping[str, Any] | None) -> None:
         """Try wider and wider chunks, then other programs unless the options are given."""
-        for choice in _choices(self.devices) if options is None else [options]:
-            with contextlib.suppress(Unsuited):
+        if options is not None:
+            return self.climb(options)
+        choices = _choices(self.devices)
+        while choices:
+            choice, *choices = choices
+            try:
                 self.climb(choice)
-        if options is None:
-            self.join()
+            except Unsuited:
+                choices = [other for other in choices if LANES_LAST not in other]
+        self.join()
 
     def climb(self, options: Mapping[str, Any]) -> None:
         """Try wider chunks from the best width on until they are slower, or else narrower ones."""
