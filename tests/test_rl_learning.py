@@ -1,7 +1,10 @@
 """Q-learning is the tutorial's loop in real Gymnasium, and its fast paths are its plain one."""
 
 import functools
+import os
 import re
+import subprocess
+import sys
 
 import jax
 import jax.numpy as jnp
@@ -16,6 +19,7 @@ from jaxmom.rl import words as random
 
 GAMMA = 0.99
 STEPS = 3000
+UNDIVIDED = {"xla_disable_hlo_passes": "cpu-parallel-task-assigner"}  # as `jaxmom.sweep` compiles
 
 
 def made(name, **kwargs):
@@ -45,15 +49,11 @@ class Given:
 
 
 def chosen(row, epsilon, word):
-    """The action, in NumPy: explore, or break ties, by what is left of one uniform number."""
-    uniform = np.float32(word >> 8) * np.float32(2.0**-24)
-    explores = uniform < np.float32(epsilon)
-    if explores:
-        admitted, rest = np.arange(len(row)), uniform / np.float32(epsilon)
-    else:
-        admitted = np.flatnonzero(row == row.max())
-        rest = (uniform - np.float32(epsilon)) / (1 - np.float32(epsilon))
-    return admitted[int(int(rest * 60) * len(admitted) // 60)]
+    """The action, in NumPy: explore by the size of a word, take a sixtieth by its product."""
+    explores = np.float32(word >> 8) * np.float32(2.0**-24) < np.float32(epsilon)
+    admitted = np.arange(len(row)) if explores else np.flatnonzero(row == row.max())
+    sixtieth = 60 * (int(word) * 0x9E3779B9 % 2**32) // 2**32
+    return admitted[sixtieth * len(admitted) // 60]
 
 
 def words_of(key, table, steps):
@@ -105,11 +105,28 @@ def tutorial(name, key, alpha, beta, epsilon, steps, kwargs):
     ],
 )
 def test_it_is_the_loop_in_gymnasium(name, kwargs, path):
+    """To the bit: nothing is contracted, and equal values are equal in both."""
     mdp, key = environment(name, **kwargs), jax.random.key(7)
-    run = rl.q_learning(mdp, rl.lazy_momentum(0.05, 0.5), key, steps=STEPS, path=path)
-    expected = tutorial(name, key, 0.05, 0.5, 0.1, STEPS, kwargs)
+    run = rl.q_learning(mdp, rl.lazy_momentum(0.03, 0.6), key, steps=STEPS, path=path)
+    expected = tutorial(name, key, 0.03, 0.6, 0.1, STEPS, kwargs)
     assert np.count_nonzero(expected) > 3
-    np.testing.assert_allclose(run.q, expected, rtol=1e-12, atol=1e-12)
+    np.testing.assert_array_equal(run.q, expected)
+
+
+@pytest.mark.parametrize("name", ["FrozenLake-v1", "Taxi-v4"])
+def test_bits_do_not_depend_on_the_program(name):
+    """Alone, in 3 or 33 lanes, its numbers constants or not: rounding is that of IEEE 754."""
+    mdp = environment(name)
+
+    def run(beta, seed):
+        rule = rl.lazy_momentum(0.03, beta)
+        return rl.q_learning(mdp, rule, jax.random.key(seed), steps=STEPS, epsilon=0.1).q
+
+    alone = run(0.7, 2)
+    np.testing.assert_array_equal(jax.jit(lambda: run(0.7, 2))(), alone)
+    for lanes in (3, 33):
+        betas, seeds = jnp.linspace(0.0, 0.9, lanes).at[2].set(0.7), jnp.arange(lanes)
+        np.testing.assert_array_equal(jax.jit(jax.vmap(run))(betas, seeds)[2], alone)
 
 
 RULES = {
@@ -139,6 +156,24 @@ def test_the_fast_path_gives_the_numbers_of_the_plain_one(rule, small):
         mine, theirs = getattr(fast, name), getattr(plain, name)
         exact = name in ("steps", "finished", "lengths", "diverged_at")
         np.testing.assert_allclose(mine, theirs, rtol=0 if exact else 1e-11, err_msg=name)
+
+
+def test_dense_paths_agree_in_the_mean_where_equal_values_part_them():
+    """On the cliff, the rounding of what is made up for decides between equal values."""
+    mdp, keys = environment("CliffWalking-v1"), jax.random.split(jax.random.key(0), 300)
+    fast, plain = (
+        jax.jit(
+            jax.vmap(
+                lambda key, path=path: rl.q_learning(
+                    mdp, rl.dense_momentum(0.05, 0.5), key, steps=2000, path=path
+                ).reward[-1]
+            )
+        )(keys)
+        for path in ("fast", "plain")
+    )
+    assert (fast != plain).any()
+    error = np.hypot(fast.std(), plain.std()) / np.sqrt(300)
+    assert abs(fast.mean() - plain.mean()) < 4 * error
 
 
 def test_lazy_is_equal_bit_for_bit(small):
@@ -288,6 +323,18 @@ def test_ties_are_broken_evenly(actions):
         np.testing.assert_allclose(share, expected, atol=0.02 / actions)
 
 
+def test_a_choice_is_the_same_for_a_constant_epsilon(small):
+    """And for a traced one: no compiler can round anything here."""
+    table, epsilon = layout.tables(small, float), np.float32(0.1)
+    words = jax.random.bits(jax.random.key(0), (100_000,), jnp.uint32)
+    row = jnp.array([1.0, 0.0, 1.0])
+    traced = jax.jit(jax.vmap(lambda e, w: layout.choose(table, row, e, w), (None, 0)))
+    constant = jax.jit(jax.vmap(lambda w: layout.choose(table, row, jnp.float32(0.1), w)))
+    chosen_here = [chosen(np.array([1.0, 0.0, 1.0]), epsilon, word) for word in np.asarray(words)]
+    np.testing.assert_array_equal(traced(epsilon, words), constant(words))
+    np.testing.assert_array_equal(constant(words), chosen_here)
+
+
 def test_epsilon_is_a_schedule_of_the_step(small):
     """Greedy in the first half, uniform in the second: both halves are those of constants."""
     key, half = jax.random.key(5), 1600
@@ -297,6 +344,65 @@ def test_epsilon_is_a_schedule_of_the_step(small):
     assert both.max_abs_q[0] == greedy.max_abs_q[0]
     assert both.reward[0] == greedy.reward[0]
     assert both.reward[1] != greedy.reward[1]
+
+
+def learned_by_episodes(mdp, key, epsilon, alpha, beta, steps):
+    """A plain loop whose epsilon and alpha are functions of the episode; the words are ours."""
+    table = layout.tables(mdp, float)
+    first, words = words_of(key, table, steps)
+    follow = jax.jit(functools.partial(layout.follow, table))
+    state, elapsed, episode = int(layout.first(table, jnp.uint32(first))), 0, 0
+    q, v = np.zeros((2, mdp.states, mdp.actions))
+    for word in words:
+        action = chosen(q[state], epsilon(episode), word[0])
+        answer = follow(jnp.int32(state), jnp.int32(action), jnp.uint32(word[1]))
+        following, reward, terminated = (x.item() for x in answer)
+        difference = reward + GAMMA * q[following].max() * (not terminated) - q[state, action]
+        v[state, action] = beta * v[state, action] + alpha(episode) * difference
+        q[state, action] += v[state, action]
+        state, elapsed = following, elapsed + 1
+        if terminated or elapsed >= mdp.time_limit:
+            state, elapsed = int(layout.first(table, jnp.uint32(word[-1]))), 0
+            episode += 1
+    return q, episode
+
+
+@pytest.mark.parametrize("path", ["plain", "fast"])
+def test_schedules_may_count_episodes(small, path):
+    """Those of epsilon and alpha, in a plain loop; their values are exact, and so are the bits."""
+    epsilon, alpha = jm.schedules.linear(1.0, 0.0, 64), jm.schedules.linear(0.5, 0.25, 128)
+    key, beta = jax.random.key(6), 0.25
+    run = rl.q_learning(
+        small,
+        rl.lazy_momentum(alpha, beta),
+        key,
+        steps=STEPS,
+        epsilon=epsilon,
+        clock="episode",
+        path=path,
+    )
+    expected, episodes = learned_by_episodes(small, key, epsilon, alpha, beta, STEPS)
+    assert episodes == run.finished[-1] > 128
+    np.testing.assert_array_equal(run.q, expected)
+
+
+def test_schedules_of_all_optimizers_of_ours_count_episodes(small):
+    """Dense momentum has no fast path under a schedule; optax's own schedules count updates."""
+    rate = jm.schedules.linear(0.1, 0.02, 50)
+
+    def learned(optimizer, clock):
+        run = rl.q_learning(small, optimizer, jax.random.key(6), steps=640, clock=clock)
+        return np.asarray(run.q)
+
+    ours, chained = (
+        learned(rule, "episode")
+        for rule in (rl.dense_momentum(rate, 0.5), jm.heavy_ball(rate, 0.5))
+    )
+    np.testing.assert_allclose(chained, ours, atol=1e-12)
+    lifted = jm.lift(optax.sgd)(rate)
+    steps = learned(lifted, "step")
+    np.testing.assert_allclose(learned(optax.sgd(rate), "episode"), steps, atol=1e-12)
+    assert abs(learned(lifted, "episode") - steps).max() > 0.1
 
 
 def test_records_do_not_change_a_run(small):
@@ -404,25 +510,44 @@ def test_betas_share_their_random_numbers(small):
     assert (runs.q[0] != runs.q[1]).any()
 
 
+TABLE_SIZE, LANES = 200 * 4, 8
+
+
 @pytest.mark.parametrize("rule", ["lazy", "dense"])
 @pytest.mark.parametrize("rng", ["threefry", "xoshiro"])
 def test_no_table_is_copied_in_the_loop(rule, rng):
     """Whatever is copied per step is smaller than a table of one lane."""
-    mdp, lanes = rl.random_mdp(jax.random.key(0), 200, 4), 8
-    run = jax.jit(
-        jax.vmap(lambda key: rl.q_learning(mdp, RULES[rule], key, steps=320, rng=rng).q),
-        compiler_options=rl.lanes.CPU_OPTIONS if jax.default_backend() == "cpu" else None,
-    )
-    text = run.lower(jax.random.split(jax.random.key(0), lanes)).compile().as_text()
+    mdp = rl.random_mdp(jax.random.key(0), 200, 4)
+    sizes = copied_in_loops(lambda key: rl.q_learning(mdp, RULES[rule], key, steps=320, rng=rng).q)
+    assert max(sizes, default=0) < TABLE_SIZE
+
+
+def test_a_table_that_is_copied_in_the_loop_is_seen():
+    """The control: with the last table kept as well, as SpeedyQ would, XLA copies in each step."""
+
+    def run(key):
+        def step(tables, count):
+            q, before = tables
+            at = count * 7 % TABLE_SIZE
+            moved = q[at] + 0.1 * (q[at + 1] - before[at + 1]) + 1.0
+            return (q.at[at].set(moved), q), None
+
+        tables = (jax.random.normal(key, (TABLE_SIZE,)),) * 2
+        return jax.lax.scan(step, tables, jnp.arange(320, dtype=jnp.int32))[0]
+
+    assert max(copied_in_loops(run)) >= TABLE_SIZE
+
+
+def copied_in_loops(function):
+    """The sizes of all arrays that are copied in the body of a loop; one loop scatters."""
+    options = UNDIVIDED if jax.default_backend() == "cpu" else None
+    run = jax.jit(jax.vmap(function), compiler_options=options)
+    text = run.lower(jax.random.split(jax.random.key(0), LANES)).compile().as_text()
     bodies = set(re.findall(r"body=(%[\w.-]+)", text))
-    assert bodies
-    found = 0
-    for name, body in computations(text).items():
-        if name in bodies:
-            for shape in re.findall(r"= \w+\[([\d,]*)\][^ ]* copy\(", body):
-                assert np.prod([int(n) for n in shape.split(",") if n]) < 200 * 4, shape
-            found += "scatter" in body
-    assert found
+    loops = [body for name, body in computations(text).items() if name in bodies]
+    assert any("scatter" in body for body in loops)
+    shapes = re.findall(r"= \w+\[([\d,]*)\][^ ]* copy\(", "\n".join(loops))
+    return [np.prod([int(n) for n in shape.split(",") if n]) for shape in shapes]
 
 
 def computations(text):
@@ -431,17 +556,50 @@ def computations(text):
     return {part.removeprefix("ENTRY ").split(" ")[0]: part for part in parts}
 
 
-def test_lanes_in_blocks_are_lanes(small):
-    def run(beta, key):
-        return rl.q_learning(small, rl.lazy_momentum(0.01, beta), key, steps=64).q
+SWEPT = rl.random_mdp(jax.random.key(3), 8, 3, termination=0.05, time_limit=20)
 
-    axes = {"beta": jnp.linspace(0, 0.9, 7), "key": jax.random.split(jax.random.key(0), 7)}
-    expected = jax.vmap(run)(**axes)
-    np.testing.assert_allclose(rl.compile_lanes(run, block=3)(**axes), expected, rtol=1e-13)
-    with pytest.raises(ValueError, match="same number of lanes"):
-        rl.compile_lanes(run)(beta=jnp.zeros(2), key=axes["key"])
-    with pytest.raises(ValueError, match="at least 1 lane"):
-        rl.compile_lanes(run, block=0)
+
+def swept(beta, seed):
+    """A lane of a sweep."""
+    rule, key = rl.lazy_momentum(0.03, beta), jax.random.key(seed)
+    run = rl.q_learning(SWEPT, rule, key, steps=640, every=160)
+    return {"q": run.q, "largest": run.max_abs_q, "diverged_at": run.diverged_at}
+
+
+AXES = {"beta": np.linspace(0, 0.9, 5), "seed": range(7)}
+
+
+def test_a_sweep_of_q_learning_is_a_loop_of_it():
+    runs = jm.sweep(swept, jm.grid(**AXES), width=4, progress=False)
+    alone = jax.jit(swept)
+    for beta in AXES["beta"]:
+        for seed in (0, 6):
+            cell, one = runs.sel(beta=beta, seed=seed), alone(beta, seed)
+            np.testing.assert_array_equal(cell.q, one["q"])
+
+
+SCRIPT = """
+import sys, jax, numpy as np
+jax.config.update("jax_enable_x64", True)
+jax.config.update("jax_num_cpu_devices", 2)
+sys.path.insert(0, sys.argv[1])
+import jaxmom as jm
+from test_rl_learning import AXES, swept
+runs = jm.sweep(swept, jm.grid(**AXES), width=4, progress=False)
+assert runs.attrs["devices"] == 2
+np.savez(sys.argv[2], **{name: runs[name].values for name in runs})
+"""
+
+
+def test_two_devices_have_the_bits_of_one(tmp_path):
+    path = tmp_path / "runs.npz"
+    here = os.path.dirname(__file__)
+    subprocess.run([sys.executable, "-c", SCRIPT, here, path], check=True, timeout=300)
+    one = jm.sweep(swept, jm.grid(**AXES), width=4, progress=False)
+    with np.load(path) as two:
+        assert set(two) == set(one)
+        for name in two:
+            np.testing.assert_array_equal(two[name], one[name])
 
 
 def test_xoshiro_is_the_published_one():
@@ -485,8 +643,9 @@ def reference_xoshiro(s, count):
         ({"steps": 10, "target": np.zeros((3, 8))}, "target is a number or"),
         ({"steps": 10, "optimizer": optax.polyak_sgd()}, "needs 'value'"),
         ({"steps": 10, "optimizer": optax.sgd(0.1), "path": "fast"}, "there is a fast path for"),
-        ({"steps": 10, "path": "quick"}, 'path is "auto"'),
-        ({"steps": 10, "rng": "mt"}, 'rng is "threefry"'),
+        ({"steps": 10, "path": "quick"}, "path is one of 'auto', 'plain', 'fast'; got 'quick'"),
+        ({"steps": 10, "rng": "mt"}, "rng is one of 'threefry', 'xoshiro'"),
+        ({"steps": 10, "clock": "day"}, "clock is one of 'step', 'episode'"),
     ],
 )
 def test_bad_input_gets_a_sentence(given, words):
@@ -579,22 +738,22 @@ DRY = {0.0: 0.887, 0.5: 0.888, 0.7: 0.795, 0.8: 0.223}
 def tutorial_lanes(mdp, betas, seeds, steps=None):
     """[betas, seeds] of the mean return of the last 100 episodes, and of the largest entry."""
 
-    def one(beta, key):
+    def one(beta, seed):
         run = rl.q_learning(
             mdp,
             rl.lazy_momentum(0.1, beta),
-            key,
+            jax.random.key(seed),
             episodes=500,
             steps=steps,
             rng="xoshiro",
             divergence=jnp.inf,
         )
-        return jnp.mean(run.returns[-100:]), run.max_abs_q[-1], run.finished[-1]
+        last = jnp.mean(run.returns[-100:])
+        return {"last": last, "largest": run.max_abs_q[-1], "finished": run.finished[-1]}
 
-    keys = jax.random.split(jax.random.key(1), seeds)
-    grid = {"beta": jnp.repeat(jnp.asarray(betas), seeds), "key": jnp.tile(keys, len(betas))}
-    results = rl.compile_lanes(one, block=1000)(**grid)
-    return [np.asarray(x).reshape(len(betas), seeds) for x in results]
+    space = jm.grid(beta=np.array(betas), seed=range(seeds))
+    runs = jm.sweep(one, space, width=500, progress=False)
+    return [runs[name].values for name in ("last", "largest", "finished")]
 
 
 def test_the_tutorial_on_the_slippery_lake():
@@ -654,25 +813,25 @@ def test_matched_steps_on_the_taxi():
     mdp = environment("Taxi-v4")
     plan = rl.value_iteration(mdp, GAMMA)
     target = np.where(rl.reachable(mdp)[:, None], plan.q, np.nan)
-    keys = jax.random.split(jax.random.key(0), 30)
     for kind, make in (("lazy", rl.lazy_momentum), ("dense", rl.dense_momentum)):
         cells = [cell for cell in (*RMSE, *LOST) if cell[0] == kind]
 
-        def one(eta, beta, key, make=make):
+        def one(eta, beta, seed, make=make):
             run = rl.q_learning(
                 mdp,
                 make(eta * (1 - beta), beta),
-                key,
+                jax.random.key(seed),
                 steps=300_000,
                 target=target,
                 divergence=1e4,
                 rng="xoshiro",
             )
-            return run.rmse[-1], run.diverged_at
+            return {"rmse": run.rmse[-1], "diverged_at": run.diverged_at}
 
-        eta, beta = (jnp.repeat(jnp.array([cell[i] for cell in cells]), 30) for i in (1, 2))
-        rmse, lost = rl.compile_lanes(one)(eta=eta, beta=beta, key=jnp.tile(keys, len(cells)))
-        rmse, lost = (np.asarray(x).reshape(-1, 30) for x in (rmse, lost))
+        _, etas, betas = zip(*cells, strict=True)
+        space = jm.paired(eta=np.array(etas), beta=np.array(betas)) * jm.grid(seed=range(30))
+        runs = jm.sweep(one, space, width=300, progress=False)
+        rmse, lost = (runs[name].values.reshape(-1, 30) for name in ("rmse", "diverged_at"))
         for i, cell in enumerate(cells):
             if cell in LOST:
                 assert (lost[i] >= 0).all(), cell

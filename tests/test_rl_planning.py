@@ -10,21 +10,11 @@ from jaxmom import rl
 from jaxmom.theory import td
 
 GAMMA = 0.99
-VARIANTS = {
-    "lake": ("FrozenLake-v1", {}),
-    "large lake": ("FrozenLake8x8-v1", {}),
-    "slippery cliff": ("CliffWalkingSlippery-v1", {}),
-    "dry lake": ("FrozenLake-v1", {"is_slippery": False}),
-    "large dry lake": ("FrozenLake8x8-v1", {"is_slippery": False}),
-    "cliff": ("CliffWalking-v1", {}),
-    "taxi": ("Taxi-v4", {}),
-    "taxi in rain": ("Taxi-v4", {"is_rainy": True}),
-}
 # V*(start), max V*, each to 12 digits; the undiscounted optimum under the limit to 6. The digits
 # are those of one linear solve in NumPy, which `test_anchors_are_of_a_linear_solve` repeats.
 ANCHORS = {
-    "lake": (0.542025932000, 0.862837430149, 0.744190),
-    "large lake": (0.414640361800, 0.877768739399, 0.913220),
+    "slippery lake": (0.542025932000, 0.862837430149, 0.744190),
+    "large slippery lake": (0.414640361800, 0.877768739399, 0.913220),
     "slippery cliff": (-46.352672181652, -3.631517226822, None),
     "dry lake": (0.950990049900, 1.0, 1.0),
     "large dry lake": (0.877521022999, 1.0, 1.0),
@@ -32,13 +22,13 @@ ANCHORS = {
     "taxi": (6.327464314919, 20.0, 7.93),
     "taxi in rain": (2.247629323605, 20.0, None),
 }
-SUMS = {"lake": 6.339819538, "large lake": 21.568377936, "cliff": -342.759931782}
+SUMS = {"slippery lake": 6.339819538, "large slippery lake": 21.568377936, "cliff": -342.759931782}
 SUMS |= {"taxi": 4711.418628270}
 DIVERGES = None
 # Iterations of plain, momentum, Nesterov, anchored, and PID with kd = 0.2 and 0.5.
 ITERATIONS = {
-    "lake": (401, 123, 132, 703, 316, 182),
-    "large lake": (479, DIVERGES, 234, 745, 378, 219),
+    "slippery lake": (401, 123, 132, 703, 316, 182),
+    "large slippery lake": (479, DIVERGES, 234, 745, 378, 219),
     "slippery cliff": (300, DIVERGES, 216, 887, 232, 116),
     "dry lake": (7, DIVERGES, ..., 590, 121, ...),
     "large dry lake": (15, DIVERGES, DIVERGES, 628, 241, DIVERGES),
@@ -60,7 +50,7 @@ FORMS = (
 def plans():
     pytest.importorskip("gymnasium", reason="Gymnasium is the extra jaxmom[rl]")
     made = {}
-    for variant, (name, kwargs) in VARIANTS.items():
+    for variant, (name, kwargs) in rl.TOY_TEXT.items():
         mdp = rl.from_gymnasium(name, **kwargs)
         made[variant] = mdp, rl.value_iteration(mdp, GAMMA, tolerance=5e-13)
     return made
@@ -98,13 +88,13 @@ def test_anchors_are_of_a_linear_solve(plans, variant):
 def test_entries_of_q(plans):
     lake = [0.54202593, 0.52776243, 0.52776243, 0.52234217]
     cliff = [-12.2478977, -112.1254187, -13.1254187, -13.1254187]
-    np.testing.assert_allclose(plans["lake"][1].q[0], lake, atol=5.1e-9)
+    np.testing.assert_allclose(plans["slippery lake"][1].q[0], lake, atol=5.1e-9)
     np.testing.assert_allclose(plans["cliff"][1].q[36], cliff, atol=5.1e-8)
 
 
 def test_returns_of_the_greedy_policy(plans):
     """Undiscounted: what discounting trades success for, and an optimum without a limit."""
-    for variant, expected in (("taxi in rain", 3.9546), ("large lake", 0.863)):
+    for variant, expected in (("taxi in rain", 3.9546), ("large slippery lake", 0.863)):
         mdp, plan = plans[variant]
         mean = mdp.start @ rl.limited_value(mdp, policy=rl.greedy(plan.q))
         assert abs(mean - expected) < 5.1e-5 if expected > 1 else abs(mean - expected) < 5.1e-4
@@ -182,7 +172,7 @@ def test_rows_of_the_transition_matrix():
 
 
 def test_all_is_float64_whatever_the_default(plans):
-    mdp, plan = plans["lake"]
+    mdp, plan = plans["slippery lake"]
     with jax.enable_x64(False):
         again = rl.value_iteration(mdp, GAMMA, tolerance=5e-13)
     assert again.q.dtype == np.float64

@@ -3,9 +3,10 @@
 Tabular Q-learning with lazy momentum and epsilon-greedy actions on FrozenLake-v1 and Taxi-v4, all
 in one run: a loop over Gymnasium with NumPy; the same over tables in pure Python; NumPy over 1,000
 lanes; gymnax with a table in JAX; C (``gcc -O3 -march=native``, lane after lane, one core); and
-`jaxmom.rl`, with JAX's random numbers and with xoshiro128++, in both of its rules. Numbers are
-millions of steps per second over all lanes, the best of some rounds, after compilation; and beside
-them the same per second of CPU time, which is what counts where others use the cores too.
+sweeps of `jaxmom.rl.q_learning`, with JAX's random numbers and with xoshiro128++, in both of its
+rules. Numbers are millions of steps per second over all lanes, the best of some rounds, without
+compilation; and beside them the same per second of CPU time, which is what counts where others use
+the cores too.
 
 What is not there (gymnasium, gymnax, gcc) is left out and said to be. The two CPU devices are two
 cores of the same machine; JAX is told of them before it starts.
@@ -35,6 +36,7 @@ import jaxmom as jm
 
 ENVIRONMENTS = {"lake": "FrozenLake-v1", "taxi": "Taxi-v4"}
 ALPHA, BETA, GAMMA, EPSILON = 0.02, 0.5, 0.99, 0.1
+WIDTH = 500  # lanes at a time: their tables fit a cache
 
 C_SOURCE = r"""
 #include <stdint.h>
@@ -89,29 +91,49 @@ float lanes(int n, int steps, int S, int A, int M, int limit, int starts, const 
 """
 
 
-def speed(call: Callable[[], Any], steps: int, rounds: int) -> str:
-    """Millions of steps per second, and per second of CPU time, each the best after a first."""
+def best(times: list[tuple[float, float]]) -> tuple[float, float]:
+    """The least seconds, and the least of CPU time."""
+    wall, cpu = zip(*times, strict=True)
+    return min(wall), min(cpu)
+
+
+def measured(call: Callable[[], Any], rounds: int) -> tuple[float, float]:
+    """Seconds of a call, and of CPU time: the best after a first."""
     call()
-    best = [float("inf")] * 2
+    times = []
     for _ in range(rounds):
         start = time.perf_counter(), time.process_time()
         call()
-        spent = time.perf_counter() - start[0], time.process_time() - start[1]
-        best = [min(pair) for pair in zip(best, spent, strict=True)]
-    return "".join(f"{steps / seconds / 1e6:10.3f}" for seconds in best)
+        times.append((time.perf_counter() - start[0], time.process_time() - start[1]))
+    return best(times)
 
 
-def ours(mdp: Any, lanes: int, steps: int, rule: Any, rng: str, devices: Any) -> Callable[[], Any]:
-    """The public API: one q_learning per lane, a summary of each."""
+def told(label: str, steps: int, times: tuple[float, float]) -> None:
+    """Print millions of steps per second, and per second of CPU time."""
+    speeds = "".join(f"{steps / seconds / 1e6:10.3f}" for seconds in times)
+    print(f"  {label:48s} {speeds}", flush=True)
 
-    def final(beta, key):
-        run = jm.rl.q_learning(mdp, rule(ALPHA, beta), key, steps=steps, rng=rng)
-        return run.max_abs_q[-1], run.reward[-1]
 
-    compiled = jm.rl.compile_lanes(final, devices=devices)
-    betas = jnp.full(lanes, BETA)
-    keys = jax.random.split(jax.random.key(0), lanes)
-    return lambda: jax.block_until_ready(compiled(beta=betas, key=keys))
+def ours(
+    mdp: Any, lanes: int, steps: int, rule: Any, rng: str, devices: Any, rounds: int
+) -> tuple[float, float]:
+    """Seconds of a sweep, one q_learning per lane, and of CPU time: the best without compiling."""
+    width = min(-(-lanes // len(devices)), WIDTH)
+
+    def spent(lanes: int, steps: int) -> tuple[float, float]:
+        def final(beta, seed):
+            key = jax.random.key(seed)
+            run = jm.rl.q_learning(mdp, rule(ALPHA, beta), key, steps=steps, rng=rng)
+            return {"largest": run.max_abs_q[-1], "reward": run.reward[-1]}
+
+        space, start = jm.grid(beta=[BETA], seed=range(lanes)), time.process_time()
+        runs = jm.sweep(final, space, width=width, devices=devices, progress=False).attrs
+        return runs["seconds"] - runs["compile_seconds"], time.process_time() - start
+
+    # One chunk of a few steps takes the CPU time of all but the steps.
+    _, compiling = best([spent(width * len(devices), 16) for _ in range(rounds)])
+    wall, cpu = best([spent(lanes, steps) for _ in range(rounds)])
+    return wall, cpu - compiling
 
 
 def gymnasium_loop(name: str, steps: int) -> Callable[[], Any]:
@@ -283,7 +305,8 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--rounds", type=int, default=3, help="rounds to take the best of")
     parser.add_argument("--most", type=int, default=100_000, help="lanes at most")
-    parser.add_argument("--steps", type=int, default=20_000_000, help="of all lanes together")
+    parser.add_argument("--steps", type=int, default=50_000_000, help="of all lanes together")
+    parser.add_argument("--least", type=int, default=2000, help="steps of a lane, however many")
     parser.add_argument("--quick", type=int, default=1, help="divide the work of the others by it")
     options = parser.parse_args()
     if "JAX_NUM_CPU_DEVICES" not in os.environ:
@@ -293,11 +316,12 @@ def main() -> None:
         mdp = jm.rl.from_gymnasium(environment)
         print(f"\n{environment + ': million steps per':44s}   second   cpu second")
         for label, (call, steps) in tqdm(peers(name, mdp, options.quick).items(), leave=False):
-            print(f"  {label:48s} {speed(call, steps, options.rounds)}")
+            told(label, steps, measured(call, options.rounds))
         for lanes in (1, 100, 1000, 10_000, 100_000):
             if lanes > options.most:
                 continue
-            steps = max(options.steps // max(lanes, 100) // 16 * 16, 160)
+            # Few lanes take their time, and many need enough steps to be more than overhead.
+            steps = max(options.steps // max(lanes, 100), options.least) // 16 * 16
             for rule, rng, count in (
                 (jm.rl.lazy_momentum, "threefry", 1),
                 (jm.rl.lazy_momentum, "xoshiro", 1),
@@ -307,9 +331,10 @@ def main() -> None:
             ):
                 if count > min(lanes, len(jax.devices())):
                     continue
-                call = ours(mdp, lanes, steps, rule, rng, jax.devices()[:count])
+                devices = jax.devices()[:count]
                 label = f"{rule.__name__}, {rng}, {lanes:,} lanes, {count} device(s)"
-                print(f"  {label:48s} {speed(call, lanes * steps, options.rounds)}", flush=True)
+                times = ours(mdp, lanes, steps, rule, rng, devices, options.rounds)
+                told(label, lanes * steps, times)
 
 
 if __name__ == "__main__":

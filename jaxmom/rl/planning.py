@@ -29,7 +29,7 @@ class Planning(NamedTuple):
     converged: jax.Array  # bool []
 
 
-def _exactly(function: Callable[..., Any]) -> Callable[..., Any]:
+def exactly(function: Callable[..., Any]) -> Callable[..., Any]:
     """Run a function in float64, and return NumPy arrays, which keep it."""
 
     @functools.wraps(function)
@@ -44,7 +44,7 @@ def _at_home(x: Any) -> Any:
     return x if isinstance(x, Tracer) else np.asarray(x)
 
 
-@_exactly
+@exactly
 def bellman(mdp: Mdp, q: ArrayLike, discount: ArrayLike) -> jax.Array:
     """The Bellman optimality operator: ``T Q = sum_k p_k (r_k + gamma max_a' Q(s'_k, a'))``.
 
@@ -66,10 +66,10 @@ def bellman(mdp: Mdp, q: ArrayLike, discount: ArrayLike) -> jax.Array:
       >>> print(bool(jnp.allclose(rl.bellman(mdp, q, 0.9), q)))
       True
     """
-    return _backed_up(mdp, jnp.max(jnp.asarray(q, float), axis=-1), discount)
+    return backed_up(mdp, jnp.max(jnp.asarray(q, float), axis=-1), discount)
 
 
-@_exactly
+@exactly
 def value_iteration(
     mdp: Mdp,
     discount: ArrayLike,
@@ -115,128 +115,6 @@ def value_iteration(
     return _iterate(mdp, discount, optimizer, goal, tolerance, max_iterations)
 
 
-@_exactly
-def greedy(q: ArrayLike) -> jax.Array:
-    """The action of largest value in each state, the first of equal ones: int32 [states].
-
-    Example:
-      >>> from jaxmom import rl
-      >>> print(rl.greedy([[0.0, 1.0], [2.0, 2.0]]))
-      [1 0]
-    """
-    return jnp.argmax(jnp.asarray(q), axis=-1).astype(jnp.int32)
-
-
-@_exactly
-def policy_value(mdp: Mdp, policy: ArrayLike, discount: ArrayLike) -> jax.Array:
-    """The value of every state under a policy, from one linear system; no time limit.
-
-    Args:
-      mdp: The process.
-      policy: [states] integer actions, or [states, actions] probabilities.
-      discount: gamma; 1 is admitted where the policy surely terminates from every state.
-
-    Returns:
-      [states], float64.
-
-    Example:
-      >>> from jaxmom import rl
-      >>> flip = rl.Mdp([[[0], [0]]], [[[1.0]] * 2], [[[0.0], [1.0]]], [[[False], [True]]], [1.0])
-      >>> print(rl.policy_value(flip, [[0.5, 0.5]], 1.0))
-      [1.]
-    """
-    weights = _weights(mdp, policy)
-    pairs = _pair_to_state(mdp)
-    reward = jnp.sum(jnp.asarray(mdp.probability) * jnp.asarray(mdp.reward), axis=-1)
-    matrix = jnp.einsum("sa,sat->st", weights, pairs)
-    unit = jnp.eye(mdp.states)
-    return jnp.linalg.solve(unit - jnp.asarray(discount, float) * matrix, _dot(weights, reward))
-
-
-@_exactly
-def transition_matrix(mdp: Mdp, policy: ArrayLike) -> jax.Array:
-    """From each pair (state, action) to each under a policy: [S A, S A], for `theory.td_spectrum`.
-
-    A row's sum is the probability that the episode goes on.
-
-    Args:
-      mdp: The process.
-      policy: [states] integer actions, or [states, actions] probabilities.
-
-    Example:
-      >>> import jax, jax.numpy as jnp
-      >>> from jaxmom import rl
-      >>> mdp = rl.random_mdp(jax.random.key(0), states=5, actions=2)
-      >>> rl.transition_matrix(mdp, jnp.zeros(5, int)).shape
-      (10, 10)
-    """
-    pairs = _pair_to_state(mdp)[..., None] * _weights(mdp, policy)[None, None]
-    size = mdp.states * mdp.actions
-    return pairs.reshape(size, size)
-
-
-@_exactly
-def limited_value(
-    mdp: Mdp,
-    steps: int | None = None,
-    *,
-    policy: ArrayLike | None = None,
-    discount: ArrayLike = 1.0,
-) -> jax.Array:
-    """The best value of every state with so many steps to go, or that of a policy.
-
-    Undiscounted and under the time limit, this is what no agent's mean return can exceed (the best
-    policy knows the time). Its mean over first states is ``mdp.start @ limited_value(mdp)``.
-
-    Args:
-      mdp: The process.
-      steps: To go; the time limit by default.
-      policy: [states] or [states, actions]; without it, the best action at each step.
-      discount: gamma.
-
-    Returns:
-      [states], float64.
-
-    Raises:
-      ValueError: Neither steps nor a time limit is there.
-
-    Example:
-      >>> from jaxmom import rl
-      >>> walk = rl.Mdp([[[1]]] * 2, [[[1]]] * 2, [[[0]], [[1]]], [[[False]], [[True]]], [1, 0])
-      >>> print(rl.limited_value(walk, 1), rl.limited_value(walk, 2))
-      [0. 1.] [1. 1.]
-    """
-    steps = mdp.time_limit if steps is None else steps
-    if steps is None:
-        raise ValueError("this process has no time limit: give the number of steps to go.")
-    weights = None if policy is None else _weights(mdp, policy)
-
-    def back(value: jax.Array, _: None) -> tuple[jax.Array, None]:
-        q = _backed_up(mdp, value, discount)
-        return (jnp.max(q, axis=-1) if weights is None else _dot(weights, q)), None
-
-    return jax.lax.scan(back, jnp.zeros(mdp.states), length=steps)[0]
-
-
-def reachable(mdp: Mdp) -> np.ndarray:
-    """The states in which an agent may ever have to act, as booleans [states].
-
-    Example:
-      >>> from jaxmom import rl
-      >>> walk = rl.Mdp([[[1]]] * 2, [[[1]]] * 2, [[[0]], [[1]]], [[[True]], [[True]]], [1, 0])
-      >>> rl.reachable(walk)
-      array([ True, False])
-    """
-    goes_on = np.asarray((np.asarray(mdp.probability) > 0) & ~np.asarray(mdp.terminated))
-    found = np.asarray(mdp.start) > 0
-    while True:
-        more = found.copy()
-        more[np.asarray(mdp.next_state)[found][goes_on[found]]] = True
-        if (more == found).all():
-            return found
-        found = more
-
-
 _PLAIN = optax.sgd(1.0)
 
 
@@ -247,7 +125,7 @@ def _iterate(mdp, discount, optimizer, goal, tolerance, max_iterations):
     def distance(q: jax.Array) -> jax.Array:
         if goal is not None:
             return jnp.max(jnp.abs(q - goal))
-        residual = jnp.max(jnp.abs(_backed_up(mdp, jnp.max(q, axis=-1), discount) - q))
+        residual = jnp.max(jnp.abs(backed_up(mdp, jnp.max(q, axis=-1), discount) - q))
         return residual / jnp.where(discount < 1, 1 - discount, 1.0)
 
     def unfinished(carry: Any) -> jax.Array:
@@ -256,7 +134,7 @@ def _iterate(mdp, discount, optimizer, goal, tolerance, max_iterations):
 
     def advance(carry: Any) -> Any:
         q, state, iterations, _ = carry
-        gradient = q - _backed_up(mdp, jnp.max(q, axis=-1), discount)
+        gradient = q - backed_up(mdp, jnp.max(q, axis=-1), discount)
         updates, state = optimizer.update(gradient, state, q)
         q = q + updates
         return q, state, iterations + 1, distance(eval_params(optimizer, q, state))
@@ -268,31 +146,9 @@ def _iterate(mdp, discount, optimizer, goal, tolerance, max_iterations):
     return Planning(q, jnp.max(q, axis=-1), iterations, error, error <= tolerance)
 
 
-def _backed_up(mdp: Mdp, value: jax.Array, discount: ArrayLike) -> jax.Array:
+def backed_up(mdp: Mdp, value: jax.Array, discount: ArrayLike) -> jax.Array:
     """The mean over branches of the reward and of what `value` says of the next state."""
     arrays = (mdp.next_state, mdp.probability, mdp.reward, mdp.terminated)
     following, probability, reward, terminated = map(jnp.asarray, arrays)
     later = jnp.where(terminated, 0.0, value[following])
     return jnp.sum(probability * (reward + jnp.asarray(discount, float) * later), axis=-1)
-
-
-def _pair_to_state(mdp: Mdp) -> jax.Array:
-    """[states, actions, states]: the probability of going on in each state."""
-    goes_on = jnp.where(jnp.asarray(mdp.terminated), 0.0, jnp.asarray(mdp.probability))
-    s, a, _ = jnp.indices(goes_on.shape)
-    empty = jnp.zeros((mdp.states, mdp.actions, mdp.states))
-    return empty.at[s, a, jnp.asarray(mdp.next_state)].add(goes_on)
-
-
-def _weights(mdp: Mdp, policy: ArrayLike) -> jax.Array:
-    policy = jnp.asarray(policy)
-    if policy.shape not in ((mdp.states,), (mdp.states, mdp.actions)):
-        raise ValueError(
-            f"a policy is [states] actions or [states, actions] probabilities, here "
-            f"[{mdp.states}] or [{mdp.states}, {mdp.actions}]; got {list(policy.shape)}."
-        )
-    return jax.nn.one_hot(policy, mdp.actions) if policy.ndim == 1 else policy.astype(float)
-
-
-def _dot(weights: jax.Array, q: jax.Array) -> jax.Array:
-    return jnp.sum(weights * q, axis=-1)

@@ -1,9 +1,8 @@
-"""Q-learning in one lane, by any optax transformation: the loop, its budgets and its records."""
+"""Q-learning in one lane, by any optax transformation."""
 
 import functools
 import operator
-from collections.abc import Callable
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, TypeAlias, get_args
 
 import jax
 import jax.numpy as jnp
@@ -12,14 +11,14 @@ import optax
 from jax.tree_util import Partial
 from jax.typing import ArrayLike
 
-from jaxmom.rl import words as random
-from jaxmom.rl.learners import Learner, Transition, learner
+from jaxmom.rl.fast import learner
 from jaxmom.rl.mdp import Mdp
-from jaxmom.rl.tables import Tables, choose, first, follow, tables
+from jaxmom.rl.tables import tables
+from jaxmom.rl.walk import Clock, Plan, now, recorded_walk
 from jaxmom.rl.words import Rng
 from jaxmom.transform import ScalarOrSchedule, as_pytree
 
-CHUNK = 1024  # steps between two looks at whether a budget of episodes is spent
+Path: TypeAlias = Literal["auto", "plain", "fast"]
 
 
 class QLearning(NamedTuple):
@@ -36,19 +35,6 @@ class QLearning(NamedTuple):
     lengths: jax.Array  # int32 [episodes]; -1 where it did not
 
 
-class _Walk(NamedTuple):
-    memory: Any
-    state: jax.Array
-    elapsed: jax.Array  # steps of this episode
-    count: jax.Array  # steps of all
-    gained: jax.Array  # rewards of this episode
-    reward: jax.Array  # rewards since the last record
-    finished: jax.Array  # episodes
-    diverged_at: jax.Array
-    returns: Any  # of episodes, with their lengths; () where there is no budget of them
-    lengths: Any
-
-
 def q_learning(
     mdp: Mdp,
     optimizer: optax.GradientTransformation,
@@ -58,12 +44,13 @@ def q_learning(
     episodes: int | None = None,
     discount: ArrayLike = 0.99,
     epsilon: ScalarOrSchedule = 0.1,
+    clock: Clock = "step",
     initial: ArrayLike = 0.0,
     target: ArrayLike | None = None,
     every: int | None = None,
     divergence: ArrayLike = 1e6,
     double: bool = False,
-    path: Literal["auto", "plain", "fast"] = "auto",
+    path: Path = "auto",
     rng: Rng = "threefry",
 ) -> QLearning:
     """Learn by ``Q <- Q + update(gradient of td_loss)`` along one stream of experience.
@@ -84,7 +71,10 @@ def q_learning(
       episodes: The budget of episodes; then returns and lengths are kept for each. With both, the
         run ends with the first to be spent; without steps, they are episodes times the time limit.
       discount: gamma, in [0, 1]; 1 is for processes with a time limit.
-      epsilon: The probability of a uniform action, in [0, 1]; a number or a function of the step.
+      epsilon: The probability of a uniform action, in [0, 1]; a number or a function of the clock.
+      clock: What schedules count, that of epsilon and those among the hyperparameters of the
+        optimizer: steps, or the episodes that are over. A plain optax transformation that has a
+        schedule counts its updates, which are steps.
       initial: Q before the first step, a number or [states, actions]; its dtype is that of Q.
       target: [states, actions], such as Q*; `rmse` leaves out the entries that are NaN.
       every: Keep a record after every so many steps, and after the last one; by default only
@@ -92,8 +82,9 @@ def q_learning(
       divergence: The size of an entry beyond which the run is frozen; `jnp.inf` for never.
       double: Double Q: two tables, of which a fair coin tells which one learns; q is their mean.
       path: "fast" visits one row per step and needs `lazy_momentum` or `dense_momentum`; "plain"
-        moves the whole table by autodiff; "auto" is fast where it can be. The numbers are the same,
-        up to rounding.
+        moves the whole table by autodiff; "auto" is fast where it can be. Lazy momentum has the
+        same bits on both; dense momentum the same numbers to 1e-11, until that decides between
+        equal values.
       rng: Where random words come from: JAX's own generator, or xoshiro128++, which is faster.
 
     Returns:
@@ -128,157 +119,24 @@ def q_learning(
     _check_optimizer(optimizer, q)
     if not isinstance(epsilon, Partial) and callable(epsilon):
         epsilon = Partial(epsilon)
-    if path not in ("auto", "plain", "fast") or rng not in ("threefry", "xoshiro"):
-        raise ValueError(
-            'path is "auto", "plain" or "fast", and rng is "threefry" or "xoshiro"; '
-            f"got {path!r} and {rng!r}."
-        )
+    for name, given, admitted in (
+        ("clock", clock, get_args(Clock)),
+        ("path", path, get_args(Path)),
+        ("rng", rng, get_args(Rng)),
+    ):
+        if given not in admitted:
+            raise ValueError(f"{name} is one of {', '.join(map(repr, admitted))}; got {given!r}.")
     numbers = (key, discount, epsilon, q, goal, divergence)
-    table = tables(mdp, q.dtype)
-    plan = _Plan(steps, every, episodes, mdp.time_limit, double, path, rng)
-    return _run(table, optimizer, *numbers, plan)
+    plan = Plan(steps, every, episodes, mdp.time_limit, clock, rng)
+    return _run(tables(mdp, q.dtype), optimizer, *numbers, double, path, plan)
 
 
-class _Plan(NamedTuple):
-    """All that is static about a run."""
-
-    steps: int
-    every: int
-    episodes: int | None
-    time_limit: int | None
-    double: bool
-    path: str
-    rng: Rng
-
-
-@functools.partial(jax.jit, static_argnames="plan")
-def _run(table, optimizer, key, discount, epsilon, q, goal, divergence, plan: _Plan) -> QLearning:
-    rule = learner(optimizer, q, discount, divergence, double=plan.double, path=plan.path)
-    reset_key, walk_key = jax.random.split(key)
-    step = functools.partial(_step, table, rule, epsilon, plan)
-    generator, advance = random.walk(step, plan.rng, table.words, walk_key)
-    if plan.episodes is not None:
-        advance = _until_spent(advance, plan)
-    start = first(table, jax.random.bits(reset_key, (), jnp.uint32))
-    carry = (_first_walk(rule, start, q.dtype, plan), generator)
-    record = functools.partial(_record, rule, goal)
-
-    def segment(carry: Any, begin: jax.Array, length: int = plan.every) -> tuple[Any, Any]:
-        aligned = plan.every % random.BLOCK == 0 and length % random.BLOCK == 0
-        walk, generator = advance(*carry, begin, length, aligned)
-        return (walk._replace(reward=jnp.zeros_like(walk.reward)), generator), record(walk)
-
-    whole, rest = divmod(plan.steps, plan.every)
-    begins = jnp.arange(whole + (rest > 0), dtype=jnp.int32) * plan.every
-    carry, history = jax.lax.scan(segment, carry, begins[:whole])
-    if rest:
-        carry, last = segment(carry, begins[-1], rest)
-        history = jax.tree.map(lambda xs, x: jnp.concatenate([xs, x[None]]), history, last)
-    walk, _ = carry
-    values = rule.table(walk.memory, walk.count)
-    none = (jnp.zeros(0, q.dtype), jnp.zeros(0, jnp.int32))
-    per_episode = none if plan.episodes is None else (walk.returns, walk.lengths)
-    return QLearning(
-        values, walk.diverged_at, **history, returns=per_episode[0], lengths=per_episode[1]
-    )
-
-
-def _first_walk(rule: Learner, state: jax.Array, dtype: Any, plan: _Plan) -> _Walk:
-    zero, none = jnp.zeros([], jnp.int32), jnp.zeros([], dtype)
-    kept: Any = ((), ())
-    if plan.episodes is not None:
-        kept = (jnp.full(plan.episodes, jnp.nan, dtype), jnp.full(plan.episodes, -1, jnp.int32))
-    return _Walk(rule.start(), state, zero, zero, none, none, zero, zero - 1, *kept)
-
-
-def _step(
-    table: Tables,
-    rule: Learner,
-    epsilon: Any,
-    plan: _Plan,
-    walk: _Walk,
-    drawn: list[jax.Array],
-    count: jax.Array,
-    ours: Any,
-) -> _Walk:
-    """One step of the environment and of learning; a lane that is done does not move."""
-    active = ours & (walk.diverged_at < 0)
-    if plan.episodes is not None:
-        active &= walk.finished < plan.episodes
-    at = jnp.asarray(epsilon(count) if callable(epsilon) else epsilon, jnp.float32)
-    action = choose(table, rule.row(walk.memory, walk.state, count), at, drawn[0])
-    branch = drawn[1] if table.slots > 1 else drawn[0]
-    following, reward, terminated = follow(table, walk.state, action, branch)
-    seen = Transition(walk.state, action, reward, following, terminated)
-    memory, fine = rule.learn(walk.memory, seen, count, drawn[0], active)
-    elapsed = walk.elapsed + 1
-    over = terminated if plan.time_limit is None else terminated | (elapsed >= plan.time_limit)
-    gained = walk.gained + reward
-    moved = _Walk(
-        memory,
-        jnp.where(over, first(table, drawn[-1]), following),
-        jnp.where(over, 0, elapsed),
-        count + 1,
-        jnp.where(over, 0.0, gained),
-        walk.reward + reward,
-        walk.finished + over.astype(jnp.int32),
-        jnp.where(fine, -1, count),
-        *_kept(walk, plan, over & active, gained, elapsed),
-    )
-    # What is large has been written at one place, or not, and is not copied here.
-    large: Any = {"memory": (), "returns": (), "lengths": ()}
-    scalars = jax.tree.map(
-        functools.partial(jnp.where, active), moved._replace(**large), walk._replace(**large)
-    )
-    return scalars._replace(memory=memory, returns=moved.returns, lengths=moved.lengths)
-
-
-def _kept(walk: _Walk, plan: _Plan, over: Any, gained: Any, elapsed: Any) -> tuple[Any, Any]:
-    """Returns and lengths, with those of an episode that is over."""
-    if plan.episodes is None:
-        return (), ()
-    at = jnp.where(over, walk.finished, plan.episodes)  # out of bounds: dropped
-    pairs = ((walk.returns, gained), (walk.lengths, elapsed))
-    returns, lengths = (kept.at[at].set(new, mode="drop") for kept, new in pairs)
-    return returns, lengths
-
-
-def _until_spent(advance: Callable[..., Any], plan: _Plan) -> Callable[..., Any]:
-    """Walk in chunks while there are episodes left, for they may be over long before the steps."""
-
-    def walk_on(walk: _Walk, generator: Any, start: jax.Array, steps: int, aligned: bool) -> Any:
-        whole, rest = divmod(steps, CHUNK)
-
-        def unfinished(both: Any) -> jax.Array:
-            walk, _ = both
-            left = (walk.diverged_at < 0) & (walk.finished < plan.episodes)
-            return left & (walk.count < start + whole * CHUNK)
-
-        def chunk(both: Any) -> Any:
-            return advance(*both, both[0].count, CHUNK, aligned)
-
-        both = (walk, generator)
-        if whole:
-            both = jax.lax.while_loop(unfinished, chunk, both)
-        return advance(*both, start + whole * CHUNK, rest, aligned) if rest else both
-
-    return walk_on
-
-
-def _record(rule: Learner, goal: Any, walk: _Walk) -> dict[str, jax.Array]:
-    q = rule.table(walk.memory, walk.count)
-    rmse = jnp.full([], jnp.nan, q.dtype)
-    if goal is not None:
-        counted = ~jnp.isnan(goal)
-        squares = jnp.where(counted, (q - jnp.where(counted, goal, 0.0)) ** 2, 0.0)
-        rmse = jnp.sqrt(jnp.sum(squares) / jnp.sum(counted.astype(q.dtype)))
-    return {
-        "steps": walk.count,
-        "rmse": rmse,
-        "max_abs_q": jnp.max(jnp.abs(q)),
-        "reward": walk.reward,
-        "finished": walk.finished,
-    }
+@functools.partial(jax.jit, static_argnames=("double", "path", "plan"))
+def _run(table, optimizer, key, discount, epsilon, q, goal, divergence, double, path, plan):
+    rule = learner(optimizer, q, discount, divergence, double=double, path=path)
+    end, history = recorded_walk(table, rule, epsilon, goal, key, q.dtype, plan)
+    values = rule.table(end.memory, now(end, end.count, plan))
+    return QLearning(values, end.diverged_at, **history, returns=end.returns, lengths=end.lengths)
 
 
 def _budget(mdp: Mdp, steps: int | None, episodes: int | None) -> int:

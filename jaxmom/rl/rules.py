@@ -1,7 +1,8 @@
 """Transformations of temporal differences: their gradient is ``Q - T Q``, sampled or exact.
 
 They take an extra argument ``visited``, a mask like params of what this step has seen; without it,
-all was. `dense_momentum` is told of it and moves everything nevertheless, as optax does.
+all was. `dense_momentum` is told of it and moves everything nevertheless, as optax does. Those that
+are for planning alone are in `jaxmom.rl.acceleration`.
 """
 
 from typing import Any, NamedTuple
@@ -9,7 +10,6 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 import optax
-from jax.typing import ArrayLike
 
 from jaxmom.transform import Optimizer, ScalarOrSchedule, transformation, wide_dtype
 
@@ -31,13 +31,6 @@ class VisitState(NamedTuple):
     """State of `visit_descent`: how often each entry was seen before."""
 
     visits: Any  # int32
-
-
-class AnchorState(NamedTuple):
-    """State of `anchored`: where the iteration began, and the weight of all that has been seen."""
-
-    anchor: Any
-    weight: jax.Array
 
 
 def lazy_momentum(learning_rate: ScalarOrSchedule, beta: ScalarOrSchedule = 0.9) -> Optimizer:
@@ -72,7 +65,7 @@ def lazy_momentum(learning_rate: ScalarOrSchedule, beta: ScalarOrSchedule = 0.9)
       [0.   0.15] [0.1  0.15]
     """
     hp = {"learning_rate": learning_rate, "beta": beta}
-    return transformation(_velocity_init, lazy_update, hp, check=_check)
+    return transformation(velocity_init, lazy_update, hp, check=_check)
 
 
 def dense_momentum(learning_rate: ScalarOrSchedule, beta: ScalarOrSchedule = 0.9) -> Optimizer:
@@ -102,7 +95,7 @@ def dense_momentum(learning_rate: ScalarOrSchedule, beta: ScalarOrSchedule = 0.9
       [0.05 0.05]
     """
     hp = {"learning_rate": learning_rate, "beta": beta}
-    return transformation(_velocity_init, dense_update, hp, check=_check)
+    return transformation(velocity_init, dense_update, hp, check=_check)
 
 
 def lazy_pid(
@@ -168,70 +161,8 @@ def visit_descent(omega: ScalarOrSchedule = 1.0, scale: ScalarOrSchedule = 1.0) 
     return transformation(_visit_init, _visit_update, {"omega": omega, "scale": scale})
 
 
-def goyal_momentum(discount: ArrayLike) -> Optimizer:
-    """Momentum value iteration: ``Q <- Q + a (T Q - Q) + b (Q - Q')``, for reversible chains.
-
-    With ``r = sqrt(1 - gamma^2)``: a = 2 / (1 + r) and b = (1 - r) / (1 + r), the heavy ball that
-    is optimal for a symmetric P. Slippery ice is nearly so; on deterministic moves it diverges.
-
-    Source: Goyal and Grand-Clement 2023 (Operations Research), the momentum constants.
-
-    Example:
-      >>> import jaxmom as jm
-      >>> from jaxmom import rl
-      >>> hp = jm.hyperparameters(rl.goyal_momentum(0.6))
-      >>> print(f"{hp['learning_rate']:.3f} {hp['beta']:.3f}")
-      1.111 0.111
-    """
-    discount = _exact(discount)
-    root = (1 - discount**2) ** 0.5
-    return dense_momentum(2 / (1 + root), (1 - root) / (1 + root))
-
-
-def goyal_nesterov(discount: ArrayLike) -> Optimizer:
-    """Accelerated value iteration: ``h = Q + c (Q - Q'); Q <- h + a (T h - h)``.
-
-    With a = 1 / (1 + gamma) and c = (1 - sqrt(1 - gamma^2)) / gamma. As in `jaxmom.nesterov`, what
-    is iterated is h; `jaxmom.eval_params` is Q.
-
-    Source: Goyal and Grand-Clement 2023 (Operations Research), the acceleration constants.
-
-    Example:
-      >>> import jaxmom as jm
-      >>> from jaxmom import rl
-      >>> hp = jm.hyperparameters(rl.goyal_nesterov(0.6))
-      >>> print(f"{hp['learning_rate']:.3f} {hp['beta']:.3f}")
-      0.625 0.333
-    """
-    discount = _exact(discount)
-    # (1 - sqrt(1 - x^2)) / x, written so that 0 is admitted.
-    beta = discount / (1 + (1 - discount**2) ** 0.5)
-    hp = {"learning_rate": 1 / (1 + discount), "beta": beta}
-    return transformation(_velocity_init, _nesterov_update, hp, readout=_nesterov_readout)
-
-
-def anchored(discount: ArrayLike) -> Optimizer:
-    """Anchored value iteration: ``Q <- w Q_0 + (1 - w) T Q``, w = 1 / sum_{i <= k} gamma^{-2 i}.
-
-    Its error bound is O(1 / k) even as gamma goes to 1, where the contraction is lost.
-
-    Args:
-      discount: gamma, in (0, 1].
-
-    Source: Lee and Ryu 2023 (NeurIPS), Anc-VI.
-
-    Example:
-      >>> import jax
-      >>> from jaxmom import rl
-      >>> mdp = rl.random_mdp(jax.random.key(0), states=5, actions=2)
-      >>> plan = rl.value_iteration(mdp, 0.9, rl.anchored(0.9))
-      >>> print(bool(abs(plan.q - rl.value_iteration(mdp, 0.9).q).max() < 1e-9))
-      True
-    """
-    return transformation(_anchor_init, _anchor_update, {"discount": discount})
-
-
-def _velocity_init(hp, params):
+def velocity_init(hp, params):
+    """At rest."""
     del hp
     return VelocityState(_zeros(params))
 
@@ -239,7 +170,7 @@ def _velocity_init(hp, params):
 def lazy_update(hp, updates, state, params=None, *, visited=None, **extra):
     """The rule of `lazy_momentum`; `q_learning` knows it by its identity."""
     del params, extra
-    moved = _velocity(hp, updates, state)
+    moved = velocity(hp, updates, state)
     kept = moved if visited is None else _where(visited, moved, state.velocity)
     updates = moved if visited is None else _where(visited, moved, _zeros(moved))
     return updates, VelocityState(kept)
@@ -248,31 +179,18 @@ def lazy_update(hp, updates, state, params=None, *, visited=None, **extra):
 def dense_update(hp, updates, state, params=None, **extra):
     """The rule of `dense_momentum`; `q_learning` knows it by its identity."""
     del params, extra
-    moved = _velocity(hp, updates, state)
+    moved = velocity(hp, updates, state)
     return moved, VelocityState(moved)
 
 
-def _velocity(hp, updates, state):
-    def moved(g: jax.Array, v: jax.Array) -> jax.Array:
+def velocity(hp, updates, state):
+    """The next velocity of every entry."""
+
+    def move(g: jax.Array, v: jax.Array) -> jax.Array:
         alpha, beta = (jnp.asarray(hp[name], v.dtype) for name in ("learning_rate", "beta"))
-        return beta * v - alpha * g.astype(v.dtype)
+        return new_velocity(alpha, beta, g.astype(v.dtype), v)
 
-    return jax.tree.map(moved, updates, state.velocity)
-
-
-def _nesterov_update(hp, updates, state, params=None, **extra):
-    moved, new_state = dense_update(hp, updates, state, params, **extra)
-
-    def ahead(g: jax.Array, v: jax.Array) -> jax.Array:
-        alpha, beta = (jnp.asarray(hp[name], v.dtype) for name in ("learning_rate", "beta"))
-        return beta * v - alpha * g.astype(v.dtype)
-
-    return jax.tree.map(ahead, updates, moved), new_state
-
-
-def _nesterov_readout(hp, state, params):
-    del params
-    return jax.tree.map(lambda v: -jnp.asarray(hp["beta"], v.dtype) * v, state.velocity)
+    return jax.tree.map(move, updates, state.velocity)
 
 
 def _pid_init(hp, params):
@@ -320,29 +238,20 @@ def _visit_update(hp, updates, state, params=None, *, visited=None, **extra):
     return updates, VisitState(_where(visited, more, state.visits))
 
 
-def _anchor_init(hp, params):
-    del hp
-    return AnchorState(jax.tree.map(jnp.asarray, params), jnp.ones([], float))
+def new_velocity(alpha: Any, beta: Any, g: jax.Array, v: jax.Array) -> jax.Array:
+    """The next velocity of one entry, ``beta v - alpha g``, each operation rounded by itself."""
+    return _rounded(beta * v) - _rounded(alpha * g)
 
 
-def _anchor_update(hp, updates, state, params=None, **extra):
-    del extra
-    if params is None:
-        raise ValueError("anchored needs params: update(gradient, state, params).")
-    # w_k = 1 / sum_{i <= k} gamma^{-2 i} obeys this recursion, and nothing in it can overflow.
-    shrunk = jnp.asarray(hp["discount"], state.weight.dtype) ** 2 * state.weight
-    weight = shrunk / (1 + shrunk)
+def _rounded(product: jax.Array) -> jax.Array:
+    """The number itself, kept apart from the sum that it enters.
 
-    def move(g: jax.Array, p: jax.Array, start: jax.Array) -> jax.Array:
-        w = weight.astype(p.dtype)
-        return w * (start - p) - (1 - w) * g
-
-    return jax.tree.map(move, updates, params, state.anchor), AnchorState(state.anchor, weight)
-
-
-def _exact(number: ArrayLike) -> Any:
-    """A plain number stays one, in float64 as planning is: fast forms feel the difference."""
-    return float(number) if isinstance(number, int | float) else jnp.asarray(number, float)
+    XLA contracts products with sums into operations that round once for both. Which ones, depends
+    on the program around, the version and the machine; and the last bit decides whether two values
+    of Q are equal, so that runs would part there. Contraction does not reach through a choice; and
+    what is not finite is the same when doubled.
+    """
+    return jnp.where(jnp.isfinite(product), product, 2 * product)
 
 
 def _where(visited: Any, new: Any, old: Any) -> Any:

@@ -88,16 +88,7 @@ def speedy_q_learning(
     Both backups use the same sample. There is no asynchronous form here: added at every visit of an
     entry, the difference of backups would be added again though neither has moved, and diverges.
 
-    Args:
-      mdp: The process; its arrays must not be traced.
-      key: A JAX key.
-      iterations: In each, every pair is sampled once.
-      discount: gamma.
-      target: [states, actions], such as Q*; the error leaves out the entries that are NaN.
-      every: Keep a record after every so many iterations, a divisor of them; by default at the end.
-
-    Raises:
-      ValueError: iterations is below 1, or no multiple of every.
+    Arguments, result and errors are those of `synchronous_q_learning`, without an optimizer.
 
     Source: Azar, Munos, Ghavamzadeh and Kappen 2011 (NeurIPS), algorithm 1.
 

@@ -20,6 +20,7 @@ from jaxmom.rl.mdp import Mdp
 MOST_SLOTS = 64  # more would cost more memory than the comparisons that they save
 MOST_STARTS = 2**15
 OVER = 1 << 30  # the bit of a packed next state that says that the episode is over
+GOLDEN = 0x9E3779B9  # 2^32 times the golden ratio, without its whole part
 SIXTY = 60  # the least common multiple of 1 to 6: ties among so many are broken by a table
 
 
@@ -102,36 +103,31 @@ def follow(
 def choose(table: Tables, row: jax.Array, epsilon: jax.Array, word: jax.Array) -> jax.Array:
     """An action of an epsilon-greedy policy, with equal chances for equal values.
 
-    One uniform number serves twice: what is left of it after the choice whether to explore is
-    uniform again. It is always float32, so that decisions do not depend on the precision of Q.
+    One word serves twice: its size tells whether to explore, and its product with the golden ratio
+    which of the admitted actions to take. Over any interval of words such products are as even as
+    can be. There is no arithmetic on floats here that a compiler might round in its own way.
     """
-    uniform = (word >> 8).astype(jnp.float32) * jnp.float32(2.0**-24)
-    explores = uniform < epsilon
-    above = jnp.where(epsilon < 1, 1 - epsilon, 1.0)
-    rest = jnp.where(explores, uniform, uniform - epsilon)
-    rest = rest / jnp.where(explores, jnp.where(epsilon > 0, epsilon, 1.0), above)
-    admitted = explores | (row == jnp.max(row))
+    uniform = (word >> 8).astype(jnp.float32) * jnp.float32(2.0**-24)  # exact
+    admitted = (uniform < epsilon) | (row == jnp.max(row))
+    spread = word * jnp.uint32(GOLDEN)
     if table.breaker is None:
-        return _ranked(admitted, rest)
+        return _ranked(admitted, spread)
     powers = 1 << np.arange(table.actions, dtype=np.int32)
     bits = jnp.sum(jnp.where(admitted, powers, 0), dtype=jnp.int32)
-    at = bits * SIXTY + jnp.minimum((rest * SIXTY).astype(jnp.int32), SIXTY - 1)
+    at = bits * SIXTY + high(spread, SIXTY)
     return jnp.asarray(table.breaker).at[at].get(mode="promise_in_bounds")
 
 
-def high(word: jax.Array, n: int) -> jax.Array:
+def high(word: jax.Array, n: int | jax.Array) -> jax.Array:
     """The high half of ``word * n``, n < 2^16: an integer in [0, n), without 64 bits."""
     upper, lower = word >> 16, word & 0xFFFF
     return ((upper * n + ((lower * n) >> 16)) >> 16).astype(jnp.int32)
 
 
-def _ranked(admitted: jax.Array, rest: jax.Array) -> jax.Array:
-    """The admitted action of a rank chosen by a uniform number."""
-    count = jnp.sum(admitted, dtype=jnp.int32)
-    rank = jnp.minimum((rest * count.astype(rest.dtype)).astype(jnp.int32), count - 1)
-    return jnp.argmax(admitted & (jnp.cumsum(admitted, dtype=jnp.int32) == rank + 1)).astype(
-        jnp.int32
-    )
+def _ranked(admitted: jax.Array, spread: jax.Array) -> jax.Array:
+    """The admitted action of a rank chosen by a word."""
+    rank = high(spread, jnp.sum(admitted, dtype=jnp.uint32))
+    return jnp.argmax(jnp.cumsum(admitted, dtype=jnp.int32) > rank).astype(jnp.int32)
 
 
 def _breaker(actions: int) -> np.ndarray:

@@ -198,7 +198,9 @@ class Job:
 
 def out_of_memory(error: Any) -> bool:
     """Whether this is what XLA says when it cannot allocate."""
-    return isinstance(error, jax.errors.JaxRuntimeError) and "RESOURCE_EXHAUSTED" in str(error)
+    told = str(error)  # up to jax 0.8, an INTERNAL error may hold it
+    full = "RESOURCE_EXHAUSTED" in told or "Out of memory" in told
+    return isinstance(error, jax.errors.JaxRuntimeError) and full
 
 
 class _Early(NamedTuple):

@@ -1,0 +1,154 @@
+"""Where processes come from: Gymnasium's toy-text environments, or chance."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import jax
+import numpy as np
+
+from jaxmom.rl.mdp import Mdp
+
+# The variants of Gymnasium's toy-text environments whose arrays are tested, as arguments of
+# `from_gymnasium`. Moves diffuse in those on ice and in rain, and are deterministic in the others.
+TOY_TEXT: Mapping[str, tuple[str, Mapping[str, Any]]] = {
+    "slippery lake": ("FrozenLake-v1", {}),
+    "large slippery lake": ("FrozenLake8x8-v1", {}),
+    "slippery cliff": ("CliffWalkingSlippery-v1", {}),
+    "dry lake": ("FrozenLake-v1", {"is_slippery": False}),
+    "large dry lake": ("FrozenLake8x8-v1", {"is_slippery": False}),
+    "cliff": ("CliffWalking-v1", {}),
+    "taxi": ("Taxi-v4", {}),
+    "taxi in rain": ("Taxi-v4", {"is_rainy": True}),
+}
+
+
+def from_gymnasium(environment: Any, **kwargs: Any) -> Mdp:
+    """The arrays of a Gymnasium environment that states its transitions as ``unwrapped.P``.
+
+    FrozenLake, CliffWalking and Taxi do, in all their variants but one. Branches keep Gymnasium's
+    order, also where two lead to the same state, so that `step` answers its uniforms as it does.
+
+    Args:
+      environment: The name of one, such as "FrozenLake-v1", or an environment.
+      **kwargs: For `gymnasium.make`: ``is_slippery``, ``map_name``, ``desc``, ``is_rainy``, ...
+
+    Returns:
+      An `Mdp`, with the time limit of the registry: 100 for FrozenLake-v1 whatever its map, 200 for
+      FrozenLake8x8-v1 and Taxi-v4, none for CliffWalking-v1.
+
+    Raises:
+      ImportError: Gymnasium is missing; it is the extra ``jaxmom[rl]``.
+      ValueError: The environment is deprecated, does not state its transitions (Blackjack), or
+        states other ones than it takes (Taxi with a fickle passenger).
+
+    Example:
+      >>> from jaxmom import rl
+      >>> lake = rl.from_gymnasium("FrozenLake-v1")  # doctest: +SKIP
+      >>> lake.states, lake.actions, lake.branches, lake.time_limit  # doctest: +SKIP
+      (16, 4, 3, 100)
+    """
+    if isinstance(environment, str):
+        environment = _made(environment, kwargs)
+    elif kwargs:
+        raise ValueError(f"{sorted(kwargs)} are for an environment given by name; make it so.")
+    bare, spec = environment.unwrapped, environment.spec
+    name = spec.id if spec is not None else type(bare).__name__
+    _check_transitions(bare, name)
+    table = [[bare.P[s][a] for a in range(len(bare.P[s]))] for s in range(len(bare.P))]
+    lake = (bare.nrow, bare.ncol) if hasattr(bare, "nrow") else None
+    grid = getattr(bare, "shape", lake)
+    return Mdp(
+        *_padded(table),
+        start=np.asarray(bare.initial_state_distrib, np.float64),
+        time_limit=None if spec is None else spec.max_episode_steps,
+        grid=(int(grid[0]), int(grid[1])) if grid else None,
+    )
+
+
+def random_mdp(
+    key: jax.Array,
+    states: int,
+    actions: int,
+    branches: int = 3,
+    *,
+    termination: float = 0.0,
+    time_limit: int | None = None,
+) -> Mdp:
+    """A process without structure: uniform next states, Dirichlet probabilities, normal rewards.
+
+    Args:
+      key: A JAX key; the same key gives the same process.
+      states: S.
+      actions: A.
+      branches: K, at most S; the next states of one pair are different.
+      termination: The share of branches that end the episode.
+      time_limit: Of the episodes, which start anywhere.
+
+    Raises:
+      ValueError: More branches than states, or fewer than 1 of anything.
+
+    Source: the Garnet processes of Bhatnagar, Sutton, Ghavamzadeh and Lee 2009 (Automatica 45).
+
+    Example:
+      >>> import jax
+      >>> from jaxmom import rl
+      >>> rl.random_mdp(jax.random.key(0), states=5, actions=2).reward.shape
+      (5, 2, 3)
+    """
+    if min(states, actions, branches) < 1 or branches > states:
+        raise ValueError(
+            f"a process needs a state, an action, and from 1 to states={states} branches; got "
+            f"actions={actions} and branches={branches}."
+        )
+    random = np.random.default_rng(np.asarray(jax.random.key_data(key)).ravel().tolist())
+    shape = (states, actions, branches)
+    ranks = random.random((states, actions, states)).argsort(axis=-1)
+    return Mdp(
+        next_state=ranks[..., :branches],
+        probability=random.dirichlet(np.ones(branches), shape[:2]),
+        reward=random.standard_normal(shape),
+        terminated=random.random(shape) < termination,
+        start=np.full(states, 1 / states),
+        time_limit=time_limit,
+    )
+
+
+def _made(name: str, kwargs: dict[str, Any]) -> Any:
+    try:
+        import gymnasium
+    except ImportError as error:
+        raise ImportError(
+            "from_gymnasium needs Gymnasium, which is an extra: pip install 'jaxmom[rl]'."
+        ) from error
+    try:
+        return gymnasium.make(name, **kwargs)
+    except gymnasium.error.DeprecatedEnv as error:
+        raise ValueError(
+            f"Gymnasium has retired {name}: {error} "
+            "(Taxi-v4, CliffWalking-v1 and FrozenLake-v1 are the versions with tested arrays)."
+        ) from error
+
+
+def _check_transitions(bare: Any, name: str) -> None:
+    if getattr(bare, "fickle_passenger", False):
+        raise ValueError(
+            f"{name} with fickle_passenger=True takes transitions that its P does not tell, for "
+            "they depend on a hidden flag; leave the passenger steadfast."
+        )
+    if not hasattr(bare, "P"):
+        raise ValueError(
+            f"{name} does not state its transitions (it has no unwrapped.P), so no arrays can be "
+            "made of it. FrozenLake, CliffWalking and Taxi do; others can be built as rl.Mdp."
+        )
+
+
+def _padded(table: list[list[list[tuple[float, int, float, bool]]]]) -> tuple[np.ndarray, ...]:
+    """Next states, probabilities, rewards and ends [S, A, K], padded by branches of no weight."""
+    most = max(len(branches) for actions in table for branches in actions)
+    blank = (0.0, 0, 0.0, True)
+    rows = [[b + [blank] * (most - len(b)) for b in actions] for actions in table]
+    probability, state, reward, over = (
+        np.array([[[branch[i] for branch in b] for b in actions] for actions in rows])
+        for i in range(4)
+    )
+    return state, probability, reward, over
