@@ -196,11 +196,12 @@ class Job:
         )
 
 
-def out_of_memory(error: Any) -> bool:
+def out_of_memory(outcome: Any) -> bool:
     """Whether this is what XLA says when it cannot allocate."""
-    told = str(error)  # up to jax 0.8, an INTERNAL error may hold it
-    full = "RESOURCE_EXHAUSTED" in told or "Out of memory" in told
-    return isinstance(error, jax.errors.JaxRuntimeError) and full
+    if not isinstance(outcome, jax.errors.JaxRuntimeError):
+        return False
+    told = str(outcome)  # in jax 0.8, that of an "internal" error
+    return "RESOURCE_EXHAUSTED" in told or "Out of memory" in told
 
 
 class _Early(NamedTuple):

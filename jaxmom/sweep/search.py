@@ -21,7 +21,8 @@ _START = {"cpu": 128, "other": 512}  # the first width that is tried
 _STEP = 4  # from one width that is tried to the next
 _HOPE = 0.1  # the least share of the time that a wider chunk is thought to save
 _LEAP = 0.5  # and what another program of the same lanes is
-_HOST = 5e-4  # seconds of Python for each chunk
+_HOST = 3e-4  # seconds of Python for each chunk
+_TIMED = 0.05  # seconds to time what is short
 _SHORT, _LONG = 0.02, 0.1  # seconds of a chunk: what is below the first is put together
 
 
@@ -96,6 +97,7 @@ class Search:
         width, options, seconds = self.best.width, self.best.options, self.best.seconds
         together = min(math.ceil(_LONG / seconds), self.most // (8 * width))  # some are left
         if seconds < _SHORT and together > 1:
+            self._spent = self.best.compile_seconds
             self.attempt(width * together, {**options, BLOCK: width}, _LEAP)
 
     def attempt(self, width: int, options: Mapping[str, Any], hope: float = 1.0) -> Probe | None:
@@ -127,7 +129,9 @@ class Search:
         columns = self.space.take(rows.at(np.arange(width) % rows.size))
         columns = {name: columns[name] for name in self.lanes.group.names}
         times = []
-        while len(times) < 3 and sum(times) < 0.5:  # the first run also warms up
+        while len(times) < 3 or sum(times) < _TIMED:  # the first run also warms up
+            if sum(times) > 10 * _TIMED:
+                break
             start = time.perf_counter()
             jax.block_until_ready([program.start(columns) for program in programs])
             times.append(time.perf_counter() - start)
