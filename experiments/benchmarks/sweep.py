@@ -145,6 +145,28 @@ def overheads(lanes: int, steps: int, width: int, rounds: int) -> None:
         print(f"  {name:8s} {taken:7.2f} s   {ratio:.3f} of bare, compilation included")
 
 
+def devices_ratio(lanes: int, steps: int, rounds: int) -> None:
+    """All devices against the first one, in ten chunks of blocks of a thousand lanes."""
+    space, width = jm.paired(**values(lanes)), max(lanes // 10000, 1) * 1000
+    print(f"\n{lanes:,} lanes x {steps:,} steps of the quadratic, without compilation")
+    for name, fn, options in [
+        ("jm.optimize, lanes first", descend(steps), {}),
+        ("jm.optimize, lanes last", descend(steps), {"lanes_last": 1}),
+        ("a scan by hand, lanes last, unrolled", by_hand(steps), {"lanes_last": 4}),
+    ]:
+        best = dict.fromkeys((1, jax.device_count()), float("inf"))
+        for _ in range(rounds):
+            for count in best:
+                used = jax.devices()[:count]
+                told = jm.sweep(
+                    fn, space, width=width, devices=used, options={**options, "block": 1000}
+                ).attrs
+                best[count] = min(best[count], told["seconds"] - told["compile_seconds"])
+        rates = ", ".join(f"{lanes * steps / s:.3g} on {n}" for n, s in best.items())
+        ratio = best[1] / best[jax.device_count()]
+        print(f"  {name:40s} {ratio:.2f} times as fast: {rates} lane-steps per second")
+
+
 def quadratic_table(lanes: int, steps: int, seconds: float) -> None:
     """Ways to run the quadratic."""
     axes, table = values(lanes), {}
@@ -263,12 +285,14 @@ def main() -> None:
     parser.add_argument("--seconds", type=float, default=2.0, help="for each slow way")
     parser.add_argument("--rounds", type=int, default=2, help="of the comparison of overheads")
     parser.add_argument("--width", type=int, default=4096, help="in the comparison of overheads")
-    parser.add_argument("--only", choices=["overheads", "quadratic", "digits"])
+    parser.add_argument("--only", choices=["overheads", "devices", "quadratic", "digits"])
     options = parser.parse_args()
     kind, count = jax.devices()[0].device_kind, jax.device_count()
     print(f"{count} x {kind}, jax {jax.__version__}")
     if options.only in (None, "overheads"):
         overheads(options.lanes, 20 * options.steps, options.width, options.rounds)
+    if options.only in (None, "devices") and jax.device_count() > 1:
+        devices_ratio(options.lanes // 5, 5 * options.steps, options.rounds)
     if options.only in (None, "quadratic"):
         quadratic_table(options.lanes, options.steps, options.seconds)
     if options.only in (None, "digits"):

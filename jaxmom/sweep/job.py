@@ -2,6 +2,7 @@
 
 import collections
 import gc
+import itertools
 import time
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
@@ -61,27 +62,28 @@ class Job:
         return sum(-(-block.rows.size // self.setup.width) for block in self.sink.blocks)
 
     def fitting(self) -> Local:
-        """A runner whose first chunk fits into memory: the width is halved until it does.
+        """A runner whose first chunks fit into memory: the width is halved until they do.
 
         Only before anything is kept, for the width decides the bits. Once it was too large, the
         next one must have room for two chunks on each device, as there will be.
         """
-        trials = len(self.setup.devices)
+        count = len(self.setup.devices)
         while True:
             runner = self.setup.local()
-            first = next(self._tasks(), None)
-            if self.finished or first is None:
+            tasks = list(itertools.islice(self._tasks(), count))
+            if self.finished or not tasks:
                 return runner
+            tasks = [task for task in tasks if task.group == tasks[0].group]
             try:
-                handles = [runner.start(first, self._columns(first)) for _ in range(trials)]
+                handles = [runner.start(task, self._columns(task)) for task in tasks]
                 results = [handle.result() for handle in handles]
-                self.early = {first: results[0]}
+                self.early = dict(zip(tasks, results, strict=True))
                 return runner
             except jax.errors.JaxRuntimeError as error:
                 if not out_of_memory(error) or self.setup.width == 1:
-                    return runner  # the chunk will fail again, where failures are dealt with
+                    return runner  # a chunk will fail again, where failures are dealt with
                 self._shrink()
-                trials, handles = 2 * len(self.setup.devices), []
+                count, handles = 2 * len(self.setup.devices), []
 
     def run(self, runner: Runner) -> None:
         """Compute and keep all chunks that are not there yet."""
