@@ -22,6 +22,8 @@ import jaxmom as jm
 from experiments import command
 from experiments.command import option
 
+# Environments whose values are drawn, with the moves of their actions.
+SHOWN = {"slippery lake": jm.plot.LAKE, "slippery cliff": jm.plot.CLIFF}
 # Of the forms but the plain one.
 LOOKS = [("#0072B2", "o"), ("#D55E00", "s"), ("#009E73", "^"), ("#CC79A7", "D"), ("#E69F00", "v")]
 
@@ -64,11 +66,19 @@ def compute(config: Config) -> xr.Dataset:
                 target=truth,
             )
             iterations[i, j] = plan.iterations if plan.converged else np.nan
-    return xr.Dataset(
+    data = xr.Dataset(
         {"iterations": (("environment", "form"), iterations)},
         {"environment": list(jm.rl.TOY_TEXT), "form": list(methods)},
         {"tolerance": config.tolerance, "discount": config.discount},
     )
+    for name in SHOWN:
+        environment, kwargs = jm.rl.TOY_TEXT[name]
+        mdp = jm.rl.from_gymnasium(environment, **kwargs)
+        acted = jm.rl.reachable(mdp) & ~np.asarray(mdp.terminated).all((1, 2))
+        data[name] = (f"{name} state", "action"), jm.rl.value_iteration(mdp, config.discount).q
+        data[f"{name}, acted"] = f"{name} state", acted
+        data[name].attrs["shape"] = mdp.grid
+    return data
 
 
 def report(data: xr.Dataset) -> str:
@@ -83,8 +93,24 @@ def report(data: xr.Dataset) -> str:
 
 
 def draw(data: xr.Dataset) -> Figure:
-    """Iterations relative to plain value iteration; at the right, what never arrives."""
-    figure, ax = jm.plot.figure(8.5, 4.8)
+    """Iterations relative to plain value iteration, and below it V* with the best actions.
+
+    At the right is what never arrives.
+    """
+    figure, ax = jm.plot.figure(11.0, 7.5)
+    ax.remove()
+    grid = figure.add_gridspec(2, 2, height_ratios=(1.7, 1.0), width_ratios=(1.0, 2.2))
+    for column, (name, moves) in enumerate(SHOWN.items()):
+        jm.plot.value_grid(
+            data[name],
+            tuple(data[name].attrs["shape"]),
+            moves=moves,
+            acted=data[f"{name}, acted"].values,
+            numbers=column == 0,
+            ax=figure.add_subplot(grid[1, column]),
+            title=f"{name}: V*",
+        )
+    ax = figure.add_subplot(grid[0, :])
     ratio = data.iterations / data.iterations.sel(form="plain")
     never = 5 * float(ratio.max())
     for j, (form, (color, marker)) in enumerate(zip(data.form.values[1:], LOOKS, strict=True)):
