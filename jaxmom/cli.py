@@ -23,7 +23,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
     Example:
       >>> main(["status", "no/such/folder"])
-      there is no sweep in no/such/folder: it has no sweep.json
+      there is no sweep in ...no/such/folder: it has no sweep.json
       2
     """
     options = _parser().parse_args(arguments)

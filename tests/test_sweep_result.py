@@ -265,6 +265,73 @@ def test_halving_counts_divergence_from_the_first_update(as_outputs):
     assert runs.rungs.values.tolist() == [3, 3, 2]
 
 
+class Killed(BaseException):
+    """What no one catches."""
+
+
+def test_a_halving_that_is_interrupted_goes_on_from_its_last_segment(tmp_path, monkeypatch):
+    from jaxmom.sweep.checkpoint import Checkpoint
+
+    space, rungs, calls = grid(learning_rate=np.linspace(0.01, 0.5, 9), seed=range(2)), [4] * 4, []
+
+    def segment(run, steps, learning_rate, seed):
+        jax.debug.callback(lambda _: calls.append(1), seed, ordered=False)
+        start = jax.random.normal(jax.random.key(seed), (2,)) if run is None else run[0]
+        key = jax.random.key(seed) if run is None else run[1]
+        optimizer = jm.heavy_ball(learning_rate, 0.9)
+        run = jm.optimize(lambda x: jnp.sum(x**4 - x**2), start, optimizer, steps)
+        return (run, key), run
+
+    def halved(**where):
+        return halving(segment, space, rungs, keep=0.5, width=4, **where)
+
+    expected = halved()
+    save = Checkpoint.save
+
+    def killed_at(number):
+        def saving(self, at, arrays):
+            if at == number:
+                raise Killed
+            save(self, at, arrays)
+
+        monkeypatch.setattr(Checkpoint, "save", saving)
+        with pytest.raises(Killed):
+            halved(store=tmp_path)
+
+    killed_at(1)  # before anything is kept
+    killed_at(3)
+    assert [path.name for path in tmp_path.glob("parts/*")] == ["0-2.npz"]
+    monkeypatch.setattr(Checkpoint, "save", save)
+    calls.clear()
+    runs = halved(store=tmp_path)
+    xarray.testing.assert_identical(runs.drop_attrs(), expected.drop_attrs())
+    jax.effects_barrier()
+    assert len(calls) < 9 * 2  # of the last two segments, of the survivors
+    xarray.testing.assert_identical(halved(store=tmp_path).drop_attrs(), expected.drop_attrs())
+    part = tmp_path / "parts" / "0-4.npz"
+    part.write_bytes(part.read_bytes()[:-9])
+    xarray.testing.assert_identical(halved(store=tmp_path).drop_attrs(), expected.drop_attrs())
+    assert (tmp_path / "parts" / "0-4.bad").exists()
+
+
+def test_the_store_of_a_halving_is_of_that_one_alone(tmp_path):
+    space = grid(learning_rate=[0.1, 0.2], beta=[0.5])
+    halving(segment, space, [2, 2], width=2, store=tmp_path)
+    with pytest.raises(ValueError, match=r"options\.keep: was 0\.5, is 1\.0"):
+        halving(segment, space, [2, 2], keep=1.0, width=2, store=tmp_path)
+    with pytest.raises(ValueError, match="store of a halving"):
+        jm.open_sweep(tmp_path)
+
+    def train(learning_rate, beta):
+        return {"value": learning_rate * beta}
+
+    with pytest.raises(ValueError, match="holds another sweep"):
+        sweep(train, space, width=2, store=tmp_path)
+    sweep(train, space, width=2, store=tmp_path / "sweep")
+    with pytest.raises(ValueError, match="holds something else"):
+        halving(segment, space, [2, 2], width=2, store=tmp_path / "sweep")
+
+
 def test_halving_pays_for_the_survivors_alone():
     batches = []
 

@@ -1,7 +1,9 @@
 """Successive halving: run all lanes a little, the better ones more."""
 
+import contextlib
 import dataclasses
 import math
+import os
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -11,13 +13,15 @@ import numpy as np
 from jax.tree_util import Partial
 from numpy.typing import NDArray
 
+from jaxmom.sweep.checkpoint import Checkpoint
 from jaxmom.sweep.factors import Group, Index
-from jaxmom.sweep.identity import provenance
-from jaxmom.sweep.program import Arguments, Arrays, Program, compile_lanes, trace
+from jaxmom.sweep.identity import Identity, identity, provenance
+from jaxmom.sweep.program import Arguments, Arrays, Lanes, Program, compile_lanes, trace
 from jaxmom.sweep.result import DIVERGED, LANE_OUTPUTS, Frame, Output, missing, named, with_status
 from jaxmom.sweep.runners import Local, Task
 from jaxmom.sweep.search import usual_options
 from jaxmom.sweep.space import Space
+from jaxmom.sweep.store import Store
 
 if TYPE_CHECKING:
     import xarray
@@ -33,6 +37,7 @@ def halving(
     over: str = "seed",
     width: int,
     devices: Sequence[Any] | None = None,
+    store: str | os.PathLike[str] | None = None,
 ) -> "xarray.Dataset":
     """Run lanes in segments, and after each one go on with the better part of them only.
 
@@ -53,13 +58,15 @@ def halving(
         median, if the space has it.
       width: As for `sweep`.
       devices: As for `sweep`.
+      store: A folder where the lanes are safe after each segment; the same call goes on from the
+        last one that is there. With ``keep=1`` this is a sweep that is saved within its lanes.
 
     Returns:
       A Dataset like that of `sweep`, with the output `by` along the dimension ``rung`` (NaN where a
       lane did not run), the coordinate ``step``, and ``rungs``, how many segments each lane ran.
 
     Raises:
-      ValueError: keep is no such share, or there are no rungs.
+      ValueError: keep is no such share, there are no rungs, or the store holds something else.
 
     Example:
       >>> import jaxmom as jm
@@ -76,10 +83,21 @@ def halving(
     if not 0 < keep <= 1 or not rungs:
         raise ValueError(f"keep is in (0, 1], with one rung at least; got {keep} and {rungs}.")
     race = _Race(segment, space, by, width, list(devices or jax.local_devices()))
-    for number, steps in enumerate(rungs):
-        values = race.run(steps)
-        if number + 1 < len(rungs):
-            race.alive = _survivors(space, race.alive, values, keep, over)
+    with contextlib.ExitStack() as stack:
+        saved = None
+        if store is not None:
+            folder = Store(store)
+            stack.enter_context(folder.locked())
+            saved = Checkpoint(folder, race.identity(rungs, keep, over))
+        done, arrays = saved.load() if saved else (0, {})
+        if done:
+            race.restore(arrays)
+        for number, steps in enumerate(rungs[done:], done + 1):
+            values = race.run(steps)
+            if number < len(rungs):
+                race.alive = _survivors(space, race.alive, values, keep, over)
+            if saved:
+                saved.save(number, race.snapshot())
     return race.result(np.cumsum(rungs))
 
 
@@ -115,6 +133,38 @@ class _Race:
         self.records.append(record)
         fine = np.isfinite(record) & (self.lanes["status"] != DIVERGED)
         return np.where(fine, record, np.inf)[self.alive]
+
+    def identity(self, rungs: Sequence[int], keep: float, over: str) -> Identity:
+        """What the bits of all segments depend on, as far as the first one shows it."""
+        lanes = []
+        for number, group in enumerate(self.space.groups()):
+            first = self.space.take(group.rows.at(np.zeros(1, np.int64)))
+            sample = {name: first[name] for name in group.names}
+            lanes.append(self._traced(number, group, rungs[0], sample))
+        rules = {"rungs": list(rungs), "keep": keep, "by": self.by, "over": over}
+        options = {**usual_options(self.devices), **rules}
+        return identity(self.space, self.width, lanes, options, self.devices[0].platform)
+
+    def snapshot(self) -> Arrays:
+        """All that the next segment needs, and the result so far."""
+        arrays = {"alive": self.alive, "rungs": self.rungs, "records": np.stack(self.records)}
+        arrays |= {f"lanes.{name}": array for name, array in self.lanes.items()}
+        for kind, groups in (("states", self.states), ("counts", self.counts)):
+            for number, leaves in groups.items():
+                arrays |= {f"{kind}.{number}.{i}": leaf for i, leaf in enumerate(leaves)}
+        return arrays
+
+    def restore(self, arrays: Arrays) -> None:
+        """Be as at a snapshot."""
+        self.alive, self.rungs, self.records = (
+            arrays["alive"],
+            arrays["rungs"],
+            [*arrays["records"]],
+        )
+        self.lanes = {name: arrays[f"lanes.{name}"] for name in self.lanes}
+        for number, _ in enumerate(self.space.groups()):
+            self.states[number] = _numbered(arrays, f"states.{number}.")
+            self.counts[number] = tuple(_numbered(arrays, f"counts.{number}."))
 
     def result(self, steps: NDArray[Any]) -> "xarray.Dataset":
         """The records with their names."""
@@ -159,6 +209,18 @@ class _Race:
     ) -> list[Program]:
         """For each device, a group and a length; the counts are data that all lanes share."""
         first, counts = number not in self.states, self.counts.get(number, ())
+        key = (number, first, steps)
+        if key not in self.programs:
+            sample = jax.tree.map(lambda leaf: leaf[:1], columns(0))
+            lanes, options = self._traced(number, group, steps, sample), usual_options(self.devices)
+            self.programs[key] = compile_lanes(lanes, self.width, self.devices, options)
+        return [
+            dataclasses.replace(program, data=jax.device_put(counts, program.device))
+            for program in self.programs[key]
+        ]
+
+    def _traced(self, number: int, group: Group, steps: int, sample: Arguments) -> Lanes:
+        first, counts = number not in self.states, self.counts.get(number, ())
 
         def call(*counts: Any, **axes: Any) -> dict[str, Any]:
             carried = axes.pop(_STATE, ())
@@ -171,22 +233,12 @@ class _Race:
             states = {f"{_STATE}{i}": leaf for i, leaf in enumerate(leaves)}
             return {**kept, **states, **{f"{_COUNT}{i}": leaf for i, leaf in enumerate(now)}}
 
-        key = (number, first, steps)
-        if key not in self.programs:
-            names = group.names if first else (*group.names, _STATE)
-            sample = jax.tree.map(lambda leaf: leaf[:1], columns(0))
-            lanes = trace(Partial(call, *counts), group._replace(names=names), sample)
-            options = usual_options(self.devices)
-            self.programs[key] = compile_lanes(lanes, self.width, self.devices, options)
-        return [
-            dataclasses.replace(program, data=jax.device_put(counts, program.device))
-            for program in self.programs[key]
-        ]
+        names = group.names if first else (*group.names, _STATE)
+        return trace(Partial(call, *counts), group._replace(names=names), sample)
 
     def _keep(self, number: int, group: Group, position: Index, arrays: Arrays) -> None:
         """The states of the lanes that ran, for the next segment."""
-        carried = [arrays[f"{_STATE}{i}"] for i in range(_numbered(arrays, _STATE))]
-        counts = [arrays[f"{_COUNT}{i}"] for i in range(_numbered(arrays, _COUNT))]
+        carried, counts = _numbered(arrays, _STATE), _numbered(arrays, _COUNT)
         self.counts[number] = tuple(count[0] for count in counts)  # all lanes run equally long
         if number not in self.states:
             shapes = [(group.rows.size, *leaf.shape[1:]) for leaf in carried]
@@ -206,8 +258,9 @@ class _Race:
 _STATE, _COUNT = "_state", "_count"
 
 
-def _numbered(arrays: Arrays, prefix: str) -> int:
-    return sum(name.startswith(prefix) for name in arrays)
+def _numbered(arrays: Arrays, prefix: str) -> list[NDArray[Any]]:
+    count = sum(name.startswith(prefix) for name in arrays)
+    return [arrays[f"{prefix}{i}"] for i in range(count)]
 
 
 def _packed(state: Any) -> tuple[list[Any], list[Any], Callable[..., Any]]:

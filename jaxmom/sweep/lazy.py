@@ -15,7 +15,7 @@ from jaxmom.sweep.program import Output
 from jaxmom.sweep.result import FAILED, Frame, assemble, frames, missing
 from jaxmom.sweep.space import Space
 from jaxmom.sweep.spec import from_json, lane_keys
-from jaxmom.sweep.store import Damaged, Manifest, Store
+from jaxmom.sweep.store import HALVING, Damaged, Manifest, Store
 
 if TYPE_CHECKING:
     import xarray
@@ -165,8 +165,10 @@ def layers(manifests: Sequence[Manifest]) -> list[Layer]:
     """What each manifest adds to those before it.
 
     Raises:
-      ValueError: An extension lacks lanes of what it extends.
+      ValueError: An extension lacks lanes of what it extends, or this is no sweep.
     """
+    if any(HALVING in manifest for manifest in manifests):
+        raise ValueError("this is the store of a halving, with which the same call goes on.")
     identities = [manifest["identity"] for manifest in manifests]
     spaces = [from_json(identity["space"]) for identity in identities]
     if len(spaces) == 1:

@@ -24,6 +24,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 FORMAT = 1
+HALVING = "halving"  # the key by which a manifest says that the folder holds one, and no sweep
 _MARK = b"sha256:"
 _TAIL = len(_MARK) + 64
 
@@ -110,6 +111,10 @@ class Store:
         """Take a part that is not right out of the way, and keep it for those who want to see."""
         path = self.path / _folder(generation) / f"{name}.npz"
         return path.replace(path.with_suffix(".bad"))
+
+    def remove_part(self, generation: int, name: str) -> None:
+        """Forget a part that another one has replaced."""
+        (self.path / _folder(generation) / f"{name}.npz").unlink()
 
     def write_failure(self, generation: int, name: str, message: str) -> None:
         """Record that a chunk failed, and how often."""
