@@ -1,6 +1,7 @@
 """What the experiments share: a command line made of a Config, and where the results go."""
 
 import argparse
+import contextlib
 import dataclasses
 import os
 import pathlib
@@ -55,7 +56,8 @@ def run(
     options = vars(parser.parse_args())
     folder = options.pop("output")
     jax.config.update("jax_enable_x64", True)
-    jax.config.update("jax_num_cpu_devices", os.cpu_count())  # for sweeps to use all cores
+    with contextlib.suppress(RuntimeError):  # where JAX has its devices already, it keeps them
+        jax.config.update("jax_num_cpu_devices", os.cpu_count())  # for sweeps to use all cores
     dataset = compute(config(**options))
     print(report(dataset))
     folder.mkdir(parents=True, exist_ok=True)
