@@ -109,8 +109,7 @@ def both(function, unroll=1):
     )
 
 
-@pytest.mark.parametrize("unroll", [1, 2])
-@pytest.mark.parametrize("name", PROGRAMS)
+@pytest.mark.parametrize(("name", "unroll"), [*((name, 2) for name in PROGRAMS), ("records", 1)])
 def test_lanes_last_are_lanes(name, unroll):
     expected, found = both(PROGRAMS[name], unroll)
     assert list(expected) == list(found)
@@ -170,7 +169,7 @@ def test_a_sweep_with_lanes_last_is_the_sweep(method):
     fn = functools.partial(descended, method)
     reference = sweep(fn, space, width=12)
     assert (reference.status == 2).any() == (method != "adam")
-    for options in ({"lanes_last": 1}, {"lanes_last": 4}, {"lanes_last": 1, "block": 4}):
+    for options in ({"lanes_last": 4}, {"lanes_last": 1, "block": 4}):
         runs = sweep(fn, space, width=12, options=options)
         for name in ("value", "params", "diverged_at"):
             np.testing.assert_allclose(runs[name], reference[name], rtol=1e-12, atol=1e-12)
