@@ -46,9 +46,9 @@ class Space:
 
     Example:
       >>> import jaxmom as jm
-      >>> space = jm.grid(beta=[0.0, 0.9]) * jm.grid(seed=range(50_000_000))
+      >>> space = jm.grid(beta=jm.memory(1, 1000).points(10_000)) * jm.grid(seed=range(10_000))
       >>> print(len(space), space.lane(99_999_999))
-      100000000 {'beta': 0.9, 'seed': 49999999}
+      100000000 {'beta': 0.999, 'seed': 9999}
     """
 
     factors: tuple[Factor, ...]
