@@ -40,8 +40,8 @@ def sweep(
     """Run a function on every lane of a space, thousands at a time, and name the results.
 
     The lanes run in chunks of a fixed width over one compiled program for each group. A lane's bits
-    depend on that width alone: not on its neighbors, on the order of the lanes, the number of
-    devices, the executor, or interruptions.
+    depend on that width and on `options` alone: not on its neighbors, on the order of the lanes,
+    the number of devices, the executor, or interruptions.
 
     Args:
       fn: ``fn(**axes)``, pure and traceable: it gets a scalar array for each axis of numbers (make
@@ -53,8 +53,8 @@ def sweep(
       width: Lanes at a time on each device. "auto" takes that of the store if the sweep is in it,
         and else tries a few, by memory and by time, and programs too (see `options`); a number is
         faster to start and repeatable.
-      devices: Those of this process to use; all of them by default. They share each chunk's work
-        without communication.
+      devices: Those of this process to use; all of them by default. Each compiles the program for
+        itself, and they take chunks in turn.
       executor: A `concurrent.futures.Executor` to compute the chunks in other processes or on other
         machines, such as ``distributed.Client(...).get_executor()``; `fn` travels by cloudpickle.
       store: A folder where each chunk is safe once it is done. The result is read from there as it

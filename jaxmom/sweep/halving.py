@@ -8,7 +8,6 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from jax.tree_util import Partial
 from numpy.typing import NDArray
@@ -16,7 +15,16 @@ from numpy.typing import NDArray
 from jaxmom.sweep.checkpoint import Checkpoint
 from jaxmom.sweep.factors import Group, Index
 from jaxmom.sweep.identity import Identity, identity, provenance
-from jaxmom.sweep.program import Arguments, Arrays, Lanes, Program, compile_lanes, trace
+from jaxmom.sweep.program import (
+    Arguments,
+    Arrays,
+    Lanes,
+    Program,
+    compile_lanes,
+    is_key,
+    is_run,
+    trace,
+)
 from jaxmom.sweep.result import DIVERGED, LANE_OUTPUTS, Frame, Output, missing, named, with_status
 from jaxmom.sweep.runners import Local, Task
 from jaxmom.sweep.search import usual_options
@@ -227,9 +235,9 @@ class _Race:
             state = None if first else self.unpack[number](carried, counts)
             state, outputs = self.segment(state, steps, **axes)
             leaves, now, self.unpack[number] = _packed(state)
-            kept = getattr(outputs, "history", outputs)
-            if hasattr(outputs, "diverged_at"):
-                kept = {**kept, "diverged_at": outputs.diverged_at}
+            kept = outputs
+            if is_run(outputs):
+                kept = {**outputs.history, "diverged_at": outputs.diverged_at}
             states = {f"{_STATE}{i}": leaf for i, leaf in enumerate(leaves)}
             return {**kept, **states, **{f"{_COUNT}{i}": leaf for i, leaf in enumerate(now)}}
 
@@ -272,33 +280,25 @@ def _packed(state: Any) -> tuple[list[Any], list[Any], Callable[..., Any]]:
     counts = []
 
     def end(node: Any) -> Any:
-        if not _is_run(node):
+        if not is_run(node):
             return node
         counts.append(node.steps[..., -1:])
         return node._replace(steps=None, history={})
 
-    leaves, tree = jax.tree.flatten(jax.tree.map(end, state, is_leaf=_is_run))
-    impls = [jax.random.key_impl(leaf) if _is_key(leaf) else None for leaf in leaves]
+    leaves, tree = jax.tree.flatten(jax.tree.map(end, state, is_leaf=is_run))
+    impls = [jax.random.key_impl(leaf) if is_key(leaf) else None for leaf in leaves]
 
     def unpack(arrays: Sequence[Any], counts: Sequence[Any]) -> Any:
         left, pairs = iter(counts), zip(arrays, impls, strict=True)
         leaves = [a if i is None else jax.random.wrap_key_data(a, impl=i) for a, i in pairs]
         return jax.tree.map(
-            lambda node: node._replace(steps=next(left)) if _is_run(node) else node,
+            lambda node: node._replace(steps=next(left)) if is_run(node) else node,
             jax.tree.unflatten(tree, leaves),
-            is_leaf=_is_run,
+            is_leaf=is_run,
         )
 
-    arrays = [jax.random.key_data(leaf) if _is_key(leaf) else leaf for leaf in leaves]
+    arrays = [jax.random.key_data(leaf) if is_key(leaf) else leaf for leaf in leaves]
     return arrays, counts, unpack
-
-
-def _is_run(node: Any) -> bool:
-    return {"steps", "history", "diverged_at"} <= set(getattr(node, "_fields", ()))
-
-
-def _is_key(leaf: Any) -> bool:
-    return jnp.issubdtype(jnp.result_type(leaf), jax.dtypes.prng_key)
 
 
 def _survivors(space: Space, alive: Index, values: NDArray[Any], keep: float, over: str) -> Index:

@@ -186,10 +186,19 @@ def _chunk(lanes: Lanes, width: int, options: Mapping[str, Any]) -> Callable[...
     return in_turn
 
 
+def is_run(value: Any) -> bool:
+    """Whether this is a `Trajectory`."""
+    return {"steps", "history", _BAD} <= set(getattr(value, "_fields", ()))
+
+
+def is_key(leaf: Any) -> bool:
+    """Whether this is an array of typed random keys."""
+    return jnp.issubdtype(jnp.result_type(leaf), jax.dtypes.prng_key)
+
+
 def _flat(result: Any) -> tuple[dict[str, Any], dict[str, int]]:
     """A result as named arrays, and how many leading axes of each are records."""
-    names = getattr(result, "_fields", ())
-    if {"steps", "history", _BAD} <= set(names):
+    if is_run(result):
         history = _named(result.history)
         return history | {_STEP: result.steps, _BAD: result.diverged_at}, dict.fromkeys(history, 1)
     if not isinstance(result, Mapping):
@@ -212,7 +221,7 @@ def _named(tree: Any) -> dict[str, Any]:
 
 
 def _output(name: str, leaf: Any, records: int) -> Output:
-    if jnp.issubdtype(leaf.dtype, jax.dtypes.extended):
+    if is_key(leaf):
         raise TypeError(
             f"the output {name!r} is a random key, which no file keeps; return "
             "jax.random.key_data of it."
@@ -232,8 +241,7 @@ def _fingerprint(traced: Any, data: Any) -> str:
     text = re.sub(r" at 0x[0-9a-f]+", "", traced.lower().as_text())
     digest = hashlib.sha256(text.encode())
     for leaf in data:
-        is_key = jnp.issubdtype(jnp.result_type(leaf), jax.dtypes.prng_key)
-        array = np.asarray(jax.random.key_data(leaf) if is_key else leaf)
+        array = np.asarray(jax.random.key_data(leaf) if is_key(leaf) else leaf)
         digest.update(f"{array.dtype}{array.shape}".encode() + array.tobytes())
     return digest.hexdigest()
 

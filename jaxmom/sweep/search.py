@@ -107,12 +107,13 @@ class Search:
           Unsuited: There is no such program.
         """
         before = self.best.total if self.tried else math.inf
-        if self.tried and (hope * before < self._spent or self._bytes(width) > self._budget()):
+        budget = memory_budget(self.devices)
+        if self.tried and (hope * before < self._spent or self._bytes(width) > budget):
             return None
         start = time.perf_counter()
         programs = compile_lanes(self.lanes, width, self.devices, options)
         compile_seconds = time.perf_counter() - start
-        if programs[0].bytes > self._budget() and width > 1:
+        if programs[0].bytes > budget and width > 1:
             return None
         seconds = self._seconds(programs)
         runs = math.ceil(self.most / width)
@@ -129,9 +130,8 @@ class Search:
         columns = self.space.take(rows.at(np.arange(width) % rows.size))
         columns = {name: columns[name] for name in self.lanes.group.names}
         times = []
-        while len(times) < 3 or sum(times) < _TIMED:  # the first run also warms up
-            if sum(times) > 10 * _TIMED:
-                break
+        # The first run also warms up, but what is long is not run for that.
+        while sum(times) < _TIMED or (len(times) < 3 and sum(times) <= 10 * _TIMED):
             start = time.perf_counter()
             jax.block_until_ready([program.start(columns) for program in programs])
             times.append(time.perf_counter() - start)
@@ -144,9 +144,6 @@ class Search:
             return max(known.values()) * _STEP
         (w0, b0), (w1, b1) = sorted(known.items())[-2:]
         return b1 + (b1 - b0) / (w1 - w0) * (width - w1)
-
-    def _budget(self) -> float:
-        return memory_budget(self.devices)
 
 
 def usual_options(devices: Sequence[Any]) -> Mapping[str, Any]:
