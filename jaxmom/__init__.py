@@ -8,9 +8,10 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 from jaxmom import coefficients, schedules
+from jaxmom._lift import lift
+from jaxmom._optimize import Step, Trajectory, optimize
 from jaxmom.combine import chain, mix
 from jaxmom.filters import Coefficients, Recurrence, Stack, reading_new, stack
-from jaxmom.lift import lift
 from jaxmom.methods import (
     aggmo,
     chebyshev,
@@ -29,8 +30,7 @@ from jaxmom.methods import (
     triple_momentum,
 )
 from jaxmom.momentum import MomentumState, momentum_method, scale_by_momentum
-from jaxmom.optimize import Step, Trajectory, optimize
-from jaxmom.sweep import (  # rebinds the attribute `jaxmom.sweep` from the package to the function
+from jaxmom.sweeps import (
     Space,
     bands,
     best,
@@ -119,10 +119,18 @@ __all__ = [
 ]
 
 
+_LAZY = ("plot", "problems", "rl", "theory")
+
+
 def __getattr__(name: str) -> Any:
-    """Load sub-packages on first use, for `import jaxmom` shall cost little."""
-    if name in ("plot", "problems", "rl", "theory"):
+    """Import sub-packages lazily to keep `import jaxmom` fast."""
+    if name in _LAZY:
         return importlib.import_module(f"jaxmom.{name}")
     if name == "lazy_momentum":
         return importlib.import_module("jaxmom.rl").lazy_momentum
     raise AttributeError(f"module 'jaxmom' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    dunders = {name for name in globals() if name.startswith("__")}
+    return sorted({*__all__, *_LAZY, "methods", "sweeps", *dunders})

@@ -8,8 +8,8 @@ import sys
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from jaxmom.sweep.lazy import Layer, layers, open_sweep
-from jaxmom.sweep.store import Damaged, Store
+from jaxmom.sweeps.store.files import Damaged, Store
+from jaxmom.sweeps.store.reader import Extension, layers, open_sweep
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -85,7 +85,7 @@ def _verify(store: Store, options: argparse.Namespace) -> int:
     return 0 if set(counts) <= {"whole"} else 1
 
 
-def _checked(store: Store, layer: Layer, name: str) -> str:
+def _checked(store: Store, layer: Extension, name: str) -> str:
     try:
         store.read_part(layer.generation, name, layer.digest)
         return "whole"

@@ -10,8 +10,8 @@ import optax
 from jax.typing import ArrayLike
 
 from jaxmom import coefficients
+from jaxmom._lift import lift
 from jaxmom.combine import chain
-from jaxmom.lift import lift
 from jaxmom.momentum import momentum_method
 from jaxmom.transform import Optimizer, ScalarOrSchedule
 

@@ -1,0 +1,1 @@
+"""From a function to compiled programs: tracing, layouts, autotuning, identity and memory."""

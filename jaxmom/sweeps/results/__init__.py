@@ -1,0 +1,1 @@
+"""The results of lanes as labeled arrays: dataset layouts, collectors and summaries."""

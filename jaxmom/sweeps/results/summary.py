@@ -1,0 +1,174 @@
+"""What a sweep says: its best cell, and the middle and the spread over seeds."""
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+from numpy.typing import NDArray
+
+from jaxmom.sweeps.results.dataset import FAILED, MISSING, OK
+
+if TYPE_CHECKING:
+    import xarray
+
+_BLOCK = 1 << 22  # numbers that the bootstrap holds at a time
+_SPREAD = (0.025, 0.975)
+
+
+def best(
+    dataset: "xarray.Dataset",
+    name: str = "value",
+    over: str = "seed",
+    *,
+    maximize: bool = False,
+) -> "xarray.Dataset":
+    """The best cell of a sweep: by the median over seeds, at the last record.
+
+    A lane that diverged, failed or is missing, or whose value is no finite number, counts as
+    infinitely bad, so that a cell where half of the seeds diverged is never the best one.
+
+    Args:
+      dataset: From `sweep`; of a DataTree, one node.
+      name: The variable to compare, one number for each lane and record.
+      over: The dimension of the median; not used if there is none of this name.
+      maximize: Whether large is good.
+
+    Returns:
+      The cell, with the seeds and records that it has, and with ``attrs["best"]``, its median. If
+      no cell has a finite median, the dimensions of the cells are empty and ``attrs["best"]`` is
+      infinite.
+
+    Raises:
+      ValueError: There is no such variable, or a lane has several values at a record.
+
+    Example:
+      >>> import jaxmom as jm
+      >>> def loss(beta):
+      ...     return {"value": (beta - 0.6) ** 2}
+      >>> runs = jm.sweep(loss, jm.grid(beta=[0.0, 0.5, 0.9]), width=3)
+      >>> float(jm.best(runs).beta)
+      0.5
+    """
+    values = _single(dataset, name)
+    sign = -1.0 if maximize else 1.0
+    good = (dataset.status == OK) & np.isfinite(values)
+    score = (sign * values.astype(float)).where(good, np.inf)
+    if over in score.dims:
+        score = score.median(over)
+    least = float(score.min()) if score.size else np.inf
+    if np.isinf(least):
+        none = dict.fromkeys(score.dims, slice(0, 0))
+        return dataset.isel(none).assign_attrs(best=sign * np.inf)
+    place = np.unravel_index(int(np.argmin(score.data)), score.shape)
+    cell = {dim: int(i) for dim, i in zip(score.dims, place, strict=True)}
+    return dataset.isel(cell).assign_attrs(best=sign * least)
+
+
+def bands(
+    dataset: "xarray.Dataset",
+    name: str = "value",
+    over: str = "seed",
+    *,
+    quantiles: tuple[float, float] = (0.25, 0.75),
+    resamples: int = 1000,
+) -> "xarray.Dataset":
+    """Median, spread and uncertainty over seeds, for every cell and record.
+
+    A seed that diverged counts as +inf from then on, so that the survivors do not flatter a cell.
+
+    Args:
+      dataset: From `sweep`, with all lanes run.
+      name: The variable.
+      over: The dimension of the seeds.
+      quantiles: Those of `low` and `high`; linear, as NumPy's.
+      resamples: Of the bootstrap of the median; its generator always starts at the same state.
+
+    Returns:
+      A Dataset without `over`: ``middle``, ``low``, ``high``, the ends ``middle_low`` and
+      ``middle_high`` of the interval that holds 95 % of the resampled medians, and the number of
+      seeds that ``diverged``.
+
+    Raises:
+      ValueError: There is no such variable or dimension, or lanes are missing or failed.
+
+    Example:
+      >>> import jax, jaxmom as jm
+      >>> def draw(seed):
+      ...     return {"value": jax.random.normal(jax.random.key(seed))}
+      >>> spread = jm.bands(jm.sweep(draw, jm.grid(seed=range(100)), width=100))
+      >>> bool(spread.middle_low < spread.middle < spread.middle_high < spread.high)
+      True
+    """
+    import xarray
+
+    if name not in dataset or over not in dataset[name].dims:
+        raise ValueError(f"bands needs a variable with the dim {over!r}; {name!r} is none.")
+    absent = int(dataset.status.isin([MISSING, FAILED]).sum())
+    if absent:
+        raise ValueError(
+            f"{absent} lanes are missing or failed; run the sweep to its end, or select others."
+        )
+    values = _until_divergence(dataset, name).transpose(over, ...)
+    runs = np.sort(values.values, axis=0)
+    low, high = _resampled_medians(runs, resamples)
+    arrays = {
+        "middle": _quantile(runs, 0.5),
+        "low": _quantile(runs, quantiles[0]),
+        "high": _quantile(runs, quantiles[1]),
+        "middle_low": low,
+        "middle_high": high,
+    }
+    frame = values.isel({over: 0}, drop=True)
+    told = {"seeds": len(runs), "quantiles": list(quantiles), "of": name}
+    made = {label: frame.copy(data=array) for label, array in arrays.items()}
+    diverged = (dataset.status != OK).sum(over)
+    return (
+        xarray.Dataset(made, attrs=told)
+        .assign(diverged=diverged)
+        .drop_vars(["status", "diverged_at"], errors="ignore")
+    )
+
+
+def _single(dataset: "xarray.Dataset", name: str) -> "xarray.DataArray":
+    """The last values of a variable that has one for each lane and record."""
+    if name not in dataset:
+        raise ValueError(f"there is no variable {name!r}; the sweep has {list(dataset)}.")
+    values = dataset[name]
+    values = values.isel(step=-1) if "step" in values.dims else values
+    if values.dims != dataset.status.dims:
+        extra = [dim for dim in values.dims if dim not in dataset.status.dims]
+        raise ValueError(f"{name!r} has several values for each lane, along {extra}; select one.")
+    return values
+
+
+def _until_divergence(dataset: "xarray.Dataset", name: str) -> "xarray.DataArray":
+    values = dataset[name].astype(float)
+    if "step" in values.dims:
+        late = (dataset.diverged_at >= 0) & (dataset.step > dataset.diverged_at)
+        values = values.where(~late, np.inf)
+    return values.where(np.isfinite(values), np.inf)
+
+
+def _quantile(runs: NDArray[np.float64], share: float) -> NDArray[np.float64]:
+    """The linear quantile of sorted runs, infinite as soon as it leans on an infinity."""
+    below, fraction = divmod(share * (len(runs) - 1), 1)
+    lower, upper = runs[int(below)], runs[min(int(below) + 1, len(runs) - 1)]
+    if fraction == 0:
+        return lower
+    finite = np.isfinite(upper)
+    step = np.where(finite, upper, 0.0) - np.where(finite, lower, 0.0)
+    return np.where(finite, lower + fraction * step, np.inf)
+
+
+def _resampled_medians(runs: NDArray[np.float64], resamples: int) -> list[NDArray[np.float64]]:
+    """The ends of the middle 95 % of the medians of resampled seeds."""
+    count = len(runs)
+    chosen = np.sort(np.random.default_rng(0).integers(count, size=(resamples, count)), axis=1)
+    flat = runs.reshape(count, -1)
+    size = max(1, _BLOCK // (resamples * count))
+    ends = []
+    for start in range(0, flat.shape[1], size):
+        # Runs are sorted, and so are the indices: each resample is sorted already.
+        medians = _quantile(np.moveaxis(flat[:, start : start + size][chosen], 1, 0), 0.5)
+        medians = np.sort(medians, axis=0)
+        ends.append([_quantile(medians, share) for share in _SPREAD])
+    return [np.concatenate(end).reshape(runs.shape[1:]) for end in zip(*ends, strict=True)]

@@ -1,0 +1,1 @@
+"""Running chunks: the driver loop, executors and the progress bar."""

@@ -1,0 +1,1 @@
+"""Spaces of lanes: axes, scales, samples, their products and unions, and their JSON form."""

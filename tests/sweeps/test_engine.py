@@ -1,0 +1,476 @@
+"""The engine: equal to a plain loop, and to itself whatever surrounds a lane."""
+
+import io
+import json
+import os
+import subprocess
+import sys
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+import tqdm
+from jax.tree_util import Partial
+
+import jaxmom as jm
+from jaxmom.sweeps import explain, grid, log_uniform, memory, paired, sample, sweep
+from jaxmom.sweeps.results.dataset import DIVERGED, FAILED, OK
+
+CURVATURE = np.array([4.0, 1.0])
+METHODS = {
+    "descent": jm.coefficients.gradient_descent(),
+    "nesterov": jm.coefficients.nesterov(beta=0.5),
+    "aggmo": jm.coefficients.aggmo(betas=(0.0, 0.5)),
+}
+STEPS = 12
+
+
+def loss(x):
+    return jnp.sum(jnp.asarray(CURVATURE, x.dtype) * x**2) / 2
+
+
+def start(seed, dtype=None):
+    return jax.random.normal(jax.random.key(seed), (2,), dtype or float)
+
+
+def train(beta, learning_rate, seed=0, nesterov=False):
+    make = jm.nesterov if nesterov else jm.heavy_ball
+    x = start(seed, jnp.result_type(beta) if isinstance(beta, jax.Array) else None)
+    optimizer = make(learning_rate, beta)
+    return jm.optimize(loss, x, optimizer, STEPS, record=("value", "params"), every=4)
+
+
+def of_method(method, learning_rate):
+    optimizer = jm.chain(jm.scale_by_momentum(method), jm.gradient_descent(learning_rate))
+    return jm.optimize(loss, jnp.ones(2), optimizer, STEPS, every=4)
+
+
+def of_factory(optimizer, learning_rate):
+    return jm.optimize(loss, jnp.ones(2), optimizer(learning_rate), STEPS, every=4)
+
+
+SWEEPS = {
+    "grid": (train, lambda: grid(beta=[0.0, 0.5, 0.9], learning_rate=[0.1, 0.3], seed=range(3))),
+    "paired": (train, lambda: paired(beta=[0.0, 0.5, 0.5], learning_rate=[0.1, 0.1, 0.2])),
+    "sampled": (
+        train,
+        lambda: sample(11, beta=memory(1, 50), learning_rate=log_uniform(0.01, 0.4)),
+    ),
+    "labeled": (
+        of_method,
+        lambda: grid(method=jm.stack(METHODS), learning_rate=[0.1, 0.2, 0.3]),
+    ),
+    "groups": (
+        train,
+        lambda: grid(beta=[0.0, 0.5, 0.9], learning_rate=[0.1], nesterov=[False, True]),
+    ),
+    "factories": (
+        of_factory,
+        lambda: grid(optimizer=[jm.heavy_ball, jm.nesterov], learning_rate=[0.1, 0.2]),
+    ),
+    "union": (
+        train,
+        lambda: grid(beta=[0.1, 0.2], learning_rate=[0.1]) + paired(beta=[0.3], learning_rate=[1]),
+    ),
+}
+
+
+def in_a_loop(fn, space):
+    return [fn(**lane) for lane in space]
+
+
+def flat(dataset, name):
+    """The values of a variable, lane by lane."""
+    lanes = dataset.status.ndim
+    values = dataset[name].values
+    return values.reshape(-1, *values.shape[lanes:])
+
+
+@pytest.mark.parametrize("name", SWEEPS)
+def test_a_sweep_is_the_plain_loop(name):
+    fn, space = SWEEPS[name][0], SWEEPS[name][1]()
+    runs, loop = sweep(fn, space, width=4), in_a_loop(fn, space)
+    for variable in runs:
+        expected = np.stack([run.history[variable] for run in loop])
+        np.testing.assert_allclose(flat(runs, variable), expected, rtol=1e-12, atol=1e-300)
+    np.testing.assert_array_equal(flat(runs, "diverged_at"), [run.diverged_at for run in loop])
+    np.testing.assert_array_equal(runs.step, loop[0].steps)
+    labels = space.labels(np.arange(space.size))
+    for argument in space.names:
+        column = runs[argument].broadcast_like(runs.status).values.ravel()
+        np.testing.assert_array_equal(column, labels[argument])
+
+
+def test_a_sweep_in_float32_is_the_loop_to_six_digits():
+    axes = {"beta": np.float32([0.0, 0.5, 0.9]), "learning_rate": np.float32([0.1, 0.3])}
+    runs = sweep(train, grid(**axes), width=6)
+    assert runs.value.dtype == np.float32
+    for beta in axes["beta"]:
+        for rate in axes["learning_rate"]:
+            x, v = np.asarray(start(0, jnp.float32), np.float64), np.zeros(2)
+            for _ in range(STEPS):
+                v = beta * v - rate * CURVATURE * x
+                x = x + v
+            expected = np.sum(CURVATURE * x**2) / 2
+            got = runs.value.sel(beta=beta, learning_rate=rate).values
+            largest = float(got.max())
+            np.testing.assert_allclose(got[-1], expected, rtol=1e-6, atol=1e-6 * largest)
+
+
+def test_a_dict_of_arrays_is_a_result_too():
+    def fn(a, b):
+        return {"sum": a + b, "nested": {"outer": jnp.outer(jnp.array([a, b]), jnp.ones(3))}}
+
+    runs = sweep(fn, grid(a=[1.0, 2.0], b=[3.0, 4.0]), width=3)
+    np.testing.assert_array_equal(runs["sum"], [[4, 5], [5, 6]])
+    assert runs["nested.outer"].dims == ("a", "b", "nested.outer_0", "nested.outer_1")
+    np.testing.assert_array_equal(runs["nested.outer"].sel(a=2.0, b=3.0), [[2] * 3, [3] * 3])
+    assert (runs.status == OK).all()
+
+
+def test_a_space_of_groups_alone_has_a_lane_in_each():
+    runs = sweep(lambda flag: {"y": 2.0 if flag else 1.0}, grid(flag=[False, True]), width=2)
+    assert runs.y.values.tolist() == [1.0, 2.0]
+    runs = sweep(lambda flag: {"y": jnp.ones(2)}, grid(flag=[True]), options={"lanes_last": 1})
+    assert runs.y.values.tolist() == [[1.0, 1.0]]
+
+
+def test_status_tells_what_diverged():
+    space = grid(learning_rate=[0.1, 2.0, np.inf, np.nan], beta=[0.5])
+    runs = sweep(train, space, width=2)
+    assert flat(runs, "status").tolist() == [OK, DIVERGED, DIVERGED, DIVERGED]
+    assert (flat(runs, "diverged_at") >= 0).tolist() == [False, True, True, True]
+
+    def reciprocal(x):
+        return {"y": 1 / x, "n": jnp.int32(3)}
+
+    runs = sweep(reciprocal, grid(x=[0.0, 1.0]), width=2)
+    assert runs.status.values.tolist() == [DIVERGED, OK]
+    assert runs.diverged_at.values.tolist() == [-1, -1]
+
+
+@pytest.mark.parametrize("values", [[1.0], [-0.5], [1.5, 0.0]])
+def test_inadmissible_hyperparameters_are_lanes_like_any_other(values):
+    runs = sweep(train, grid(beta=values, learning_rate=[0.0]), width=2)
+    first = loss(start(0))
+    np.testing.assert_allclose(runs.value, np.full(runs.value.shape, first), rtol=1e-14)
+
+
+# What a lane's bits do not depend on
+
+
+WIDTH, LANES = 16, 70
+RNG = np.random.default_rng(0)
+BETAS, RATES = RNG.uniform(0, 1, LANES), RNG.uniform(0.01, 0.5, LANES)
+
+
+@pytest.fixture(scope="module")
+def reference():
+    space = paired(beta=BETAS, learning_rate=RATES)
+    return sweep(train, space, width=WIDTH)
+
+
+def test_bits_do_not_depend_on_the_order_of_the_lanes(reference):
+    order = RNG.permutation(LANES)
+    runs = sweep(train, paired(beta=BETAS[order], learning_rate=RATES[order]), width=WIDTH)
+    for name in reference:
+        np.testing.assert_array_equal(runs[name], reference[name].values[order])
+
+
+def test_bits_do_not_depend_on_the_neighbors(reference):
+    rates = np.where(np.arange(LANES) % 3 == 0, np.nan, RATES)
+    runs = sweep(train, paired(beta=BETAS, learning_rate=rates), width=WIDTH)
+    well = np.flatnonzero(np.isfinite(rates))
+    for name in reference:
+        np.testing.assert_array_equal(runs[name][well], reference[name][well])
+    assert (runs.status[rates != rates] == DIVERGED).all()
+
+
+def test_bits_do_not_depend_on_the_compiler_option_that_the_plan_may_choose(reference):
+    space = paired(beta=BETAS, learning_rate=RATES)
+    runs = sweep(train, space, width=WIDTH, options={})
+    for name in reference:
+        np.testing.assert_array_equal(runs[name], reference[name])
+
+
+SCRIPT = """
+import json, sys, jax, numpy as np
+jax.config.update("jax_enable_x64", True)
+jax.config.update("jax_num_cpu_devices", int(sys.argv[1]))
+sys.path.insert(0, sys.argv[2])
+from test_engine import BETAS, RATES, WIDTH, train
+from jaxmom.sweeps import paired, sweep
+options = json.loads(sys.argv[4])
+runs = sweep(train, paired(beta=BETAS, learning_rate=RATES), width=WIDTH, options=options)
+assert runs.attrs["devices"] == int(sys.argv[1])
+np.savez(sys.argv[3], **{name: runs[name].values for name in runs})
+"""
+
+
+@pytest.mark.parametrize(
+    ("devices", "options"), [(2, {}), (3, {}), (2, {"lanes_last": 4, "block": WIDTH // 2})]
+)
+def test_bits_do_not_depend_on_the_number_of_devices(reference, devices, options, tmp_path):
+    path, here = tmp_path / "runs.npz", os.path.dirname(__file__)
+    command = [sys.executable, "-c", SCRIPT, str(devices), here, path, json.dumps(options)]
+    subprocess.run(command, check=True, timeout=120)
+    if options:
+        reference = sweep(
+            train, paired(beta=BETAS, learning_rate=RATES), width=WIDTH, options=options
+        )
+    with np.load(path) as runs:
+        for name in reference:
+            np.testing.assert_array_equal(runs[name], reference[name])
+
+
+def test_the_width_may_change_the_last_bits_and_no_more(reference):
+    runs = sweep(train, paired(beta=BETAS, learning_rate=RATES), width=1)
+    np.testing.assert_allclose(runs.value, reference.value, rtol=1e-12)
+
+
+# What it costs
+
+
+def compiled_programs(records):
+    return [r for r in records if "Finished XLA compilation of jit(call)" in r.getMessage()]
+
+
+def test_there_is_one_compilation_for_each_group(caplog):
+    space = grid(beta=np.linspace(0, 0.9, 33), learning_rate=[0.1], nesterov=[False, True])
+    with jax.log_compiles(True):
+        sweep(train, space, width=4)
+    assert len(compiled_programs(caplog.records)) == 2
+
+
+def test_data_in_a_partial_are_an_argument_of_the_program():
+    from jaxmom.sweeps.compile.program import compile_group
+    from jaxmom.sweeps.estimate import trace_groups
+
+    def fn(data, scale):
+        return {"y": scale * jnp.sum(data)}
+
+    data = jnp.arange(10_000.0)
+    space = grid(scale=[1.0, 2.0])
+    (lanes,) = trace_groups(Partial(fn, data), space)
+    (program,) = compile_group(lanes, 2, jax.local_devices(), {})
+    assert len(program.compiled.as_text()) < 10_000
+    runs = sweep(Partial(fn, data), space, width=2)
+    np.testing.assert_allclose(runs.y, [data.sum(), 2 * data.sum()], rtol=1e-14)
+
+
+def test_explain_tells_what_a_sweep_takes_and_auto_follows_it():
+    space = grid(beta=np.linspace(0, 0.9, 300), learning_rate=[0.1, 0.2], nesterov=[False, True])
+    plan = explain(train, space)
+    assert (plan.lanes, plan.groups) == (1200, 2)
+    assert plan.chunks == 2 * -(-600 // plan.width)
+    lane = 4 * 8 + 4 * 2 * 8 + 4  # values, params and diverged_at
+    assert plan.result_bytes == 1200 * lane
+    assert plan.device_bytes > 0
+    assert plan.seconds > 0
+    assert "1,200 lanes in 2 groups" in str(plan)
+    runs = sweep(train, space)
+    options = json.loads(runs.attrs["options"])
+    known = sweep(train, space, width=runs.attrs["width"], options=options)
+    np.testing.assert_array_equal(runs.value, known.value)
+
+
+def searched(monkeypatch, seconds, budget=float("inf")):
+    """A search in which each width and program takes the seconds that it is told to take."""
+    from jaxmom.sweeps.compile import autotune as search
+    from jaxmom.sweeps.estimate import trace_groups
+
+    space = grid(x=np.linspace(0, 1, 10**4), y=np.linspace(0, 1, 10**4))
+    lanes = trace_groups(lambda x, y: {"z": x * y}, space)[0]
+    found = search.Search(space, lanes, jax.local_devices())
+    monkeypatch.setattr(search, "memory_budget", lambda devices: budget)
+    monkeypatch.setattr(found, "_seconds", lambda programs: seconds(programs[0].width, found.asked))
+    attempt = found.attempt
+
+    def asking(width, options, hope=1.0):
+        found.asked = options
+        return attempt(width, options, hope)
+
+    monkeypatch.setattr(found, "attempt", asking)
+    found.all_ways(None)
+    return found
+
+
+def test_the_search_stays_within_the_memory(monkeypatch):
+    for budget, width in ((1.0, 1), (1e3, 32)):  # 24 bytes a lane, more while it is computed
+        found = searched(monkeypatch, lambda width, options: 1.0, budget)
+        assert {probe.width for probe in found.tried} == {width}
+        assert found.best.bytes <= max(budget, 24)
+
+
+@pytest.mark.parametrize("wanted", [{}, {"lanes_last": 1}, {"lanes_last": 4}])
+def test_the_search_finds_the_fastest_width_and_program(monkeypatch, wanted):
+    def seconds(width, options):
+        extra = 0.0 if wanted.items() <= options.items() else 1.0
+        return 0.05 * max(width / 128, 1) ** 1.5 * (1 + extra)  # the fewer the better, from 128
+
+    found = searched(monkeypatch, seconds)
+    assert found.best.width == 128
+    assert wanted.items() <= found.best.options.items()
+    assert found.programs[0].width == 128
+
+
+def test_chunks_that_are_over_at_once_are_put_together(monkeypatch):
+    def seconds(width, options):
+        block = options.get("block", width)
+        return width / block * 1e-5 * max(block / 32, 1) ** 1.5
+
+    found = searched(monkeypatch, seconds)
+    best = found.best
+    assert best.width % best.options["block"] == 0
+    assert best.width // best.options["block"] > 10
+    assert best.width * 8 <= 10**8
+
+
+# What goes wrong
+
+
+def test_what_cannot_be_traced_is_raised_once_and_at_once():
+    calls = []
+
+    def wrong(beta):
+        calls.append(beta)
+        raise RuntimeError("broken by hand")
+
+    with pytest.raises(RuntimeError, match="broken by hand") as caught:
+        sweep(wrong, grid(beta=np.arange(100.0)), width=4, on_error="record")
+    assert len(calls) == 1
+    assert any("tracing lanes of {'beta'" in note for note in caught.value.__notes__)
+
+
+@pytest.mark.parametrize(
+    ("fn", "told"),
+    [
+        (lambda a: a, "needs a Trajectory"),
+        (lambda a: {"a": a}, "names of axes"),
+        (lambda a: {"status": a}, "rename"),
+        (lambda a, b: {"c": a}, "'b'"),
+        (lambda a: {"c": {}, "d": None}, "no arrays"),
+        (lambda a: {"c": jax.random.key(0)}, "random key"),
+    ],
+)
+def test_functions_of_another_kind_are_refused(fn, told):
+    with pytest.raises((TypeError, ValueError), match=told):
+        sweep(fn, grid(a=[1.0]), width=1)
+
+
+@pytest.mark.parametrize("argument", [{"width": 0}, {"resume": "maybe"}, {"on_error": "ignore"}])
+def test_arguments_are_checked(argument):
+    with pytest.raises(ValueError, match=next(iter(argument))):
+        sweep(train, grid(beta=[0.1], learning_rate=[0.1]), **{"width": 1, **argument})
+
+
+def fails_at(bad):
+    def check(x):
+        if (x == bad).any():
+            raise ArithmeticError(f"{bad} is refused")
+        return x
+
+    def fn(x):
+        spec = jax.ShapeDtypeStruct((), x.dtype)
+        return {"y": 2 * jax.pure_callback(check, spec, x, vmap_method="expand_dims")}
+
+    return fn
+
+
+def test_a_chunk_that_fails_alone_is_recorded_and_the_rest_goes_on():
+    space = grid(x=np.arange(20.0))
+    runs = sweep(fails_at(9.0), space, width=4, on_error="record")
+    failed = (runs.x >= 8) & (runs.x < 12)
+    np.testing.assert_array_equal(runs.status == FAILED, failed)
+    np.testing.assert_array_equal(runs.y[~failed.values], 2 * runs.x[~failed.values])
+    assert "9.0 is refused" in json.loads(runs.attrs["failed"])["0-2"]
+    with pytest.raises(jax.errors.JaxRuntimeError, match=r"9\.0 is refused") as caught:
+        sweep(fails_at(9.0), space, width=4)
+    assert "chunk 2 of all lanes" in caught.value.__notes__[0]
+
+
+def test_out_of_memory_before_the_first_part_shrinks_the_width():
+    script = """
+import resource, warnings, jax, jax.numpy as jnp, numpy as np
+from jaxmom.sweeps import grid, sweep
+def fn(x):
+    wave = jnp.arange(2.0**20) * x  # a carry of 4 MB in each lane
+    return {"y": jax.lax.fori_loop(0, 3, lambda i, y: jnp.roll(y, i), wave)[5]}
+space = grid(x=np.arange(1.0, 5.0))
+small = sweep(fn, space, width=1)
+free = int(open("/proc/self/statm").read().split()[0]) * resource.getpagesize()
+limit = free + (200 << 20)
+resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
+with warnings.catch_warnings(record=True) as caught:
+    warnings.simplefilter("always")
+    runs = sweep(fn, grid(x=np.arange(1.0, 65.0)), width=64, progress=False)
+assert (runs.status == 1).all()
+np.testing.assert_array_equal(runs.y[:4], small.y)
+np.testing.assert_array_equal(runs.y, 2 * runs.x)
+print(runs.attrs["width"], len(caught), caught[0].message)
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, timeout=300, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    width, warned, message = done.stdout.split(maxsplit=2)
+    assert int(width) == 64 >> int(warned)
+    assert int(warned) >= 1
+    assert "do not fit into memory; going on with 32" in message
+
+
+def test_a_result_that_does_not_fit_into_memory_needs_a_store():
+    def fn(x):
+        return {"y": jnp.full(10_000_000, x)}
+
+    with pytest.raises(MemoryError, match="give store="):
+        sweep(fn, grid(x=np.arange(1e5)), width=1)
+
+
+# Progress
+
+
+def test_progress_tells_the_rate_what_diverged_and_the_best_and_changes_nothing(monkeypatch):
+    shown = io.StringIO()
+
+    class Terminal(tqdm.tqdm):
+        def __init__(self, *args, **kwargs):
+            super().__init__(*args, **{**kwargs, "file": shown, "disable": False, "mininterval": 0})
+
+    space = grid(beta=[0.0, 0.5], learning_rate=[0.1, 0.2, 5.0])
+    silent = sweep(train, space, width=2, progress=False)
+    monkeypatch.setattr(tqdm, "tqdm", Terminal)
+    loud = sweep(train, space, width=2)
+    assert silent.identical(loud.assign_attrs(silent.attrs))
+    last = shown.getvalue().split("\r")[-1]
+    assert "6.00/6.00" in last
+    assert "lanes/s" in last
+    assert "diverged=33%" in last
+    best = float(silent.value.isel(step=-1).where(silent.status == OK).min())
+    assert f"best={best:.4g}" in last
+
+
+def test_progress_is_silent_without_a_terminal(capfd):
+    sweep(train, grid(beta=[0.0], learning_rate=[0.1]), width=1)
+    assert capfd.readouterr() == ("", "")
+
+
+@pytest.mark.slow
+def test_a_hundred_thousand_chunks_leave_the_memory_of_the_host_flat(caplog):
+    def resident():
+        with open("/proc/self/statm") as file:
+            return int(file.read().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+
+    def fn(x):
+        return {"y": x + 1}
+
+    sweep(fn, grid(x=np.arange(2_000.0)), width=1)
+    handles = len(os.listdir("/proc/self/fd"))
+    before, result = resident(), 100_000 * (8 + 8 + 1 + 4)
+    with jax.log_compiles(True):
+        runs = sweep(fn, grid(x=np.arange(100_000.0)), width=1)
+    np.testing.assert_array_equal(runs.y, np.arange(100_000.0) + 1)
+    assert resident() - before < result + 20e6
+    assert len(os.listdir("/proc/self/fd")) == handles
+    assert len(compiled_programs(caplog.records)) == 1

@@ -1,0 +1,372 @@
+"""What is said about a sweep: the best cell, the bands over seeds, halving, and other drivers."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+import scipy.stats
+import xarray
+
+import jaxmom as jm
+from jaxmom.sweeps import bands, best, grid, halving, paired, sweep
+from jaxmom.sweeps.results.dataset import DIVERGED, FAILED, MISSING, OK
+
+
+def dataset(values, status, dims=("beta", "seed", "step"), diverged_at=None):
+    """A sweep by hand: values over some dims, the last of which may be the step."""
+    values, status = np.asarray(values, float), np.asarray(status)
+    lanes = dims[: status.ndim]
+    never = np.full(status.shape, -1) if diverged_at is None else np.asarray(diverged_at)
+    coords = {dim: np.arange(size) for dim, size in zip(dims, values.shape, strict=True)}
+    coords |= {"status": (lanes, status), "diverged_at": (lanes, never)}
+    return xarray.Dataset({"value": (dims, values)}, coords)
+
+
+def test_best_is_the_least_median_at_the_last_record():
+    values = np.zeros((3, 3, 2))
+    values[:, :, 0] = [[0, 0, 0], [9, 9, 9], [9, 9, 9]]  # the first record does not count
+    values[:, :, 1] = [[5, 5, 5], [1, 9, 2], [0, 3, 4]]
+    runs = dataset(values, np.full((3, 3), OK))
+    cell = best(runs)
+    assert (int(cell.beta), cell.attrs["best"]) == (1, 2)
+    assert cell.sizes == {"seed": 3, "step": 2}
+    cell = best(runs, over="nothing")
+    assert (int(cell.beta), int(cell.seed), cell.attrs["best"]) == (2, 0, 0)
+    cell = best(runs, maximize=True)
+    assert (int(cell.beta), cell.attrs["best"]) == (0, 5)
+
+
+@pytest.mark.parametrize("fate", [DIVERGED, FAILED, MISSING])
+def test_best_is_never_a_lane_that_is_not_ok(fate):
+    values = [[-9.0, -9.0, 3.0], [4.0, 4.0, 4.0], [np.nan, 1.0, np.nan]]
+    status = [[fate, fate, OK], [OK, OK, OK], [OK, OK, OK]]
+    cell = best(dataset(values, status, ("beta", "seed")))
+    assert (int(cell.beta), cell.attrs["best"]) == (1, 4)
+
+
+def test_where_all_diverged_best_is_empty_and_says_so():
+    runs = dataset(np.ones((2, 2)), np.full((2, 2), DIVERGED), ("beta", "seed"))
+    cell = best(runs)
+    assert cell.sizes == {"beta": 0, "seed": 2}
+    assert cell.attrs["best"] == np.inf
+
+
+def test_best_wants_one_number_for_each_lane():
+    runs = dataset(np.ones((2, 3)), np.full(2, OK), ("beta", "value_0"))
+    with pytest.raises(ValueError, match="several values"):
+        best(runs)
+    with pytest.raises(ValueError, match="no variable 'loss'"):
+        best(runs, "loss")
+
+
+def test_bands_are_quantiles_and_the_bootstrap_of_scipy():
+    rng = np.random.default_rng(0)
+    values = rng.normal(size=(2, 15, 3))
+    spread = bands(dataset(values, np.full((2, 15), OK)), quantiles=(0.1, 0.8), resamples=4000)
+    for name, share in [("middle", 0.5), ("low", 0.1), ("high", 0.8)]:
+        np.testing.assert_allclose(spread[name], np.quantile(values, share, axis=1), rtol=1e-13)
+    reference = scipy.stats.bootstrap(
+        (values,), np.median, axis=1, n_resamples=4000, method="percentile", rng=1
+    ).confidence_interval
+    # Both are quantiles of the same discrete distribution; they may be one order statistic apart.
+    ordered = np.sort(values, axis=1)
+    for ours, theirs in [(spread.middle_low, reference.low), (spread.middle_high, reference.high)]:
+        ranks = [(ordered <= end[:, None]).sum(axis=1) for end in (ours.values, theirs)]
+        assert np.abs(ranks[0] - ranks[1]).max() <= 1
+    assert (spread.middle_low <= spread.middle).all()
+    assert (spread.diverged == 0).all()
+
+
+def test_seeds_that_diverged_count_as_infinite_from_then_on():
+    values = np.ones((1, 4, 3)) * [[[1.0], [2.0], [3.0], [4.0]]]
+    status, at = [[OK, DIVERGED, OK, OK]], [[-1, 0, -1, -1]]
+    runs = dataset(values, status, diverged_at=at)
+    spread = bands(runs, quantiles=(0.0, 1.0))
+    np.testing.assert_array_equal(spread.middle, [[2.5, 3.5, 3.5]])
+    np.testing.assert_array_equal(spread.high, [[4, np.inf, np.inf]])
+    np.testing.assert_array_equal(spread.diverged, [1])
+    with pytest.raises(ValueError, match="1 lanes are missing"):
+        bands(dataset(values, [[OK, MISSING, OK, OK]]))
+    with pytest.raises(ValueError, match="'chain'"):
+        bands(runs, over="chain")
+
+
+def test_a_sweep_goes_straight_into_the_plots():
+    def train(beta, learning_rate, seed):
+        x = jax.random.normal(jax.random.key(seed), (2,))
+        optimizer = jm.heavy_ball(learning_rate, beta)
+        return jm.optimize(lambda p: jnp.sum(p**2), x, optimizer, 5)
+
+    runs = sweep(train, grid(beta=[0.0, 0.5], learning_rate=[0.1, 3.0], seed=range(3)), width=12)
+    ax = jm.plot.heatmap(runs.value.isel(step=-1, seed=0))
+    assert "diverged" in ax.get_legend_handles_labels()[1]
+    ax = jm.plot.curves(runs.value.sel(learning_rate=0.1))
+    assert any("3 seeds" in label for label in ax.get_legend_handles_labels()[1])
+
+
+# Halving
+
+
+def segment(carry, steps, beta, learning_rate, seed=0, nesterov=False):
+    make = jm.nesterov if nesterov else jm.heavy_ball
+    optimizer = make(learning_rate, beta)
+    start = jax.random.normal(jax.random.key(seed), (2,))
+    params, state = (start, optimizer.init(start)) if carry is None else carry
+
+    def value(x):
+        return jnp.sum(jnp.array([4.0, 1.0]) * x**2) / 2
+
+    def step(carry, _):
+        params, state = carry
+        updates, state = optimizer.update(jax.grad(value)(params), state, params)
+        return (params + updates, state), None
+
+    carry, _ = jax.lax.scan(step, (params, state), length=steps)
+    return carry, {"value": value(carry[0])}
+
+
+HALVED = grid(
+    beta=[0.0, 0.5, 0.9], learning_rate=[0.01, 0.1, 0.3, 2.0], seed=range(2), nesterov=[False, True]
+)
+RUNGS = [3, 3, 6]
+
+
+def test_survivors_of_a_halving_have_the_bits_of_runs_without_selection():
+    everyone = halving(segment, HALVED, RUNGS, keep=1.0, width=4)
+    runs = halving(segment, HALVED, RUNGS, keep=0.3, width=4)
+    ran = np.arange(3) < runs.rungs.values[..., None]
+    np.testing.assert_array_equal(runs.value.values[ran], everyone.value.values[ran])
+    assert np.isnan(runs.value.values[~ran]).all()
+    assert runs.step.values.tolist() == [3, 6, 12]
+    kept = int((runs.rungs == 3).sum())
+    assert 0 < kept <= HALVED.size * 0.3**2 + 8
+
+
+def test_halving_keeps_the_best_cells_with_all_their_seeds():
+    everyone = halving(segment, HALVED, RUNGS, keep=1.0, width=4)
+    runs = halving(segment, HALVED, RUNGS, keep=0.25, width=4)
+    assert (runs.rungs.min("seed") == runs.rungs.max("seed")).all()
+    scores = everyone.value.isel(step=0).median("seed").values.ravel()
+    first = np.sort(np.argsort(scores, kind="stable")[: len(scores) // 4])
+    went_on = np.flatnonzero((runs.rungs.isel(seed=0) > 1).transpose(*everyone.value.isel(
+        step=0, seed=0).dims).values.ravel())  # fmt: skip
+    np.testing.assert_array_equal(went_on, first)
+
+
+def test_halving_never_goes_on_with_what_diverged():
+    space = grid(beta=[0.9], learning_rate=[1e150, 1e160, 0.1])
+    runs = halving(segment, space, [4, 4], keep=1.0, width=3)
+    assert runs.rungs.values.ravel().tolist() == [1, 1, 2]
+    assert runs.status.values.ravel().tolist() == [DIVERGED, DIVERGED, OK]
+
+
+def test_survivors_of_a_halving_have_the_bits_of_one_long_sweep():
+    """Runs go on over the host: a schedule, batches with a common key, noise with keys of its own.
+
+    One seed of every cell is frozen in the second segment, and goes on so with its neighbors.
+    """
+
+    def draw(key, count):
+        return jax.random.normal(key, (2,), jnp.float32), 100 * (count == 6).astype(jnp.float32)
+
+    def loss(x, batch):
+        noise, jump = batch
+        return jnp.sum(jnp.array([4.0, 1.0], x.dtype) * x**2) / 2 + noise @ x + jump
+
+    def optimize(start, steps, beta, learning_rate, seed):
+        rate = jm.schedules.linear(learning_rate, 0.9 * learning_rate, steps=20)
+        noise = jm.lift(optax.add_noise)(1e-3, 0.55, key=jax.random.key(5))
+        return jm.optimize(
+            loss,
+            start,
+            jm.chain(noise, jm.heavy_ball(rate, beta)),
+            steps,
+            batches=draw,
+            key=jax.random.key(1),
+            every=2,
+            divergence=jnp.where(seed == 0, 5.0, 1e4),
+        )
+
+    def begin(seed):
+        return jax.random.normal(jax.random.key(seed), (2,), jnp.float32)
+
+    def segment(run, steps, beta, learning_rate, seed):
+        start = begin(seed) if run is None else run
+        run = optimize(start, steps, beta, learning_rate, seed)
+        return run, run
+
+    space = grid(beta=[0.0, 0.5, 0.9], learning_rate=[0.01, 0.1, 0.3, 0.9], seed=range(3))
+    runs = halving(segment, space, [4, 4, 16], keep=0.5, width=4)
+    long = sweep(
+        lambda beta, learning_rate, seed: optimize(begin(seed), 24, beta, learning_rate, seed),
+        space,
+        width=4,
+        progress=False,
+    )
+    ran = runs.rungs.values == 3
+    assert 0 < ran.sum() < space.size / 2
+    np.testing.assert_array_equal(
+        runs.value.sel(step=24).values[ran], long.value.sel(step=24).values[ran]
+    )
+    at, whole = runs.diverged_at.values, long.diverged_at.values
+    np.testing.assert_array_equal(at[ran], whole[ran])
+    ended = np.array([4, 8, 24])[runs.rungs.values - 1]
+    np.testing.assert_array_equal(at[whole < ended], whole[whole < ended])
+    assert (at[ran] == 6).sum() == ran.sum() / 3
+
+
+def test_what_halving_carries_is_what_the_segment_returned():
+    """Dtypes, keys of both kinds and None; of a run all but its history, which would grow."""
+    seen = []
+
+    def carrying(state, steps, x):
+        if state is None:
+            run = jm.optimize(lambda x: x**2, x, jm.heavy_ball(0.1), steps)
+            half = jnp.bfloat16(0.5)
+            state = {"run": run, "half": half, "keys": (jax.random.key(1), jax.random.PRNGKey(2))}
+            state |= {"none": None, "flag": x > 1}
+        else:
+            seen.append(jax.tree.map(lambda leaf: (jnp.shape(leaf), leaf.dtype), state))
+            state |= {"run": jm.optimize(lambda x: x**2, state["run"], jm.heavy_ball(0.1), steps)}
+            drawn = jax.random.uniform(state["keys"][0])
+            return state, {"value": x, "drawn": drawn, "count": state["run"].steps[-1]}
+        return state, {"value": x, "drawn": x, "count": state["run"].steps[-1]}
+
+    halving(carrying, grid(x=[1.0, 2.0, 3.0]), [2, 3, 3, 2], keep=1.0, width=2)
+    assert seen
+    for state in seen:
+        assert state["half"] == ((), jnp.bfloat16)
+        assert jnp.issubdtype(state["keys"][0][1], jax.dtypes.prng_key)
+        assert state["keys"][1] == ((2,), jnp.uint32)
+        assert state["flag"] == ((), jnp.bool_)
+        assert state["none"] is None
+        assert state["run"].history == {}
+        assert state["run"].steps == ((1,), jnp.int32)
+
+
+@pytest.mark.parametrize(
+    "as_outputs",
+    [
+        lambda run: run,
+        lambda run: {"value": run.history["value"][-1], "diverged_at": run.diverged_at},
+    ],
+)
+def test_halving_counts_divergence_from_the_first_update(as_outputs):
+    def segment(run, steps, learning_rate):
+        start = jnp.array(1.0) if run is None else run
+        run = jm.optimize(lambda x: x**2 / 2, start, jm.gradient_descent(learning_rate), steps)
+        return run, as_outputs(run)
+
+    rates = jnp.array([0.1, 2.5, 3.0])
+    first = [-1, *(int(np.ceil(np.log(1e6) / (2 * np.log(a - 1)))) for a in (2.5, 3.0))]
+    runs = halving(segment, grid(learning_rate=rates), [6, 6, 6], keep=1.0, width=3)
+    assert runs.diverged_at.values.tolist() == first
+    assert runs.rungs.values.tolist() == [3, 3, 2]
+
+
+class Killed(BaseException):
+    """What no one catches."""
+
+
+def test_a_halving_that_is_interrupted_goes_on_from_its_last_segment(tmp_path, monkeypatch):
+    from jaxmom.sweeps.store.checkpoint import Checkpoint
+
+    space, rungs, calls = grid(learning_rate=np.linspace(0.01, 0.5, 9), seed=range(2)), [4] * 4, []
+
+    def segment(run, steps, learning_rate, seed):
+        jax.debug.callback(lambda _: calls.append(1), seed, ordered=False)
+        start = jax.random.normal(jax.random.key(seed), (2,)) if run is None else run[0]
+        key = jax.random.key(seed) if run is None else run[1]
+        optimizer = jm.heavy_ball(learning_rate, 0.9)
+        run = jm.optimize(lambda x: jnp.sum(x**4 - x**2), start, optimizer, steps)
+        return (run, key), run
+
+    def halved(**where):
+        return halving(segment, space, rungs, keep=0.5, width=4, **where)
+
+    expected = halved()
+    save = Checkpoint.save
+
+    def killed_at(number):
+        def saving(self, at, arrays):
+            if at == number:
+                raise Killed
+            save(self, at, arrays)
+
+        monkeypatch.setattr(Checkpoint, "save", saving)
+        with pytest.raises(Killed):
+            halved(store=tmp_path)
+
+    killed_at(1)  # before anything is kept
+    killed_at(3)
+    assert [path.name for path in tmp_path.glob("parts/*")] == ["0-2.npz"]
+    monkeypatch.setattr(Checkpoint, "save", save)
+    calls.clear()
+    runs = halved(store=tmp_path)
+    xarray.testing.assert_identical(runs.drop_attrs(), expected.drop_attrs())
+    jax.effects_barrier()
+    assert len(calls) < 9 * 2  # of the last two segments, of the survivors
+    xarray.testing.assert_identical(halved(store=tmp_path).drop_attrs(), expected.drop_attrs())
+    part = tmp_path / "parts" / "0-4.npz"
+    part.write_bytes(part.read_bytes()[:-9])
+    xarray.testing.assert_identical(halved(store=tmp_path).drop_attrs(), expected.drop_attrs())
+    assert (tmp_path / "parts" / "0-4.bad").exists()
+
+
+def test_the_store_of_a_halving_is_of_that_one_alone(tmp_path):
+    space = grid(learning_rate=[0.1, 0.2], beta=[0.5])
+    halving(segment, space, [2, 2], width=2, store=tmp_path)
+    with pytest.raises(ValueError, match=r"options\.keep: was 0\.5, is 1\.0"):
+        halving(segment, space, [2, 2], keep=1.0, width=2, store=tmp_path)
+    with pytest.raises(ValueError, match="store of a halving"):
+        jm.open_sweep(tmp_path)
+
+    def train(learning_rate, beta):
+        return {"value": learning_rate * beta}
+
+    with pytest.raises(ValueError, match="holds another sweep"):
+        sweep(train, space, width=2, store=tmp_path)
+    sweep(train, space, width=2, store=tmp_path / "sweep")
+    with pytest.raises(ValueError, match="holds something else"):
+        halving(segment, space, [2, 2], width=2, store=tmp_path / "sweep")
+
+
+def test_halving_pays_for_the_survivors_alone():
+    batches = []
+
+    def counting(state, steps, x):
+        jax.debug.callback(lambda _: batches.append(1), x)  # once for each lane that is computed
+        return x, {"value": x}
+
+    halving(counting, grid(x=np.arange(32.0)), [1, 1, 1], keep=0.25, width=4)
+    jax.effects_barrier()
+    assert len(batches) == 32 + 8 + 4  # two lanes go on at last, in a chunk of four
+
+
+@pytest.mark.parametrize("keep", [0.0, 1.5])
+def test_halving_checks_its_share(keep):
+    with pytest.raises(ValueError, match="keep is in"):
+        halving(segment, HALVED, RUNGS, keep=keep, width=4)
+
+
+def test_optuna_asks_and_a_chunk_of_lanes_answers():
+    optuna = pytest.importorskip("optuna")
+    optuna.logging.set_verbosity(optuna.logging.ERROR)
+
+    def loss(beta, learning_rate):
+        return {"value": (beta - 0.7) ** 2 + jnp.log(learning_rate / 0.05) ** 2}
+
+    study = optuna.create_study(sampler=optuna.samplers.TPESampler(seed=0))
+    space = {
+        "beta": optuna.distributions.FloatDistribution(0, 1),
+        "learning_rate": optuna.distributions.FloatDistribution(1e-3, 1, log=True),
+    }
+    for _ in range(6):
+        trials = [study.ask(space) for _ in range(16)]
+        asked = {name: [trial.params[name] for trial in trials] for name in space}
+        answers = sweep(loss, paired(**asked), width=16)
+        for trial, value in zip(trials, answers.value.values, strict=True):
+            study.tell(trial, float(value))
+    first = min(trial.value for trial in study.trials[:16])
+    assert study.best_value < first / 3

@@ -1,0 +1,634 @@
+"""The store: whatever happens to a sweep or to its folder, nothing is lost and nothing is wrong."""
+
+import errno
+import json
+import os
+import pathlib
+import resource
+import shutil
+import signal
+import subprocess
+import sys
+import time
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import jaxmom as jm
+from jaxmom import cli
+from jaxmom.sweeps import grid, open_sweep, paired, sample, sweep, uniform
+from jaxmom.sweeps.results.dataset import DIVERGED, FAILED, MISSING, OK
+from jaxmom.sweeps.store.files import Damaged, Store, pack, unpack
+
+GOLDEN = pathlib.Path(__file__).parents[1] / "golden"
+
+
+def train(beta, learning_rate, seed=0, nesterov=False):
+    make = jm.nesterov if nesterov else jm.heavy_ball
+    x = jnp.array([2.0, 1.0]) + jnp.asarray(seed, float)
+    optimizer = make(learning_rate, beta)
+    return jm.optimize(lambda p: jnp.sum(p**2), x, optimizer, 6, every=3)
+
+
+SPACE = grid(beta=[0.0, 0.5, 0.9], learning_rate=[0.1, 0.2, 9.0], nesterov=[False, True])
+OTHER = grid(beta=[0.0, 0.5, 0.8], learning_rate=[0.1, 0.2, 9.0], nesterov=[False, True])
+
+
+@pytest.fixture(scope="module")
+def expected():
+    return sweep(train, SPACE, width=4)
+
+
+@pytest.fixture(scope="module")
+def finished(tmp_path_factory):
+    path = tmp_path_factory.mktemp("finished") / "store"
+    sweep(train, SPACE, width=4, store=path)
+    return path
+
+
+@pytest.fixture
+def store(finished, tmp_path):
+    path = tmp_path / "a store of µ"
+    shutil.copytree(finished, path)
+    return path
+
+
+def same(ours, theirs):
+    return ours.load().drop_attrs().identical(theirs.load().drop_attrs())
+
+
+def part_files(store):
+    return sorted((store / "parts").glob("*.npz"))
+
+
+# Writing and reading
+
+
+def test_a_stored_sweep_is_the_sweep_and_is_read_as_it_is_used(store, expected):
+    runs = open_sweep(store)
+    assert same(runs.value.isel(step=-1), expected.value.isel(step=-1))
+    picked = {"beta": [2, 0], "learning_rate": 1, "step": slice(None, None, 2)}
+    assert same(open_sweep(store).isel(picked), expected.isel(picked))
+    assert same(runs, expected)
+    assert runs.attrs["jax"] == expected.attrs["jax"]
+
+
+def test_a_finished_sweep_computes_nothing_again(store, expected, monkeypatch):
+    before = {path: path.stat().st_mtime_ns for path in part_files(store)}
+    runs = sweep(train, SPACE, store=store)
+    assert {path: path.stat().st_mtime_ns for path in part_files(store)} == before
+    assert same(runs, expected)
+
+
+def test_the_path_of_a_store_may_be_relative_and_a_link(store, expected, monkeypatch):
+    link = store.parent / "link"
+    link.symlink_to(store, target_is_directory=True)
+    monkeypatch.chdir(store.parent)
+    runs = open_sweep("link")
+    assert same(runs, expected)
+    part_files(store)[0].unlink()
+    assert same(sweep(train, SPACE, store="link"), expected)
+
+
+def test_times_of_files_do_not_matter(store, expected):
+    for path in store.rglob("*"):
+        os.utime(path, (0, 2**33))
+    assert same(sweep(train, SPACE, store=store), expected)
+
+
+def test_an_unfinished_sweep_says_what_is_missing(store):
+    (store / "parts/0-1.npz").unlink()
+    runs = open_sweep(store)
+    gone = runs.status == MISSING
+    assert int(gone.sum()) == 4
+    assert np.isnan(runs.value.values[gone.values]).all()
+    assert (runs.diverged_at.values[gone.values] == -1).all()
+
+
+def test_groups_with_other_outputs_become_a_tree(tmp_path):
+    def fn(x, long):
+        return {"y": x * jnp.ones(3)} if long else {"y": x, "z": -x}
+
+    space = grid(x=[1.0, 2.0, 3.0], long=[False, True])
+    kept = sweep(fn, space, width=2)
+    stored = sweep(fn, space, width=2, store=tmp_path)
+    for tree in (kept, stored):
+        assert set(tree.children) == {"long=False", "long=True"}
+        short, long = tree["long=False"].ds, tree["long=True"].ds
+        np.testing.assert_array_equal(short.z, [-1, -2, -3])
+        np.testing.assert_array_equal(long.y.sel(x=2.0), [2, 2, 2])
+        assert bool(long.long)
+        assert (short.status == OK).all()
+
+
+# Identity
+
+
+@pytest.mark.parametrize(
+    ("change", "told"),
+    [
+        ({"space": OTHER}, "space.beta: was 3 values, 0 ... 0.9"),
+        ({"width": 8}, "width: was 4, is 8"),
+        ({"options": {"xla_cpu_enable_fast_math": False}}, "options.xla_cpu_enable_fast"),
+    ],
+)
+def test_another_sweep_is_refused_and_the_field_is_named(store, change, told, expected):
+    arguments = {"space": SPACE, "store": store, "width": 4} | change
+    with pytest.raises(ValueError, match="holds another sweep") as caught:
+        sweep(train, **arguments)
+    assert told in str(caught.value)
+    assert same(open_sweep(store), expected)
+
+
+def test_another_function_is_refused(store):
+    def other(beta, learning_rate, nesterov):
+        return train(beta, learning_rate * 1.0000001, nesterov=nesterov)
+
+    with pytest.raises(ValueError, match=r"function \(nesterov=False\): was"):
+        sweep(other, SPACE, store=store)
+
+
+def test_the_values_behind_a_label_are_part_of_the_sweep(tmp_path):
+    def fn(method):
+        return {"y": method["a"]}
+
+    labels = ("one", "two")
+    sweep(fn, grid(method=jm.Stack(labels, {"a": np.arange(2.0)})), width=2, store=tmp_path)
+    with pytest.raises(ValueError, match="values of method=two"):
+        sweep(fn, grid(method=jm.Stack(labels, {"a": np.array([0.0, 3.0])})), store=tmp_path)
+
+
+def test_a_store_in_float64_is_refused_in_float32(store):
+    script = f"""
+import sys; sys.path.insert(0, {str(pathlib.Path(__file__).parent)!r})
+from jaxmom.sweeps import sweep
+from test_store import SPACE, train
+try:
+    sweep(train, SPACE, store={str(store)!r})
+except ValueError as error:
+    print(error)
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, check=True
+    )
+    assert "settings.jax_enable_x64: was True, is False" in done.stdout
+
+
+def test_fresh_starts_over(store, tmp_path):
+    space = paired(beta=[0.5], learning_rate=[0.3])
+    runs = sweep(train, space, width=4, store=store, resume="fresh")
+    assert same(runs, sweep(train, space, width=4))
+    assert len(part_files(store)) == 1
+
+
+@pytest.mark.parametrize("lost", [None, "parts/1-0.npz", "parts-1/0-1.npz"])
+def test_an_extension_runs_the_new_lanes_alone_and_is_the_larger_sweep(tmp_path, lost):
+    def fn(beta, learning_rate, seed, nesterov):
+        return train(beta, learning_rate, seed, nesterov)
+
+    small = grid(seed=range(2), nesterov=[False, True], beta=[0.0, 0.9], learning_rate=[0.1, 9.0])
+    large = grid(
+        beta=[0.9, 0.5, 0.0], nesterov=[True, False], learning_rate=[0.1, 9.0], seed=range(3)
+    )
+    sweep(fn, small, width=4, store=tmp_path)
+    before = {path: path.read_bytes() for path in part_files(tmp_path)}
+    with pytest.raises(ValueError, match='resume="extend"'):
+        sweep(fn, large, store=tmp_path)
+    runs = sweep(fn, large, store=tmp_path, resume="extend")
+    whole = sweep(fn, large, width=4)
+    assert same(runs, whole)
+    assert {path: path.read_bytes() for path in part_files(tmp_path)} == before
+    new = list((tmp_path / "parts-1").glob("*.npz"))
+    sizes = [len(np.load(path)["status"]) for path in new]
+    assert sum(sizes) == large.size - small.size
+    if lost is not None:
+        (tmp_path / lost).unlink()
+        assert (open_sweep(tmp_path).status == MISSING).any()
+    assert same(sweep(fn, large, store=tmp_path), whole)
+    axes = {"beta": [0.9, 0.5, 0.0], "nesterov": [True, False], "learning_rate": [0.1, 9.0]}
+    with pytest.raises(ValueError, match="lacks 12 lanes"):
+        sweep(fn, grid(**axes, seed=range(1, 4)), store=tmp_path, resume="extend")
+
+
+# Damage
+
+
+def damaged(content, how):
+    if how == "flipped":
+        return content[:200] + bytes([content[200] ^ 4]) + content[201:]
+    return {"empty": b"", "half": content[: len(content) // 2], "short": content[:-1]}[how]
+
+
+@pytest.mark.parametrize("how", ["flipped", "empty", "half", "short"])
+def test_a_damaged_part_is_told_and_computed_again_alone(store, expected, how, capsys):
+    victim, *others = part_files(store)
+    victim.write_bytes(damaged(victim.read_bytes(), how))
+    before = {path: path.stat().st_mtime_ns for path in others}
+    assert cli.main(["verify", str(store)]) == 1
+    told = capsys.readouterr().out
+    assert f"{victim} is damaged" in told
+    assert "1 chunks damaged, 5 chunks whole" in told
+    with pytest.warns(UserWarning, match="count as missing"):
+        assert int((open_sweep(store).status == MISSING).sum()) == 4
+    assert same(sweep(train, SPACE, store=store), expected)
+    assert {path: path.stat().st_mtime_ns for path in others} == before
+    assert victim.with_suffix(".bad").exists()
+    assert cli.main(["verify", str(store)]) == 0
+
+
+def test_every_byte_of_a_part_counts():
+    content = pack({"a": np.arange(3.0), "meta": np.array("{}")})
+    for place in range(len(content)):
+        wrong = bytearray(content)
+        wrong[place] ^= 1
+        with pytest.raises(Damaged):
+            unpack(bytes(wrong), pathlib.Path("part.npz"))
+
+
+def test_parts_of_another_sweep_or_place_do_not_count(store, expected, tmp_path):
+    other = tmp_path / "other"
+    sweep(train, OTHER, width=4, store=other)
+    shutil.copy(other / "parts/0-0.npz", store / "parts/0-0.npz")
+    shutil.copy(store / "parts/1-0.npz", store / "parts/1-1.npz")
+    with pytest.warns(UserWarning, match="another sweep"):
+        assert int((open_sweep(store).status == MISSING).sum()) == 8
+    assert same(sweep(train, SPACE, store=store), expected)
+
+
+def test_leftovers_of_a_writer_that_was_killed_are_swept_away(store, expected):
+    leftover = store / "parts/.0-0.npz.123.tmp"
+    leftover.write_bytes(b"half a part")
+    assert same(open_sweep(store), expected)
+    sweep(train, SPACE, store=store)
+    assert not leftover.exists()
+
+
+def test_a_manifest_of_the_future_or_of_nothing_is_refused(store):
+    path = store / "sweep.json"
+    manifest = json.loads(path.read_text())
+    path.write_text(json.dumps(manifest | {"format": 99}))
+    with pytest.raises(ValueError, match="format 99"):
+        open_sweep(store)
+    path.write_text("{")
+    with pytest.raises(ValueError, match="no manifest"):
+        sweep(train, SPACE, store=store)
+
+
+# Failures
+
+
+def test_chunks_that_fail_are_in_the_store_and_are_tried_again(tmp_path):
+    import jax
+
+    refused = [5.0]
+
+    def check(x):
+        if np.isin(x, refused).any():
+            raise ArithmeticError(f"{x.max()} is refused")
+        return x
+
+    def fn(x):
+        spec = jax.ShapeDtypeStruct((), x.dtype)
+        return {"y": 2 * jax.pure_callback(check, spec, x, vmap_method="expand_dims")}
+
+    space = grid(x=np.arange(10.0))
+    runs = sweep(fn, space, width=2, store=tmp_path, on_error="record")
+    assert runs.status.values.tolist() == [OK] * 4 + [FAILED] * 2 + [OK] * 4
+    assert cli.main(["status", str(tmp_path)]) == 1
+    sweep(fn, space, store=tmp_path, on_error="record")
+    assert Store(tmp_path).failures(0)["0-2"]["attempts"] == 2
+    refused.clear()
+    runs = sweep(fn, space, store=tmp_path)
+    assert (runs.status == OK).all()
+    assert Store(tmp_path).failures(0) == {}
+
+
+def test_a_full_disk_loses_nothing(tmp_path, expected):
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    store = tmp_path / "store"
+    sweep(train, SPACE, width=4, store=store)
+    for path in part_files(store)[2:]:
+        path.unlink()
+    # XLA writes nothing here, and a part needs more than a kilobyte.
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1000, hard))
+    try:
+        with pytest.raises(OSError, match="chunks that are done stay") as caught:
+            sweep(train, SPACE, store=store)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert caught.value.errno == errno.EFBIG
+    assert len(part_files(store)) == 2
+    assert not list(store.rglob("*.tmp"))
+    assert same(sweep(train, SPACE, store=store), expected)
+
+
+UNPRIVILEGED = """
+import os, sys, warnings
+sys.path.insert(0, {here!r})
+from test_store import SPACE, train
+import jax
+jax.config.update("jax_enable_x64", True)
+from jaxmom.sweeps import open_sweep, sweep
+open_sweep({store!r}).load()  # what is imported late may not be readable by others
+if os.getuid() == 0:
+    os.setgroups([])  # root may write anywhere
+    os.setgid(65534)
+    os.setuid(65534)
+runs = open_sweep({store!r})
+print(int((runs.status > 0).sum()))
+try:
+    sweep(train, SPACE, store={store!r})
+except PermissionError as error:
+    print(error)
+"""
+
+
+def test_a_folder_that_is_read_only_can_be_read_and_says_so_when_written(store):
+    (store / "lock").unlink()
+    for path in [store, *store.rglob("*")]:
+        path.chmod(0o555 if path.is_dir() else 0o444)
+    above = store.parent
+    while above != pathlib.Path("/"):
+        if not above.stat().st_mode & 0o001:
+            above.chmod(above.stat().st_mode | 0o001)
+        above = above.parent
+    script = UNPRIVILEGED.format(here=str(pathlib.Path(__file__).parent), store=str(store))
+    done = subprocess.run(
+        [sys.executable, "-B", "-c", script], capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    lanes, message = done.stdout.split("\n", 1)
+    assert int(lanes) == SPACE.size
+    assert "cannot write to" in message
+    assert "another folder" in message
+    store.chmod(0o755)
+
+
+# Processes that are killed; all of them run this
+
+VICTIM = """
+import os, sys, time
+import jax, jax.numpy as jnp, numpy as np
+jax.config.update("jax_enable_x64", True)
+from jaxmom.sweeps import grid, sweep
+
+def fn(x, seed):
+    noise = jax.random.normal(jax.random.key(seed), ())
+    def step(y, _):
+        return jnp.sin(y) + x * noise, y
+    y, history = jax.lax.scan(step, x, length=20_000)
+    return {"y": y, "history": history[::1000]}
+
+SPACE = grid(x=np.linspace(0, 1, 40), seed=range(10))
+
+def run(store):
+    return sweep(fn, SPACE, width=8, store=store, progress=False)
+"""
+CHUNKS = 50
+
+
+def start_victim(body, *arguments):
+    command = [sys.executable, "-c", VICTIM + body, *map(str, arguments)]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+
+def complete(store):
+    victim = start_victim("run(sys.argv[1])", store)
+    _, told = victim.communicate(timeout=120)
+    assert victim.returncode == 0, told
+
+
+def arrays_of(store):
+    runs = open_sweep(store).load()
+    return {name: runs[name].values.tobytes() for name in [*runs, "status", "diverged_at"]}
+
+
+@pytest.fixture(scope="module")
+def uninterrupted(tmp_path_factory):
+    path = tmp_path_factory.mktemp("uninterrupted")
+    complete(path)
+    arrays = arrays_of(path)
+    assert len(part_files(path)) == CHUNKS
+    return arrays
+
+
+# The process forks before JAX starts its threads; each child is a driver of its own, and dies.
+NURSERY = """
+import random, signal
+store, draw = sys.argv[1], random.Random(int(sys.argv[2]))
+
+def parts():
+    listed = os.listdir(store + "/parts") if os.path.isdir(store + "/parts") else []
+    return sorted(name for name in listed if name.endswith(".npz"))
+
+for death in range(int(sys.argv[3])):
+    pid = os.fork()
+    if pid == 0:
+        run(store)
+        os._exit(0)
+    aim, deadline = len(parts()) + draw.randrange(5), time.monotonic() + 60
+    while len(parts()) < aim and time.monotonic() < deadline:
+        time.sleep(0.001)
+    time.sleep(draw.uniform(0, 0.05))
+    os.kill(pid, signal.SIGKILL)
+    _, status = os.waitpid(pid, 0)
+    print(os.WIFSIGNALED(status), len(parts()), flush=True)
+    if len(parts()) > 40:  # all but done: go on from the first ten
+        for name in parts()[10:]:
+            os.unlink(store + "/parts/" + name)
+run(store)
+"""
+
+
+@pytest.mark.slow
+def test_twenty_kills_at_random_leave_the_bytes_of_an_uninterrupted_run(tmp_path, uninterrupted):
+    victim = start_victim(NURSERY, tmp_path, 7, 20)
+    out, err = victim.communicate(timeout=300)
+    assert victim.returncode == 0, err
+    lines = [line.split() for line in out.splitlines()]
+    assert [killed for killed, _ in lines] == ["True"] * 20
+    assert len({parts for _, parts in lines}) > 5  # at different places
+    assert arrays_of(tmp_path) == uninterrupted
+
+
+# Death in the middle of one call of the system, the `turn`-th of its kind
+AT_A_STEP = """
+import builtins, signal
+store, call, turn, moment = sys.argv[1], sys.argv[2], int(sys.argv[3]), sys.argv[4]
+seen = 0
+
+def die():
+    os.kill(os.getpid(), signal.SIGKILL)
+
+def deadly(function):
+    def wrapped(*args, **kwargs):
+        global seen
+        seen += 1
+        if seen == turn and moment == "before":
+            die()
+        result = function(*args, **kwargs)
+        if seen == turn:
+            die()
+        return result
+    return wrapped
+
+class HalfWritten:
+    def __init__(self, file):
+        self.file = file
+    def __enter__(self):
+        return self
+    def __exit__(self, *rest):
+        self.file.close()
+    def write(self, content):
+        global seen
+        seen += 1
+        if seen == turn:
+            self.file.write(content[: len(content) // 2])
+            self.file.flush()
+            die()
+        return self.file.write(content)
+    def __getattr__(self, name):
+        return getattr(self.file, name)
+
+import importlib
+from types import SimpleNamespace
+module = importlib.import_module("jaxmom.sweeps.store.files")
+if call == "write":
+    def opened(path, mode="r", **kwargs):
+        file = builtins.open(path, mode, **kwargs)
+        return HalfWritten(file) if mode == "wb" else file
+    module.open = opened
+else:
+    names = {name: getattr(os, name) for name in dir(os) if not name.startswith("__")}
+    module.os = SimpleNamespace(**(names | {call: deadly(getattr(os, call))}))
+run(store)
+"""
+# The first file is the manifest, the following ones are parts; two fsyncs and a rename each.
+STEPS = [
+    ("write", 1, "half"),  # in the manifest
+    ("replace", 1, "before"),
+    ("replace", 1, "after"),  # between the manifest and the first part
+    ("write", 2, "half"),  # in the first part
+    ("fsync", 3, "before"),  # of its content
+    ("fsync", 3, "after"),
+    ("replace", 2, "before"),
+    ("replace", 2, "after"),  # before the folder is forced to the disk
+    ("fsync", 4, "before"),
+    ("fsync", 4, "after"),
+    ("write", 30, "half"),
+]
+
+
+@pytest.mark.slow
+def test_death_at_any_step_of_writing_leaves_the_bytes_of_an_uninterrupted_run(
+    tmp_path, uninterrupted
+):
+    for call, turn, moment in STEPS:
+        store = tmp_path / f"{call}-{turn}-{moment}"
+        victim = start_victim(AT_A_STEP, store, call, turn, moment)
+        _, told = victim.communicate(timeout=120)
+        assert victim.returncode == -signal.SIGKILL, told
+        done = len(part_files(store))
+        assert done < CHUNKS
+        complete(store)
+        assert arrays_of(store) == uninterrupted, (call, turn, moment)
+        assert not list(store.rglob("*.tmp"))
+
+
+def wait_for_parts(store, count, victim):
+    deadline = time.monotonic() + 60
+    while len(part_files(store)) < count and victim.poll() is None:
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_an_interruption_says_how_to_go_on_and_loses_nothing(tmp_path, uninterrupted, number):
+    victim = start_victim("run(sys.argv[1])", tmp_path)
+    wait_for_parts(tmp_path, 3, victim)
+    victim.send_signal(number)
+    _, told = victim.communicate(timeout=60)
+    assert victim.returncode != 0
+    done = len(part_files(tmp_path))
+    word = "interrupted" if number == signal.SIGINT else "terminated"
+    assert f"{word}: {done} of {CHUNKS} chunks are in {tmp_path}; run the same call again" in told
+    complete(tmp_path)
+    assert arrays_of(tmp_path) == uninterrupted
+
+
+def test_a_second_driver_is_refused_and_the_first_goes_on(tmp_path, uninterrupted):
+    victim = start_victim("run(sys.argv[1])", tmp_path)
+    wait_for_parts(tmp_path, 1, victim)
+    with pytest.raises(RuntimeError, match=rf"process {victim.pid} on .* is running the sweep"):
+        sweep(train, SPACE, store=tmp_path, width=4)
+    runs = open_sweep(tmp_path)  # readers are welcome
+    assert set(np.unique(runs.status)) <= {MISSING, OK}
+    victim.communicate(timeout=120)
+    assert victim.returncode == 0
+    assert arrays_of(tmp_path) == uninterrupted
+
+
+# Formats
+
+
+def make_golden(path):  # pragma: no cover
+    """How tests/golden/format-1 was made; a format that has been released is never made again."""
+    space = sample(6, beta=uniform(0, 1), learning_rate=[0.1, 9.0]) * grid(nesterov=[False, True])
+    space = space + paired(beta=[0.5], learning_rate=[0.2], nesterov=[True])
+    sweep(train, space, width=4, store=path)
+    larger = space + paired(beta=[0.7], learning_rate=[0.2], nesterov=[True])
+    sweep(train, larger, store=path, resume="extend")
+
+
+@pytest.mark.parametrize("version", [1])
+def test_stores_of_every_format_are_read(version):
+    runs = open_sweep(GOLDEN / f"format-{version}").load()
+    assert cli.main(["verify", str(GOLDEN / f"format-{version}")]) == 0
+    assert runs.sizes == {"lane": 14, "step": 3}
+    assert set(np.unique(runs.status)) == {OK, DIVERGED}
+    assert runs.beta.values[-2:].tolist() == [0.5, 0.7]
+    for lane in range(14):
+        cell = runs.isel(lane=lane)
+        arguments = {n: cell[n].item() for n in ("beta", "learning_rate")}
+        nesterov = str(cell.nesterov.item()) in ("True", "1.0")
+        again = train(**arguments, nesterov=nesterov)
+        np.testing.assert_allclose(cell.value, again.history["value"], rtol=1e-12)
+
+
+def test_exports_hold_the_sweep(store, expected, tmp_path, capsys):
+    import pandas
+    import xarray
+
+    for kind in ("netcdf", "zarr", "parquet"):
+        out = tmp_path / f"out.{kind}"
+        assert cli.main(["export", str(store), "--to", kind, "--out", str(out)]) == 0
+        assert capsys.readouterr().out.strip() == str(out)
+    with xarray.open_dataset(tmp_path / "out.netcdf", engine="h5netcdf") as read:
+        assert same(read.assign_coords(nesterov=read.nesterov.astype(bool)), expected)
+    with xarray.open_zarr(tmp_path / "out.zarr", consolidated=False) as read:
+        assert same(read, expected)
+    table = pandas.read_parquet(tmp_path / "out.parquet")
+    assert len(table) == SPACE.size * 3
+    row = table[(table.beta == 0.5) & (table.learning_rate == 0.2) & ~table.nesterov]
+    cell = expected.sel(beta=0.5, learning_rate=0.2, nesterov=False)
+    np.testing.assert_array_equal(row.value, cell.value)
+    frame = expected.isel(step=-1).to_dataframe()
+    assert len(frame) == SPACE.size
+
+
+def test_the_command_line_tells_how_far_a_sweep_is(store, capsys):
+    assert cli.main(["status", str(store)]) == 0
+    assert "18 of 18 lanes, 6 of 6 chunks of 4, 2 groups" in capsys.readouterr().out
+    (store / "parts/1-2.npz").unlink()
+    assert cli.main(["status", str(store)]) == 1
+    assert "17 of 18 lanes, 5 of 6 chunks" in capsys.readouterr().out
+    assert cli.main(["status", str(store / "nothing")]) == 2
+    done = subprocess.run(
+        [sys.executable, "-m", "jaxmom", "verify", store],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 1
+    assert done.stdout == "1 chunks missing, 5 chunks whole\n"
