@@ -28,7 +28,7 @@ from jaxmom.theory.noise import (
     stationary_covariance,
     stationary_variance,
 )
-from jaxmom.theory.program import NotLinearError, linearize
+from jaxmom.theory._linearize import NotLinearError, linearize
 from jaxmom.theory.spectrum import (
     Linear,
     characteristic_polynomial,

@@ -18,7 +18,7 @@ import optax
 from jax.typing import ArrayLike
 
 from jaxmom.theory.linear_system import LinearSystem, transfer_function
-from jaxmom.theory.program import linearize
+from jaxmom.theory._linearize import linearize
 
 Linear: TypeAlias = optax.GradientTransformation | LinearSystem
 

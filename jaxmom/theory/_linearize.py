@@ -12,11 +12,13 @@ from jax.core import Tracer
 from jax.typing import ArrayLike
 
 from jaxmom.theory.linear_system import LinearSystem
-from jaxmom.theory.linearity import CONSTANT, LINEAR, OTHER, Mark, Reason, marks_of
+from jaxmom.theory._linearity import CONSTANT, LINEAR, OTHER, Mark, Reason, marks_of
 
 
 class NotLinearError(ValueError):
     """An optimizer is not a linear system with constant coefficients."""
+
+    __module__ = "jaxmom.theory"  # where users find it
 
 
 def linearize(
@@ -56,7 +58,7 @@ def linearize(
       >>> theory.linearize(optax.chain(optax.clip(100.0), optax.sgd(0.1)))
       Traceback (most recent call last):
       ...
-      jaxmom.theory.program.NotLinearError: clip is not linear: it puts the data through 'max'...
+      jaxmom.theory.NotLinearError: clip is not linear: it puts the data through 'max'...
     """
     program = _Program(optimizer, params)
     proof = _prove(program)
