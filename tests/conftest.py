@@ -10,8 +10,10 @@ jax.config.update("jax_numpy_dtype_promotion", "strict")
 jax.config.update("jax_numpy_rank_promotion", "raise")
 matplotlib.use("Agg")
 
+collect_ignore = ["scripts"]  # programs that tests start; --doctest-modules would import them
+
 
 @pytest.fixture(autouse=True)
 def fresh_trace_counts():
-    """chex counts traces by the place in the source, which the rows of a table share."""
+    """Clear the counts of chex: it counts by the place in the source, which rows of a table share."""
     chex.clear_trace_counter()
