@@ -13,7 +13,7 @@ from jax.tree_util import Partial
 from numpy.typing import NDArray
 
 from jaxmom.sweeps.compile.autotune import default_options
-from jaxmom.sweeps.compile.identity import Identity, identity, provenance
+from jaxmom.sweeps.compile.identity import Identity, collect_provenance, sweep_identity
 from jaxmom.sweeps.compile.program import (
     Arguments,
     Arrays,
@@ -30,8 +30,8 @@ from jaxmom.sweeps.results.dataset import (
     DatasetLayout,
     Output,
     add_status,
-    missing,
-    named,
+    label_dataset,
+    missing_values,
 )
 from jaxmom.sweeps.run.executors import LocalRunner, Task
 from jaxmom.sweeps.space.components import Group, Index
@@ -132,7 +132,9 @@ class _Race:
         self.programs: dict[tuple[int, bool, int], list[Program]] = {}  # group, if first, length
         self.records: list[NDArray[Any]] = []
         self.rungs = np.zeros(space.size, np.int32)
-        self.lanes = {name: missing(output, (space.size,)) for name, output in LANE_OUTPUTS.items()}
+        self.lanes = {
+            name: missing_values(output, (space.size,)) for name, output in LANE_OUTPUTS.items()
+        }
 
     def run(self, steps: int) -> NDArray[Any]:
         """One segment of all lanes that are alive; their values, +inf for those that diverged."""
@@ -159,7 +161,7 @@ class _Race:
             lanes.append(self._traced(number, group, rungs[0], sample))
         rules = {"rungs": list(rungs), "keep": keep, "by": self.by, "over": over}
         options = {**default_options(self.devices), **rules}
-        return identity(self.space, self.width, lanes, options, self.devices[0].platform)
+        return sweep_identity(self.space, self.width, lanes, options, self.devices[0].platform)
 
     def snapshot(self) -> Arrays:
         """All that the next segment needs, and the result so far."""
@@ -193,8 +195,8 @@ class _Race:
             return arrays[name].reshape(*frame.shape, *arrays[name].shape[1:])
 
         frame = DatasetLayout("", self.space.dims(), outputs, {})
-        told = provenance() | {"width": self.width}
-        return named(frame, variable, lambda _: steps, told)
+        told = collect_provenance() | {"width": self.width}
+        return label_dataset(frame, variable, lambda _: steps, told)
 
     def _run_group(
         self, number: int, group: Group, mine: Index, position: Index, steps: int

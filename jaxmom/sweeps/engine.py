@@ -14,11 +14,12 @@ import jax
 from jaxmom.sweeps.compile.autotune import Autotuner, default_options
 from jaxmom.sweeps.compile.program import TracedGroup
 from jaxmom.sweeps.estimate import largest_group, trace_groups
+from jaxmom.sweeps.results.collect import InMemoryResults, ResultWriter
 from jaxmom.sweeps.run.driver import Driver, SweepConfig
 from jaxmom.sweeps.run.executors import ExecutorRunner, refuse_forked
 from jaxmom.sweeps.space.space import Space
 from jaxmom.sweeps.store.files import Store
-from jaxmom.sweeps.store.writer import InMemoryResults, ResultWriter, StoreWriter
+from jaxmom.sweeps.store.writer import StoreWriter
 
 if TYPE_CHECKING:
     import xarray

@@ -9,7 +9,7 @@ from numpy.typing import NDArray
 
 from jaxmom.sweeps.compile.identity import group_label
 from jaxmom.sweeps.compile.program import Output
-from jaxmom.sweeps.space.components import Group, IndexMap, everything
+from jaxmom.sweeps.space.components import Group, IndexMap, all_indices
 from jaxmom.sweeps.space.space import Dim, Space
 
 if TYPE_CHECKING:
@@ -46,7 +46,7 @@ class DatasetLayout(NamedTuple):
         return tuple(dim.size for dim in self.dims)
 
 
-def frames(
+def dataset_layouts(
     space: Space, groups: Sequence[Group], outputs: Sequence[Mapping[str, Output]]
 ) -> list[DatasetLayout]:
     """One frame for all groups if they have the same outputs, else one for each."""
@@ -55,7 +55,9 @@ def frames(
         rows = {number: group.rows for number, group in enumerate(groups)}
         return [DatasetLayout("", space.dims(), complete[0], rows)]
     return [
-        DatasetLayout(group_label(g.labels), space.dims(g.parts), own, {n: everything(g.rows.size)})
+        DatasetLayout(
+            group_label(g.labels), space.dims(g.parts), own, {n: all_indices(g.rows.size)}
+        )
         for n, (g, own) in enumerate(zip(groups, complete, strict=True))
     ]
 
@@ -79,7 +81,7 @@ def add_status(arrays: dict[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
     return arrays | {"diverged_at": at, "status": status}
 
 
-def missing(output: Output, lanes: tuple[int, ...]) -> NDArray[Any]:
+def missing_values(output: Output, lanes: tuple[int, ...]) -> NDArray[Any]:
     """The array of an output for lanes that have not run: NaN, or 0 where there is none."""
     if output == LANE_OUTPUTS["diverged_at"]:
         return np.full(lanes, -1, np.int32)
@@ -87,7 +89,7 @@ def missing(output: Output, lanes: tuple[int, ...]) -> NDArray[Any]:
     return np.full((*lanes, *output.shape), _FILL.get(dtype.kind, 0), dtype)
 
 
-def assemble(
+def assemble_dataset(
     frame_list: Sequence[DatasetLayout],
     variable: Callable[[DatasetLayout, str], Any],
     steps: Callable[[DatasetLayout], NDArray[Any]],
@@ -96,7 +98,7 @@ def assemble(
     """Put names on the arrays of a sweep.
 
     Args:
-      frame_list: From `frames`.
+      frame_list: From `dataset_layouts`.
       variable: The array of an output of a frame, of the frame's shape and then the output's.
       steps: The coordinate of the records of a frame.
       attrs: Of the result; what netCDF has no type for becomes JSON.
@@ -106,19 +108,19 @@ def assemble(
     """
     import xarray
 
-    nodes = {frame.name: named(frame, variable, steps, attrs) for frame in frame_list}
+    nodes = {frame.name: label_dataset(frame, variable, steps, attrs) for frame in frame_list}
     if len(nodes) == 1 and "" in nodes:
         return nodes[""]
     return xarray.DataTree.from_dict({f"/{name}": node for name, node in nodes.items()})
 
 
-def named(
+def label_dataset(
     frame: DatasetLayout,
     variable: Callable[[DatasetLayout, str], Any],
     steps: Callable[[DatasetLayout], NDArray[Any]],
     attrs: Mapping[str, Any],
 ) -> "xarray.Dataset":
-    """The Dataset of one frame; the arguments are those of `assemble`."""
+    """The Dataset of one frame; the arguments are those of `assemble_dataset`."""
     import xarray
 
     told = {n: v if isinstance(v, str | int | float) else json.dumps(v) for n, v in attrs.items()}

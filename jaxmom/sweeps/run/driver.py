@@ -11,13 +11,13 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
-from jaxmom.sweeps.compile.identity import Identity, group_label, identity
+from jaxmom.sweeps.compile.identity import Identity, group_label, sweep_identity
 from jaxmom.sweeps.compile.program import BLOCK, Arguments, Arrays, Program, TracedGroup
+from jaxmom.sweeps.results.collect import ResultWriter
 from jaxmom.sweeps.results.dataset import add_status
 from jaxmom.sweeps.run.executors import ChunkRunner, Handle, LocalRunner, Task
 from jaxmom.sweeps.run.progress import Progress, progress_bar
 from jaxmom.sweeps.space.space import Space
-from jaxmom.sweeps.store.writer import ResultWriter
 
 _PAUSES = (0.0, 0.1, 1.0)  # seconds before each new trial of what had no room
 
@@ -35,7 +35,7 @@ class SweepConfig(NamedTuple):
     def identity(self) -> Identity:
         """What the bits depend on."""
         platform = self.devices[0].platform
-        return identity(self.space, self.width, self.lanes, self.options, platform)
+        return sweep_identity(self.space, self.width, self.lanes, self.options, platform)
 
     def local(self) -> LocalRunner:
         """The devices of this process, with nothing compiled but perhaps a probe."""
@@ -164,20 +164,20 @@ class Driver:
         lanes = {name: a if name == "step" else a[:size] for name, a in arrays.items()}
         lanes = add_status(lanes)
         self._begin()
-        self.sink.put(task.number, task.chunk, width, lanes)
+        self.sink.write_chunk(task.number, task.chunk, width, lanes)
         self.finished[task.number, task.chunk] = size
         progress(lanes)
 
     def _begin(self) -> None:
         """Say what the sweep is, now that its width is settled."""
         if not self.begun:
-            self.sink.begin(self.setup.identity())
+            self.sink.begin(self.setup.identity)
             self.begun = True
 
     def _fail(self, task: Task, error: Exception) -> None:
         self._begin()
         message = f"{type(error).__name__}: {error}"
-        self.sink.fail(task.number, task.chunk, self.setup.width, message)
+        self.sink.mark_failed(task.number, task.chunk, self.setup.width, message)
 
     def _shrink(self) -> None:
         width, options = self.setup.width, dict(self.setup.options)

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple, Protocol
 
 import jax
 
-from jaxmom.sweeps.compile.identity import settings, versions
+from jaxmom.sweeps.compile.identity import read_settings, read_versions
 from jaxmom.sweeps.compile.program import (
     Arguments,
     Arrays,
@@ -17,7 +17,7 @@ from jaxmom.sweeps.compile.program import (
     compile_group,
     trace,
 )
-from jaxmom.sweeps.space.components import Group, everything
+from jaxmom.sweeps.space.components import Group, all_indices
 
 _WAITING = 32  # chunks that an executor has at a time
 
@@ -117,7 +117,7 @@ class ExecutorRunner:
 
         refuse_forked()
         self.executor = executor
-        setting = (width, dict(options), settings(), versions())
+        setting = (width, dict(options), read_settings(), read_versions())
         self.payloads = [
             cloudpickle.dumps((fn, group.group.static, group.group.names, *setting))
             for group in lanes
@@ -171,14 +171,14 @@ def _compiled(payload: bytes, columns: Arguments) -> Program:
     import cloudpickle
 
     fn, static, names, width, options, wanted, drivers = cloudpickle.loads(payload)
-    if versions() != drivers:
+    if read_versions() != drivers:
         raise RuntimeError(
-            f"this worker has {versions()}, the driver {drivers}, and the results would differ in "
-            "their last bits; install the same versions everywhere."
+            f"this worker has {read_versions()}, the driver {drivers}, and the results would "
+            "differ in their last bits; install the same versions everywhere."
         )
     for name, value in wanted.items():
         if getattr(jax.config, name) != value:
             jax.config.update(name, value)
-    group = Group(static, static, names, everything(width), ())
+    group = Group(static, static, names, all_indices(width), ())
     (program,) = compile_group(trace(fn, group, columns), width, jax.local_devices()[:1], options)
     return program

@@ -79,7 +79,7 @@ class ListedAxes:
         static = [axis for axis in self.axes if axis.kind == "static"]
         names = tuple(axis.name for axis in self.axes if axis.kind != "static")
         if not static:
-            return [_group({}, {}, names, everything(self.size))]
+            return [_group({}, {}, names, all_indices(self.size))]
         members: dict[tuple[Any, ...], list[int]] = {}
         for index in range(self.size):
             key = tuple(axis.labels[index].item() for axis in static)
@@ -90,7 +90,7 @@ class ListedAxes:
                 _check_same(axis.name, [axis.single(index) for index in places])
             values = {axis.name: axis.single(places[0]) for axis in static}
             labels = {axis.name: label for axis, label in zip(static, key, strict=True)}
-            groups.append(_group(values, labels, names, chosen(np.array(places, np.int64))))
+            groups.append(_group(values, labels, names, select_indices(np.array(places, np.int64))))
         return groups
 
 
@@ -130,7 +130,7 @@ class QuasiRandomSample:
 
     def groups(self) -> list[Group]:
         """All lanes: a sample has numbers alone."""
-        return [_group({}, {}, self.names, everything(self.size))]
+        return [_group({}, {}, self.names, all_indices(self.size))]
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -206,7 +206,7 @@ class Concatenation:
 Component: TypeAlias = ListedAxes | QuasiRandomSample | Concatenation
 
 
-def everything(size: int) -> IndexMap:
+def all_indices(size: int) -> IndexMap:
     """All lanes of a space of this size."""
 
     def find(index: Index) -> Index:
@@ -215,7 +215,7 @@ def everything(size: int) -> IndexMap:
     return IndexMap(size, lambda position: position, find)
 
 
-def chosen(places: Index) -> IndexMap:
+def select_indices(places: Index) -> IndexMap:
     """Some lanes, given by their indices in ascending order."""
 
     def find(index: Index) -> Index:
@@ -228,7 +228,7 @@ def chosen(places: Index) -> IndexMap:
     return IndexMap(len(places), places.take, find)
 
 
-def product(left: IndexMap, right: IndexMap, size: int) -> IndexMap:
+def product_map(left: IndexMap, right: IndexMap, size: int) -> IndexMap:
     """Rows of the product with a factor of so many lanes, which is the faster one."""
 
     def at(position: Index) -> Index:

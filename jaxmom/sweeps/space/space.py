@@ -2,7 +2,7 @@
 
 A space holds its axes and nothing for its lanes, so that a hundred million of them cost no memory
 until they are run. Numbers and labeled pytrees differ from lane to lane in one compiled program;
-everything else divides the lanes into groups with a program each.
+all_indices else divides the lanes into groups with a program each.
 """
 
 import dataclasses
@@ -22,8 +22,8 @@ from jaxmom.sweeps.space.components import (
     IndexMap,
     ListedAxes,
     QuasiRandomSample,
-    everything,
-    product,
+    all_indices,
+    product_map,
 )
 from jaxmom.sweeps.space.sampling import METHODS
 from jaxmom.sweeps.space.scales import Scale
@@ -106,7 +106,7 @@ class Space:
 
     def groups(self) -> list[Group]:
         """What is compiled once each, with its lanes."""
-        groups = [Group({}, {}, (), everything(1), ())]
+        groups = [Group({}, {}, (), all_indices(1), ())]
         for factor in self.factors:
             theirs = factor.groups()
             groups = [_joined(ours, other, factor.size) for ours in groups for other in theirs]
@@ -120,7 +120,7 @@ class Space:
         """
         dims: list[Dim] = []
         for number, factor in enumerate(self.factors):
-            rows = everything(factor.size) if parts is None else parts[number]
+            rows = all_indices(factor.size) if parts is None else parts[number]
             taken = sum(dim.name.partition("_")[0] == "lane" for dim in dims)
             name = f"lane_{taken}" if factor.dim == "lane" and taken else factor.dim
             dims.append(Dim(name, rows.size, factor.labels(rows.at(np.arange(rows.size)))))
@@ -245,6 +245,6 @@ def _joined(left: Group, right: Group, size: int) -> Group:
         left.static | right.static,
         left.labels | right.labels,
         left.names + right.names,
-        product(left.rows, right.rows, size),
+        product_map(left.rows, right.rows, size),
         left.parts + right.parts,
     )

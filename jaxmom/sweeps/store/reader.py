@@ -9,10 +9,16 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-from jaxmom.sweeps.compile.identity import digest
+from jaxmom.sweeps.compile.identity import digest_identity
 from jaxmom.sweeps.compile.program import Output
-from jaxmom.sweeps.results.dataset import FAILED, DatasetLayout, assemble, frames, missing
-from jaxmom.sweeps.space.components import Index, IndexMap, chosen
+from jaxmom.sweeps.results.dataset import (
+    FAILED,
+    DatasetLayout,
+    assemble_dataset,
+    dataset_layouts,
+    missing_values,
+)
+from jaxmom.sweeps.space.components import Index, IndexMap, select_indices
 from jaxmom.sweeps.space.serialize import from_json, lane_keys
 from jaxmom.sweeps.space.space import Space
 from jaxmom.sweeps.store.files import HALVING, Damaged, Manifest, Store
@@ -53,8 +59,8 @@ def opened(store: Store, told: dict[str, Any]) -> "xarray.Dataset | xarray.DataT
     outputs = [reader.outputs[label_key(group.labels)] for group in reader.groups]
     attrs = reader.manifests[-1]["provenance"] | {"store": str(store.path.resolve())}
     attrs["width"] = reader.manifests[0]["identity"]["width"]
-    return assemble(
-        frames(reader.space, reader.groups, outputs),
+    return assemble_dataset(
+        dataset_layouts(reader.space, reader.groups, outputs),
         functools.partial(_variable, reader),
         reader.steps,
         attrs | told,
@@ -106,7 +112,7 @@ class Reader:
         """An output of some lanes of a frame [lanes, *inner], of which `inner` selects."""
         output = frame.outputs[name]
         shape = tuple(len(chosen_) for chosen_ in inner)
-        result = missing(output._replace(shape=shape), (len(lanes),))
+        result = missing_values(output._replace(shape=shape), (len(lanes),))
         index = lanes
         if frame.name:  # the lanes of one group alone
             (number,) = frame.members
@@ -182,12 +188,12 @@ def layers(manifests: Sequence[Manifest]) -> list[Extension]:
         ]
     made = []
     for number, (identity, space) in enumerate(zip(identities, spaces, strict=True)):
-        layer = Extension(number, digest(identity), identity["width"], space, [])
+        layer = Extension(number, digest_identity(identity), identity["width"], space, [])
         rows = [group.rows for group in space.groups()]
         if number:
             _check_contains(keys[number], keys[number - 1])
             old = _positions(keys[number], keys[number - 1]) >= 0
-            rows = [chosen(lanes[~old[lanes]]) for lanes in map(_indices, rows)]
+            rows = [select_indices(lanes[~old[lanes]]) for lanes in map(_indices, rows)]
         if number + 1 < len(spaces):
             here, there = keys[number], keys[-1]
             layer = layer._replace(origin=_positions(there, here), target=_positions(here, there))

@@ -1,0 +1,149 @@
+"""Collectors of chunk results: the protocol of writers, and the one that keeps them in memory."""
+
+import math
+from collections.abc import Callable, Sequence
+from typing import Any, NamedTuple, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+from jaxmom.sweeps.compile.autotune import available_memory
+from jaxmom.sweeps.compile.identity import Identity, collect_provenance
+from jaxmom.sweeps.compile.program import Arrays, TracedGroup
+from jaxmom.sweeps.results.dataset import (
+    FAILED,
+    DatasetLayout,
+    assemble_dataset,
+    dataset_layouts,
+    missing_values,
+)
+from jaxmom.sweeps.space.components import IndexMap
+from jaxmom.sweeps.space.space import Space
+
+
+class Block(NamedTuple):
+    """Lanes of one group that are divided into chunks."""
+
+    extension_index: int  # of the manifest that lists them, 0 for the first
+    group_index: int  # of their group in that manifest
+    group: int  # of their group in this sweep
+    rows: IndexMap
+
+
+class ResultWriter(Protocol):
+    """Takes the results of chunks; `number` is the index of a block."""
+
+    blocks: list[Block]
+
+    def begin(self, identity: Callable[[], Identity]) -> None:
+        """Prepare for the first chunk; only a writer that keeps the identity computes it."""
+        ...
+
+    def done(self) -> dict[tuple[int, int], int]:
+        """Return the finished chunks (number of the block, index in it) with their lane counts."""
+        ...
+
+    def count(self) -> int:
+        """Return how many chunks would survive the end of the process now."""
+        ...
+
+    def write_chunk(self, number: int, chunk: int, width: int, arrays: Arrays) -> None:
+        """Keep the lanes of a chunk."""
+        ...
+
+    def mark_failed(self, number: int, chunk: int, width: int, message: str) -> None:
+        """Record that a chunk failed."""
+        ...
+
+    def result(self, attrs: dict[str, Any]) -> Any:
+        """Return the Dataset or DataTree of all chunks."""
+        ...
+
+
+class InMemoryResults:
+    """A writer that holds the whole result in the memory of the host.
+
+    Raises:
+      MemoryError: The result does not fit.
+    """
+
+    def __init__(self, space: Space, traced: Sequence[TracedGroup]):
+        groups = [one.group for one in traced]
+        self.blocks = [Block(0, n, n, group.rows) for n, group in enumerate(groups)]
+        self.layouts = dataset_layouts(space, groups, [one.outputs for one in traced])
+        self.failed: dict[str, str] = {}
+        self.steps: dict[str, NDArray[Any]] = {}
+        needed, free = sum(map(_layout_bytes, self.layouts)), available_memory()
+        if needed > free:
+            raise MemoryError(
+                f"the result needs {needed / 1e9:.3g} GB and {free / 1e9:.3g} GB are free; give "
+                "store=folder, and the result is read from there as it is used."
+            )
+        self.arrays = {
+            layout.name: {
+                name: missing_values(output, (math.prod(layout.shape),))
+                for name, output in layout.outputs.items()
+                if name != "step"
+            }
+            for layout in self.layouts
+        }
+
+    def begin(self, identity: Callable[[], Identity]) -> None:
+        """Do nothing: what is in memory needs no identity."""
+
+    def done(self) -> dict[tuple[int, int], int]:
+        """Return none: a sweep in memory starts empty."""
+        return {}
+
+    def count(self) -> int:
+        """Return 0: nothing in memory survives the process."""
+        return 0
+
+    def write_chunk(self, number: int, chunk: int, width: int, arrays: Arrays) -> None:
+        """Put the lanes in their places."""
+        layout, places = self._places(number, chunk, width)
+        arrays = dict(arrays)
+        steps = arrays.pop("step", None)
+        if steps is not None:
+            known = self.steps.setdefault(layout.name, steps)
+            if not np.array_equal(known, steps):
+                raise ValueError(
+                    "two groups have records of the same number at different steps, which have no "
+                    "common coordinate; sweep them apart, or return a dict of arrays."
+                )
+        for name, array in arrays.items():
+            self.arrays[layout.name][name][places] = array
+
+    def mark_failed(self, number: int, chunk: int, width: int, message: str) -> None:
+        """Give the lanes of a chunk the status "failed"."""
+        layout, places = self._places(number, chunk, width)
+        self.arrays[layout.name]["status"][places] = FAILED
+        self.failed[f"{number}-{chunk}"] = message
+
+    def result(self, attrs: dict[str, Any]) -> Any:
+        """Return the Dataset or DataTree."""
+
+        def variable(layout: DatasetLayout, name: str) -> NDArray[Any]:
+            array = self.arrays[layout.name][name]
+            return array.reshape(*layout.shape, *array.shape[1:])
+
+        def steps(layout: DatasetLayout) -> NDArray[Any]:
+            size = layout.outputs["step"].shape[0]
+            return self.steps.get(layout.name, np.arange(size))
+
+        failures = {"failed": self.failed} if self.failed else {}
+        return assemble_dataset(
+            self.layouts, variable, steps, attrs | collect_provenance() | failures
+        )
+
+    def _places(self, number: int, chunk: int, width: int) -> tuple[DatasetLayout, Any]:
+        layout = next(layout for layout in self.layouts if number in layout.members)
+        rows = layout.members[number]
+        positions = np.arange(chunk * width, min((chunk + 1) * width, rows.size))
+        return layout, rows.at(positions)
+
+
+def _layout_bytes(layout: DatasetLayout) -> int:
+    lanes = math.prod(layout.shape)
+    sizes = (np.dtype(o.dtype).itemsize * math.prod(o.shape) for o in layout.outputs.values())
+    return lanes * sum(sizes)
