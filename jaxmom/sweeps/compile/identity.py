@@ -1,12 +1,13 @@
-"""What makes two sweeps the same, bit for bit, and a difference in words where they are not."""
+"""The identity of a sweep: everything its bits depend on, and a readable diff of two identities."""
 
+import dataclasses
 import hashlib
 import importlib.metadata
 import json
 import platform
 import subprocess
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, Literal, TypeAlias
 
 import jax
 
@@ -14,7 +15,10 @@ from jaxmom.sweeps.compile.program import TracedGroup
 from jaxmom.sweeps.space.serialize import label_digests, to_json
 from jaxmom.sweeps.space.space import Space
 
-Identity = dict[str, Any]
+Identity: TypeAlias = dict[str, Any]
+ChangeKind: TypeAlias = Literal[
+    "space", "function", "values", "width", "options", "settings", "versions", "backend"
+]
 
 _SETTINGS = (
     "jax_enable_x64",
@@ -24,96 +28,149 @@ _SETTINGS = (
 )
 
 
-def identity(
-    space: Space, width: int, lanes: Sequence[TracedGroup], options: Mapping[str, Any], backend: str
+@dataclasses.dataclass(frozen=True)
+class IdentityChange:
+    """One field in which two identities differ.
+
+    Attributes:
+      kind: The part of the identity that has the field.
+      name: The field within that part: an axis, a label, an option, a setting or a package; the
+        kind itself where it is a single value.
+      old: Its value before, as text; None if the field is new.
+      new: Its value now; None if the field is gone.
+    """
+
+    kind: ChangeKind
+    name: str
+    old: str | None
+    new: str | None
+
+    def __str__(self) -> str:
+        old, new = ("(nothing)" if text is None else text for text in (self.old, self.new))
+        return f"{_field_title(self.kind, self.name)}: was {old}, is {new}"
+
+
+def sweep_identity(
+    space: Space,
+    width: int,
+    groups: Sequence[TracedGroup],
+    options: Mapping[str, Any],
+    backend: str,
 ) -> Identity:
-    """All that the bits of a result depend on; the number of devices and workers is not in it."""
+    """Return all that the bits of a result depend on, as JSON.
+
+    The number of devices and workers is not part of it.
+    """
     return {
         "space": to_json(space),
         "labels": label_digests(space),
-        "programs": {group_label(group.group.labels): group.fingerprint for group in lanes},
+        "programs": {group_label(group.group.labels): group.fingerprint for group in groups},
         "width": width,
         "options": {name: str(value) for name, value in options.items()},
-        "settings": settings(),
-        "versions": versions(),
+        "settings": read_settings(),
+        "versions": read_versions(),
         "backend": backend,
     }
 
 
-def digest(identity: Identity) -> str:
-    """A short name of an identity, which every part of the sweep carries."""
+def digest_identity(identity: Identity) -> str:
+    """Return a short name of an identity, which every part of the sweep carries."""
     text = json.dumps(identity, sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()
 
 
-def settings() -> dict[str, Any]:
-    """Those settings of JAX that change numbers."""
+def diff_identities(old: Identity, new: Identity) -> list[IdentityChange]:
+    """Return the fields in which two identities differ, in the order of their kinds."""
+    before, after = _identity_fields(old), _identity_fields(new)
+    return [
+        IdentityChange(*field, before.get(field), after.get(field))
+        for field in dict.fromkeys([*before, *after])
+        if before.get(field) != after.get(field)
+    ]
+
+
+def read_settings() -> dict[str, Any]:
+    """Return the settings of JAX that change numbers."""
     return {name: getattr(jax.config, name) for name in _SETTINGS}
 
 
-def versions() -> dict[str, str]:
-    """The versions that bits depend on; another one is another compiler."""
+def read_versions() -> dict[str, str]:
+    """Return the versions that bits depend on: another one is another compiler."""
     return {name: importlib.metadata.version(name) for name in ("jax", "jaxlib")}
 
 
-def provenance() -> dict[str, str]:
-    """Where a result comes from, for those who read it later; nothing is compared with it."""
+def collect_provenance() -> dict[str, str]:
+    """Return where a result comes from, for its readers; no comparison uses it."""
     packages = ("jaxmom", "jax", "jaxlib", "optax", "numpy", "xarray")
-    told = {name: importlib.metadata.version(name) for name in packages}
-    told["python"] = platform.python_version()
+    provenance = {name: importlib.metadata.version(name) for name in packages}
+    provenance["python"] = platform.python_version()
     try:
         command = ["git", "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"]
         run = subprocess.run(command, capture_output=True, text=True, timeout=5, check=True)
-        return told | {"commit": run.stdout.strip()}
+        return provenance | {"commit": run.stdout.strip()}
     except (OSError, subprocess.SubprocessError):
-        return told
+        return provenance
 
 
 def group_label(labels: Mapping[str, Any]) -> str:
-    """The name of a group, as in "nesterov=True, optimizer=sgd"."""
+    """Return the name of a group, as in "nesterov=True, optimizer=sgd"."""
     return ", ".join(f"{name}={label}" for name, label in labels.items()) or "all lanes"
 
 
 def difference(old: Identity, new: Identity) -> list[str]:
-    """What has changed, a line for each field."""
-    before, after = _flat(old), _flat(new)
-    absent = "(nothing)"
-    return [
-        f"{name}: was {before.get(name, absent)}, is {after.get(name, absent)}"
-        for name in dict.fromkeys([*before, *after])
-        if before.get(name) != after.get(name)
-    ]
+    """Return the lines of `diff_identities`."""
+    return [str(change) for change in diff_identities(old, new)]
 
 
-def _flat(identity: Identity) -> dict[str, str]:
-    fields = {"width": str(identity["width"]), "backend": identity["backend"]}
-    for table in ("settings", "versions", "options"):
-        fields |= {f"{table}.{name}": str(value) for name, value in identity[table].items()}
+_Field: TypeAlias = tuple[ChangeKind, str]
+
+
+def _field_title(kind: ChangeKind, name: str) -> str:
+    if kind == "function":
+        return f"function ({name})"
+    if kind == "values":
+        return f"values of {name}"
+    return kind if kind == name else f"{kind}.{name}"
+
+
+def _identity_fields(identity: Identity) -> dict[_Field, str]:
+    """Return an identity as a flat table of readable values."""
+    fields: dict[_Field, str] = {
+        ("width", "width"): str(identity["width"]),
+        ("backend", "backend"): identity["backend"],
+    }
+    tables: tuple[ChangeKind, ...] = ("settings", "versions", "options")
+    for kind in tables:
+        fields |= {(kind, name): str(value) for name, value in identity[kind].items()}
     for label, fingerprint in identity["programs"].items():
-        fields[f"function ({label})"] = fingerprint[:12]
+        fields["function", label] = fingerprint[:12]
     for label, content in identity["labels"].items():
-        fields[f"values of {label}"] = content[:12]
-    return fields | _flat_space("space", identity["space"])
+        fields["values", label] = content[:12]
+    return fields | {("space", name): text for name, text in _space_fields(identity["space"])}
 
 
-def _flat_space(path: str, space: list[Any]) -> dict[str, str]:
-    fields = {}
-    for number, factor in enumerate(space):
-        for index, inner in enumerate(factor.get("spaces", ())):
-            fields |= _flat_space(f"{path}.{number}+{index}", inner)
-        for axis in factor.get("axes", ()):
-            fields[f"{path}.{axis['name']}"] = _told(axis["labels"])
-        if factor["factor"] == "sample":
-            for name, scale in factor["scales"].items():
-                ends = f"{scale['kind']}({scale['low']}, {scale['high']})" if "low" in scale else ""
-                fields[f"{path}.{name}"] = ends or _told(scale["labels"])
-            drawn = f"{factor['count']} points by {factor['method']}, seed {factor['seed']}"
-            fields[f"{path}.sample"] = drawn
-        fields[f"{path}.{number}"] = factor["factor"] + " paired" * factor.get("paired", False)
-    return fields
+def _space_fields(spec: list[Any], path: str = "") -> Iterator[tuple[str, str]]:
+    """Yield the axes, samples and components of a serialized space, with their dotted paths."""
+    for number, component in enumerate(spec):
+        for index, inner in enumerate(component.get("spaces", ())):
+            yield from _space_fields(inner, f"{path}{number}+{index}.")
+        for axis in component.get("axes", ()):
+            yield f"{path}{axis['name']}", _describe_labels(axis["labels"])
+        if component["factor"] == "sample":
+            for name, scale in component["scales"].items():
+                yield f"{path}{name}", _describe_scale(scale)
+            drawn = f"{component['count']} points by {component['method']}"
+            yield f"{path}sample", f"{drawn}, seed {component['seed']}"
+        yield f"{path}{number}", component["factor"] + " paired" * component.get("paired", False)
 
 
-def _told(labels: Any) -> str:
+def _describe_scale(scale: dict[str, Any]) -> str:
+    if "low" in scale:
+        return f"{scale['kind']}({scale['low']}, {scale['high']})"
+    return _describe_labels(scale["labels"])
+
+
+def _describe_labels(labels: Any) -> str:
     if isinstance(labels, list):
         return str(labels)
     content = hashlib.sha256(labels["base64"].encode()).hexdigest()[:8]

@@ -1,6 +1,11 @@
 """Where a halving is after a segment, in a folder: the last part that verifies counts."""
 
-from jaxmom.sweeps.compile.identity import Identity, difference, digest, provenance
+from jaxmom.sweeps.compile.identity import (
+    Identity,
+    collect_provenance,
+    diff_identities,
+    digest_identity,
+)
 from jaxmom.sweeps.compile.program import Arrays
 from jaxmom.sweeps.store.files import HALVING, Damaged, Store
 
@@ -13,13 +18,13 @@ class Checkpoint:
     """
 
     def __init__(self, store: Store, identity: Identity):
-        self.store, self.digest = store, digest(identity)
+        self.store, self.digest = store, digest_identity(identity)
         manifests = store.manifests()
         if not manifests:
-            told = {"identity": identity, HALVING: True, "provenance": provenance()}
+            told = {"identity": identity, HALVING: True, "provenance": collect_provenance()}
             store.add_manifest(0, told)
             return
-        changes = difference(manifests[0]["identity"], identity)
+        changes = [str(change) for change in diff_identities(manifests[0]["identity"], identity)]
         if changes or HALVING not in manifests[0]:
             told = "\n  ".join(changes)
             raise ValueError(
