@@ -15,5 +15,5 @@ collect_ignore = ["scripts"]  # programs that tests start; --doctest-modules wou
 
 @pytest.fixture(autouse=True)
 def fresh_trace_counts():
-    """Clear the counts of chex: it counts by the place in the source, which rows of a table share."""
+    """Clear the counts of chex: it counts by source lines, which the rows of a table share."""
     chex.clear_trace_counter()
