@@ -14,15 +14,14 @@ from numpy.typing import NDArray
 
 from jaxmom.sweeps.compile.autotune import default_options
 from jaxmom.sweeps.compile.identity import Identity, collect_provenance, sweep_identity
+from jaxmom.sweeps.compile.outputs import is_key, is_run
 from jaxmom.sweeps.compile.program import (
     Arguments,
     Arrays,
     Program,
     TracedGroup,
     compile_group,
-    is_key,
-    is_run,
-    trace,
+    trace_group,
 )
 from jaxmom.sweeps.results.dataset import (
     DIVERGED,
@@ -34,7 +33,8 @@ from jaxmom.sweeps.results.dataset import (
     missing_values,
 )
 from jaxmom.sweeps.run.executors import LocalRunner, Task
-from jaxmom.sweeps.space.components import Group, Index
+from jaxmom.sweeps.space.components import Group
+from jaxmom.sweeps.space.index_maps import Index
 from jaxmom.sweeps.space.space import Space
 from jaxmom.sweeps.store.checkpoint import Checkpoint
 from jaxmom.sweeps.store.files import Store
@@ -212,7 +212,7 @@ class _Race:
             return taken if first else taken | {_STATE: [leaf[rows] for leaf in leaves]}
 
         programs = self._compiled(number, group, steps, columns)
-        runner = LocalRunner([programs[0].lanes], self.width, self.devices, {}, programs)
+        runner = LocalRunner([programs[0].group], self.width, self.devices, {}, programs)
         chunks, parts = -(-len(mine) // self.width), []
         for start in range(0, chunks, len(self.devices)):
             some = range(start, min(start + len(self.devices), chunks))
@@ -255,7 +255,7 @@ class _Race:
             return {**kept, **states, **{f"{_COUNT}{i}": leaf for i, leaf in enumerate(now)}}
 
         names = group.names if first else (*group.names, _STATE)
-        return trace(Partial(call, *counts), group._replace(names=names), sample)
+        return trace_group(Partial(call, *counts), group._replace(names=names), sample)
 
     def _keep(self, number: int, group: Group, position: Index, arrays: Arrays) -> None:
         """The states of the lanes that ran, for the next segment."""

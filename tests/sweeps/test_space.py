@@ -10,7 +10,7 @@ from scipy.stats import qmc
 
 import jaxmom as jm
 from jaxmom.sweeps import grid, half_life, log_uniform, memory, paired, sample, uniform
-from jaxmom.sweeps.space.serialize import from_json, label_digests, lane_keys, to_json
+from jaxmom.sweeps.space.serialize import digest_labels, from_json, hash_lanes, to_json
 
 METHODS = jm.stack(
     {
@@ -115,7 +115,7 @@ def test_a_grid_is_the_product_of_itertools_in_order():
 def test_paired_goes_along_and_a_union_goes_on():
     first, second = paired(a=[1, 2], b=[3.0, 4.0]), paired(a=[5], b=[6.0])
     assert list(first + second) == [{"a": 1, "b": 3.0}, {"a": 2, "b": 4.0}, {"a": 5, "b": 6.0}]
-    assert len((first + second + first).factors[0].spaces) == 3
+    assert len((first + second + first).components[0].spaces) == 3
 
 
 @pytest.mark.parametrize(("method", "engine"), [("sobol", qmc.Sobol), ("halton", qmc.Halton)])
@@ -173,7 +173,7 @@ def test_a_hundred_million_lanes_cost_no_memory_and_no_time_until_they_run():
 def test_keys_of_lanes_agree_exactly_where_all_arguments_do():
     small = grid(beta=[0.0, 0.5], method=METHODS, seed=range(3))
     large = grid(seed=range(5), method=METHODS, beta=np.array([0.5, -0.0, 0.7]))
-    keys = [[tuple(k) for k in lane_keys(s, label_digests(s)).tolist()] for s in (small, large)]
+    keys = [[tuple(k) for k in hash_lanes(s, digest_labels(s)).tolist()] for s in (small, large)]
     assert [len(set(own)) for own in keys] == [small.size, large.size]
     common = set(keys[0]) & set(keys[1])
     assert len(common) == small.size
@@ -183,7 +183,7 @@ def test_keys_of_lanes_agree_exactly_where_all_arguments_do():
         assert plain(ours["method"]) == plain(theirs["method"])
     negative = jm.Stack(METHODS.labels, jax.tree.map(np.negative, METHODS.values))
     other = grid(beta=[0.0, 0.5], seed=range(3), method=negative)
-    assert not {tuple(k) for k in lane_keys(other, label_digests(other)).tolist()} & set(keys[0])
+    assert not {tuple(k) for k in hash_lanes(other, digest_labels(other)).tolist()} & set(keys[0])
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,8 @@ from typing import Any, Literal, TypeAlias
 import jax
 
 from jaxmom.sweeps.compile.program import TracedGroup
-from jaxmom.sweeps.space.serialize import label_digests, to_json
+from jaxmom.sweeps.space.components import label_groups
+from jaxmom.sweeps.space.serialize import digest_labels, to_json
 from jaxmom.sweeps.space.space import Space
 
 Identity: TypeAlias = dict[str, Any]
@@ -61,10 +62,12 @@ def sweep_identity(
 
     The number of devices and workers is not part of it.
     """
+    labels = label_groups([one.group for one in groups])
+    programs = zip(labels, (one.fingerprint for one in groups), strict=True)
     return {
         "space": to_json(space),
-        "labels": label_digests(space),
-        "programs": {group_label(group.group.labels): group.fingerprint for group in groups},
+        "labels": digest_labels(space),
+        "programs": dict(programs),
         "width": width,
         "options": {name: str(value) for name, value in options.items()},
         "settings": read_settings(),
@@ -110,11 +113,6 @@ def collect_provenance() -> dict[str, str]:
         return provenance | {"commit": run.stdout.strip()}
     except (OSError, subprocess.SubprocessError):
         return provenance
-
-
-def group_label(labels: Mapping[str, Any]) -> str:
-    """Return the name of a group, as in "nesterov=True, optimizer=sgd"."""
-    return ", ".join(f"{name}={label}" for name, label in labels.items()) or "all lanes"
 
 
 def difference(old: Identity, new: Identity) -> list[str]:

@@ -7,8 +7,8 @@ from typing import Any, NamedTuple, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from jaxmom.sweeps.compile.autotune import available_memory
 from jaxmom.sweeps.compile.identity import Identity, collect_provenance
+from jaxmom.sweeps.compile.memory import available_memory
 from jaxmom.sweeps.compile.program import Arrays, TracedGroup
 from jaxmom.sweeps.results.dataset import (
     FAILED,
@@ -17,7 +17,7 @@ from jaxmom.sweeps.results.dataset import (
     dataset_layouts,
     missing_values,
 )
-from jaxmom.sweeps.space.components import IndexMap
+from jaxmom.sweeps.space.index_maps import IndexMap
 from jaxmom.sweeps.space.space import Space
 
 

@@ -1,21 +1,33 @@
-"""The result of a sweep: a labeled Dataset, or one for each group where they differ in kind."""
+"""Layouts of results as labeled arrays: one Dataset, or one for each group if outputs differ."""
 
+import enum
 import json
 from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
-from jaxmom.sweeps.compile.identity import group_label
-from jaxmom.sweeps.compile.program import Output
-from jaxmom.sweeps.space.components import Group, IndexMap, all_indices
+from jaxmom.sweeps.compile.program import Arrays, Output
+from jaxmom.sweeps.space.components import Group, label_groups
+from jaxmom.sweeps.space.index_maps import IndexMap, all_indices
 from jaxmom.sweeps.space.space import Dim, Space
 
 if TYPE_CHECKING:
     import xarray
 
-MISSING, OK, DIVERGED, FAILED = range(4)
+
+class Status(enum.IntEnum):
+    """The outcome of a lane; the numbers are those of the coordinate `status`."""
+
+    MISSING = 0
+    OK = 1
+    DIVERGED = 2
+    FAILED = 3
+
+
+MISSING, OK, DIVERGED, FAILED = Status
+
 LANE_OUTPUTS = {  # what every lane has, whatever the function returns
     "status": Output((), (), "int8"),
     "diverged_at": Output((), (), "int32"),
@@ -23,9 +35,9 @@ LANE_OUTPUTS = {  # what every lane has, whatever the function returns
 _FILL = {"f": np.nan, "c": np.nan, "V": np.nan}
 _ATTRS = {
     "status": {
-        "long_name": "what became of the lane",
-        "flag_values": [MISSING, OK, DIVERGED, FAILED],
-        "flag_meanings": "missing ok diverged failed",
+        "long_name": "outcome of the lane",
+        "flag_values": [int(status) for status in Status],
+        "flag_meanings": " ".join(status.name.lower() for status in Status),
     },
     "diverged_at": {"long_name": "first count with a bad value, -1 if none", "units": "updates"},
     "step": {"long_name": "updates made before the record", "units": "updates"},
@@ -38,7 +50,7 @@ class DatasetLayout(NamedTuple):
     name: str
     dims: list[Dim]
     outputs: dict[str, Output]
-    members: dict[int, IndexMap]  # number of a group -> its lanes among those of the frame
+    members: dict[int, IndexMap]  # number of a group -> its lanes among those of the layout
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -46,43 +58,58 @@ class DatasetLayout(NamedTuple):
         return tuple(dim.size for dim in self.dims)
 
 
+VariableFn: TypeAlias = Callable[[DatasetLayout, str], Any]  # an output of all lanes of a layout
+StepsFn: TypeAlias = Callable[[DatasetLayout], NDArray[Any]]  # the coordinate of its records
+
+
 def dataset_layouts(
     space: Space, groups: Sequence[Group], outputs: Sequence[Mapping[str, Output]]
 ) -> list[DatasetLayout]:
-    """One frame for all groups if they have the same outputs, else one for each."""
+    """Return one layout for all groups if they have the same outputs, else one for each.
+
+    Raises:
+      ValueError: A Dataset has no room for the names of the outputs beside those of the axes.
+    """
     complete = [dict(own) | LANE_OUTPUTS for own in outputs]
     if all(own == complete[0] for own in complete):
         rows = {number: group.rows for number, group in enumerate(groups)}
-        return [DatasetLayout("", space.dims(), complete[0], rows)]
-    return [
-        DatasetLayout(
-            group_label(g.labels), space.dims(g.parts), own, {n: all_indices(g.rows.size)}
-        )
-        for n, (g, own) in enumerate(zip(groups, complete, strict=True))
-    ]
+        layouts = [DatasetLayout("", space.dims(), complete[0], rows)]
+    else:
+        layouts = [
+            DatasetLayout(name, space.dims(group.parts), own, {n: all_indices(group.rows.size)})
+            for n, (name, group, own) in enumerate(
+                zip(label_groups(groups), groups, complete, strict=True)
+            )
+        ]
+    for layout in layouts:
+        _check_names(layout)
+    return layouts
 
 
-def add_status(arrays: dict[str, NDArray[Any]]) -> dict[str, NDArray[Any]]:
-    """Add what became of each lane to the outputs of a chunk.
+def add_status(arrays: Arrays) -> Arrays:
+    """Add the outcome of each lane to the outputs of a chunk.
 
-    Without a `diverged_at` among them, a lane with a number that is not finite has diverged.
+    A lane has diverged if its `diverged_at` says so. Without that output, it has diverged if its
+    "value" is not finite, and without a "value", if none of its outputs is finite: an output that
+    may be infinite or NaN says nothing about the others.
     """
     lanes = {name: array for name, array in arrays.items() if name != "step"}
     size = len(next(iter(lanes.values())))
     if "diverged_at" in lanes:
         at = lanes["diverged_at"].astype(np.int32)
-        bad = at >= 0
+        is_bad = at >= 0
     else:
-        at, bad = np.full(size, -1, np.int32), np.zeros(size, bool)
-        for array in lanes.values():
-            if array.dtype.kind in "fcV":
-                bad |= ~np.isfinite(array.reshape(size, -1).astype(complex)).all(axis=1)
-    status = np.where(bad, DIVERGED, OK).astype(np.int8)
+        at = np.full(size, -1, np.int32)
+        judged = [lanes["value"]] if "value" in lanes else list(lanes.values())
+        judged = [array for array in judged if array.dtype.kind in _FILL]
+        bad = [~np.isfinite(a.reshape(size, -1).astype(complex)).all(axis=1) for a in judged]
+        is_bad = np.all(bad, axis=0) if bad else np.zeros(size, bool)
+    status = np.where(is_bad, DIVERGED, OK).astype(np.int8)
     return arrays | {"diverged_at": at, "status": status}
 
 
 def missing_values(output: Output, lanes: tuple[int, ...]) -> NDArray[Any]:
-    """The array of an output for lanes that have not run: NaN, or 0 where there is none."""
+    """Return the array of an output for lanes that have not run: NaN, or 0 for integers."""
     if output == LANE_OUTPUTS["diverged_at"]:
         return np.full(lanes, -1, np.int32)
     dtype = np.dtype(output.dtype)
@@ -90,17 +117,17 @@ def missing_values(output: Output, lanes: tuple[int, ...]) -> NDArray[Any]:
 
 
 def assemble_dataset(
-    frame_list: Sequence[DatasetLayout],
-    variable: Callable[[DatasetLayout, str], Any],
-    steps: Callable[[DatasetLayout], NDArray[Any]],
+    layouts: Sequence[DatasetLayout],
+    variable: VariableFn,
+    steps: StepsFn,
     attrs: Mapping[str, Any],
 ) -> "xarray.Dataset | xarray.DataTree":
     """Put names on the arrays of a sweep.
 
     Args:
-      frame_list: From `dataset_layouts`.
-      variable: The array of an output of a frame, of the frame's shape and then the output's.
-      steps: The coordinate of the records of a frame.
+      layouts: From `dataset_layouts`.
+      variable: The array of an output, of the shape of the layout and then the output's.
+      steps: The coordinate of the records of a layout.
       attrs: Of the result; what netCDF has no type for becomes JSON.
 
     Returns:
@@ -108,37 +135,52 @@ def assemble_dataset(
     """
     import xarray
 
-    nodes = {frame.name: label_dataset(frame, variable, steps, attrs) for frame in frame_list}
+    nodes = {layout.name: label_dataset(layout, variable, steps, attrs) for layout in layouts}
     if len(nodes) == 1 and "" in nodes:
         return nodes[""]
     return xarray.DataTree.from_dict({f"/{name}": node for name, node in nodes.items()})
 
 
 def label_dataset(
-    frame: DatasetLayout,
-    variable: Callable[[DatasetLayout, str], Any],
-    steps: Callable[[DatasetLayout], NDArray[Any]],
-    attrs: Mapping[str, Any],
+    layout: DatasetLayout, variable: VariableFn, steps: StepsFn, attrs: Mapping[str, Any]
 ) -> "xarray.Dataset":
-    """The Dataset of one frame; the arguments are those of `assemble_dataset`."""
+    """Return the Dataset of one layout; the arguments are those of `assemble_dataset`."""
     import xarray
 
-    told = {n: v if isinstance(v, str | int | float) else json.dumps(v) for n, v in attrs.items()}
-    arrays, dims = {}, tuple(dim.name for dim in frame.dims)
-    for name, output in frame.outputs.items():
+    plain = {n: v if isinstance(v, str | int | float) else json.dumps(v) for n, v in attrs.items()}
+    arrays, dims = {}, tuple(dim.name for dim in layout.dims)
+    for name, output in layout.outputs.items():
         if name != "step":
             own = _ATTRS.get(name, {"long_name": name.replace("_", " ")})
-            arrays[name] = (dims + output.dims, variable(frame, name), own)
+            arrays[name] = (dims + output.dims, variable(layout, name), own)
     coords: dict[str, Any] = {}
-    for dim in frame.dims:
+    for dim in layout.dims:
         coords |= {name: (dim.name, column) for name, column in dim.coordinates.items()}
-    if "step" in frame.outputs:
-        coords["step"] = ("step", steps(frame), _ATTRS["step"])
+    if "step" in layout.outputs:
+        coords["step"] = ("step", steps(layout), _ATTRS["step"])
     coords |= {name: arrays.pop(name) for name in LANE_OUTPUTS}
-    return _squeezed(xarray.Dataset(arrays, coords, told), frame)
+    return _squeeze_labels(xarray.Dataset(arrays, coords, plain), layout)
 
 
-def _squeezed(dataset: Any, frame: DatasetLayout) -> Any:
-    """Make the axes that tell a group from another plain coordinates of it."""
-    alone = [d.name for d in frame.dims if d.size == 1 and f"{d.name}=" in frame.name]
+def _squeeze_labels(dataset: "xarray.Dataset", layout: DatasetLayout) -> "xarray.Dataset":
+    """Make the axes that distinguish groups plain coordinates of the group."""
+    alone = [d.name for d in layout.dims if d.size == 1 and f"{d.name}=" in layout.name]
     return dataset.squeeze(alone)
+
+
+def _check_names(layout: DatasetLayout) -> None:
+    """Refuse outputs whose names, or those of their dimensions, are taken in the Dataset."""
+    axes = {name for dim in layout.dims for name in (dim.name, *dim.coordinates)}
+    inner = {dim for output in layout.outputs.values() for dim in output.dims} - {"step"}
+    outputs = set(layout.outputs)
+    _refuse(outputs & axes, "the outputs {} have names of axes; rename them.")
+    _refuse(
+        inner & (axes | outputs),
+        "the dimensions {} of outputs have names of axes or of other outputs; an output w of "
+        "shape [3] has the dimension w_0. Rename one of the two.",
+    )
+
+
+def _refuse(names: set[str], message: str) -> None:
+    if names:
+        raise ValueError(message.format(sorted(names)))

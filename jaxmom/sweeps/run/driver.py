@@ -11,12 +11,14 @@ from typing import Any, NamedTuple
 import jax
 import numpy as np
 
-from jaxmom.sweeps.compile.identity import Identity, group_label, sweep_identity
+from jaxmom.sweeps.compile.identity import Identity, sweep_identity
+from jaxmom.sweeps.compile.memory import is_out_of_memory
 from jaxmom.sweeps.compile.program import BLOCK, Arguments, Arrays, Program, TracedGroup
 from jaxmom.sweeps.results.collect import ResultWriter
 from jaxmom.sweeps.results.dataset import add_status
 from jaxmom.sweeps.run.executors import ChunkRunner, Handle, LocalRunner, Task
 from jaxmom.sweeps.run.progress import Progress, progress_bar
+from jaxmom.sweeps.space.components import label_groups
 from jaxmom.sweeps.space.space import Space
 
 _PAUSES = (0.0, 0.1, 1.0)  # seconds before each new trial of what had no room
@@ -80,7 +82,7 @@ class Driver:
                 self.early = dict(zip(tasks, results, strict=True))
                 return runner
             except jax.errors.JaxRuntimeError as error:
-                if not out_of_memory(error) or self.setup.width == 1:
+                if not is_out_of_memory(error) or self.setup.width == 1:
                     return runner  # a chunk will fail again, where failures are dealt with
                 self._shrink()
                 count, handles = 2 * len(self.setup.devices), []
@@ -129,7 +131,7 @@ class Driver:
         task, handle = self.flight.popleft()
         waited = [(task, self._result(handle))]
         del handle  # it holds on to the arrays of the device
-        if out_of_memory(waited[0][1]) and not self.cramped:
+        if is_out_of_memory(waited[0][1]) and not self.cramped:
             # There is no room for one task beside another: wait for all, and go on one by one.
             self.cramped = True
             while self.flight:
@@ -137,11 +139,11 @@ class Driver:
                 waited.append((task, self._result(handle)))
                 del handle
         for task, result in waited:
-            for pause in _PAUSES if out_of_memory(result) else ():
+            for pause in _PAUSES if is_out_of_memory(result) else ():
                 gc.collect()
                 time.sleep(pause)  # XLA frees some buffers in threads of its own
                 result = self._result(self._started(runner, task))
-                if not out_of_memory(result):
+                if not is_out_of_memory(result):
                     break
             if not isinstance(result, Exception):
                 self._keep(task, result, progress)
@@ -156,7 +158,7 @@ class Driver:
             return handle if isinstance(handle, Exception) else handle.result()
         except Exception as error:
             # The frames of a traceback would keep the arrays that leave no room.
-            return error.with_traceback(None) if out_of_memory(error) else error
+            return error.with_traceback(None) if is_out_of_memory(error) else error
 
     def _keep(self, task: Task, arrays: Arrays, progress: Progress) -> None:
         width = self.setup.width
@@ -191,19 +193,11 @@ class Driver:
         self.setup = self.setup._replace(width=half, options=options, programs=())
 
     def _told(self, task: Task) -> str:
-        group = group_label(self.setup.lanes[task.group].group.labels)
+        group = label_groups([lanes.group for lanes in self.setup.lanes])[task.group]
         return (
             f"This was chunk {task.chunk} of {group}; {len(self.finished)} of {self.chunks} "
             'chunks are done. on_error="record" would go on without it.'
         )
-
-
-def out_of_memory(outcome: Any) -> bool:
-    """Whether this is what XLA says when it cannot allocate."""
-    if not isinstance(outcome, jax.errors.JaxRuntimeError):
-        return False
-    told = str(outcome)  # in jax 0.8, that of an "internal" error
-    return "RESOURCE_EXHAUSTED" in told or "Out of memory" in told
 
 
 class _Early(NamedTuple):

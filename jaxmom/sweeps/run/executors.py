@@ -15,9 +15,10 @@ from jaxmom.sweeps.compile.program import (
     Program,
     TracedGroup,
     compile_group,
-    trace,
+    trace_group,
 )
-from jaxmom.sweeps.space.components import Group, all_indices
+from jaxmom.sweeps.space.components import Group
+from jaxmom.sweeps.space.index_maps import all_indices
 
 _WAITING = 32  # chunks that an executor has at a time
 
@@ -69,7 +70,7 @@ class LocalRunner:
         # While a chunk is copied to the host, the next one runs, on each device.
         self.ahead, self.compile_seconds = 2 * len(devices) - 1, 0.0
         self.programs, self.turn = programs, 0
-        self.group = lanes.index(programs[0].lanes) if programs else -1
+        self.group = lanes.index(programs[0].group) if programs else -1
 
     def start(self, task: Task, columns: Arguments) -> Handle:
         """Dispatch a task; a group is compiled at its first one."""
@@ -180,5 +181,6 @@ def _compiled(payload: bytes, columns: Arguments) -> Program:
         if getattr(jax.config, name) != value:
             jax.config.update(name, value)
     group = Group(static, static, names, all_indices(width), ())
-    (program,) = compile_group(trace(fn, group, columns), width, jax.local_devices()[:1], options)
+    traced = trace_group(fn, group, columns)
+    (program,) = compile_group(traced, width, jax.local_devices()[:1], options)
     return program

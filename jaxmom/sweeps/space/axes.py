@@ -1,26 +1,34 @@
 """One axis of a space: numbers and labeled pytrees are lanes, anything else is groups."""
 
 import dataclasses
-from collections.abc import Iterable, Mapping
+import re
+import warnings
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Literal, TypeAlias
 
 import jax
 import numpy as np
-from jax.typing import ArrayLike
 from numpy.typing import NDArray
 
+from jaxmom.sweeps.space.index_maps import Index
+from jaxmom.sweeps.space.scales import Scale
+
+PyTree: TypeAlias = Any
 Kind: TypeAlias = Literal["number", "labeled", "static"]
 
-# Names that a Dataset of a sweep needs for itself.
+# Names that the Dataset of a sweep uses itself.
 RESERVED = ("lane", "step", "status", "diverged_at", "rung")
+_LANE_DIM = re.compile(r"lane_\d+")
+EXACT_IN_FLOAT = 2**53  # integers up to here are floats of 64 bits
+_ADDRESS = re.compile(r" at 0x[0-9a-fA-F]+")
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Axis:
-    """The values of one argument of the function that is swept.
+    """The values of one argument of the swept function.
 
     Attributes:
-      name: Of the argument.
+      name: The argument.
       kind: "number" for lanes of scalars, "labeled" for lanes of pytrees, "static" for groups.
       labels: [n] the coordinate in the result: the numbers themselves, names, or booleans.
       values: What the function gets: the numbers [n], a pytree of arrays [n, ...], or a tuple of n
@@ -30,14 +38,14 @@ class Axis:
     name: str
     kind: Kind
     labels: NDArray[Any]
-    values: Any
+    values: PyTree
 
-    def take(self, index: Any) -> Any:
-        """The values at some indices [m], as a pytree of arrays [m, ...]."""
+    def take(self, index: Index | int) -> PyTree:
+        """Return the values at some indices [m], as a pytree of arrays [m, ...]."""
         return jax.tree.map(lambda leaf: leaf[index], self.values)
 
     def single(self, index: int) -> Any:
-        """One value as a plain loop would pass it: a Python number, a pytree, or an object."""
+        """Return one value as a plain loop would pass it: a Python number, a pytree, an object."""
         if self.kind == "static":
             return None if self.values is None else self.values[index]
         value = self.take(index)
@@ -45,26 +53,34 @@ class Axis:
 
 
 def read_axis(name: str, given: Any) -> Axis:
-    """Tell what an argument of `grid` or `paired` is.
+    """Return the axis that an argument of `grid` or `paired` describes.
 
     Args:
-      name: Of the argument.
-      given: Numbers (a list, a range, an array); an object with `labels` and `values`, a pytree
-        whose leaves have a leading axis, such as `jaxmom.stack` returns; a mapping from labels to
-        any objects; or a sequence of booleans, strings or named functions. One value alone counts
-        as a sequence of it.
+      name: The argument of the swept function.
+      given: Numbers (a list, a range, any array of one axis, such as a coordinate of a result); an
+        object with `labels` and `values`, a pytree whose leaves have a leading axis, such as
+        `jaxmom.stack` returns; a mapping from labels to any objects; or a sequence of booleans,
+        strings or named functions. A single value counts as a sequence of it.
 
     Raises:
-      ValueError: No values, repeated labels, numbers that JAX has no type for, or a name that the
-        result needs for itself.
+      ValueError: No values, repeated labels, labels that another process would not repeat, numbers
+        that JAX has no type for, random keys, a scale, or a name that the result uses itself.
     """
     check_name(name)
-    if hasattr(given, "labels") and hasattr(given, "values") and not isinstance(given, Mapping):
-        axis = _labeled(name, given)
+    if isinstance(given, Scale):
+        raise ValueError(
+            f"the axis {name!r} is a scale, from {given.low:g} to {given.high:g}; give so many of "
+            f"its points, as in jm.{given.kind}(...).points(10), or draw from it by "
+            f"jm.sample(10, {name}=...)."
+        )
+    if _is_array(given):
+        axis = _read_sequence(name, given)
+    elif hasattr(given, "labels") and hasattr(given, "values") and not isinstance(given, Mapping):
+        axis = _read_labeled(name, given)
     elif isinstance(given, Mapping):
-        axis = Axis(name, "static", _as_labels(given), tuple(given.values()))
+        axis = Axis(name, "static", _as_labels(name, given), tuple(given.values()))
     else:
-        axis = _sequence(name, given)
+        axis = _read_sequence(name, given)
     if not len(axis.labels):
         raise ValueError(f"the axis {name!r} is empty; give it one value at least.")
     return axis
@@ -72,16 +88,17 @@ def read_axis(name: str, given: Any) -> Axis:
 
 def check_name(name: str) -> None:
     """Refuse what cannot be an argument, or is a dimension or coordinate of every result."""
-    if not name.isidentifier() or name in RESERVED:
+    if not name.isidentifier() or name in RESERVED or _LANE_DIM.fullmatch(name):
         raise ValueError(
-            f"an axis is the name of an argument and none of {RESERVED}, not {name!r}."
+            f"an axis is the name of an argument and none of {RESERVED} or lane_1, lane_2, ..., "
+            f"not {name!r}."
         )
 
 
 def check_distinct(axis: Axis) -> None:
     """Refuse an axis of a grid whose coordinate would name two of its cells alike."""
     if axis.kind == "number" and (np.diff(np.asarray(axis.labels)) > 0).all():
-        return  # as it mostly is, and sorting takes longer
+        return  # the common case, and faster than sorting
     labels, counts = np.unique(axis.labels, return_counts=True)
     if (counts > 1).any():
         raise ValueError(
@@ -90,8 +107,39 @@ def check_distinct(axis: Axis) -> None:
         )
 
 
-def _labeled(name: str, given: Any) -> Axis:
-    labels, values = _as_labels(given.labels), jax.tree.map(np.asarray, given.values)
+def warn_of_rounding(name: str, labels: NDArray[Any]) -> None:
+    """Warn of labels that the type JAX computes in would turn into other hyperparameters.
+
+    Rounding itself is no fault. It is one where two labels become one number, where a number below
+    1 becomes 1 (an average that never forgets), or where it becomes infinite or 0.
+    """
+    ran_type = jax.dtypes.canonicalize_dtype(labels.dtype)
+    if labels.dtype.kind != "f" or ran_type == labels.dtype:
+        return
+    with np.errstate(over="ignore", under="ignore"):
+        ran = labels.astype(ran_type)
+    changed = np.isfinite(labels) & ~np.isfinite(ran)
+    changed |= (ran == 0) & (labels != 0)
+    # What is meant to be 1 may be off by rounding, as 0.5 + 0.1 + ... + 0.1 is.
+    changed |= (np.abs(ran) == 1) & (np.abs(labels - ran) > 1e-14)
+    _, first = np.unique(labels, return_index=True)
+    merged = np.diff(ran[first]) == 0
+    changed[first[1:][merged]] = True
+    if changed.any():
+        one = np.flatnonzero(changed)[0]
+        warnings.warn(
+            f"{int(changed.sum())} values of the axis {name!r} become other numbers in "
+            f"{ran_type}, which JAX computes in: {labels[one]!r} runs as {float(ran[one])!r}, "
+            "beside its neighbors or at a limit. Choose values further apart, pass another "
+            "parameter (such as 1 - beta), or set jax_enable_x64.",
+            stacklevel=5,
+        )
+
+
+def _read_labeled(name: str, given: Any) -> Axis:
+    if any(_is_key(leaf) for leaf in jax.tree.leaves(given.values)):
+        raise ValueError(_key_message(name))
+    labels, values = _as_labels(name, given.labels), jax.tree.map(np.asarray, given.values)
     lengths = {np.shape(leaf)[:1] for leaf in jax.tree.leaves(values)}
     if lengths != {(len(labels),)}:
         raise ValueError(
@@ -101,41 +149,85 @@ def _labeled(name: str, given: Any) -> Axis:
     return Axis(name, "labeled", labels, values)
 
 
-def _sequence(name: str, given: Any) -> Axis:
-    alone = isinstance(given, str | bytes) or getattr(given, "shape", None) == ()
-    entries: Any = [given] if alone or not isinstance(given, Iterable) else given
+def _read_sequence(name: str, given: Any) -> Axis:
+    is_single = isinstance(given, str | bytes) or getattr(given, "shape", None) == ()
+    entries: Any = [given] if is_single or not isinstance(given, Iterable) else given
     if isinstance(entries, range) and entries:
         entries = np.arange(entries.start, entries.stop, entries.step)
-    if isinstance(entries, np.ndarray | jax.Array):
-        if entries.dtype.kind in "bUO":
-            return _static(name, entries.tolist())
-    else:
-        entries = list(entries)
-        if not all(_is_number(entry) for entry in entries):
-            return _static(name, entries)
-    return Axis(name, "number", *[_numbers(name, np.asarray(entries))] * 2)
+    if _is_key(entries):
+        raise ValueError(_key_message(name))
+    array = np.asarray(entries) if _is_array(entries) else None
+    if array is None or array.dtype.kind in "bUOT":
+        entries = [_as_scalar(name, e) for e in (entries if array is None else array.tolist())]
+        if not all(map(_is_number, entries)):
+            return _static_axis(name, entries)
+        array = _join_numbers(name, entries)
+    numbers = _check_numbers(name, array)
+    warn_of_rounding(name, numbers)
+    return Axis(name, "number", numbers, numbers)
 
 
-def _static(name: str, entries: list[Any]) -> Axis:
+def _static_axis(name: str, entries: list[Any]) -> Axis:
     entries = [entry.item() if isinstance(entry, np.generic) else entry for entry in entries]
-    booleans = all(isinstance(entry, bool) for entry in entries)
-    labels = np.asarray(entries) if booleans else _as_labels(map(_label, entries))
+    if all(isinstance(entry, bool) for entry in entries):
+        labels = np.asarray(entries)
+    else:
+        labels = _as_labels(name, (getattr(entry, "__name__", entry) for entry in entries))
     return Axis(name, "static", labels, tuple(entries))
 
 
+def _is_array(given: Any) -> bool:
+    return hasattr(given, "__array__") and not isinstance(given, np.generic)
+
+
+def _is_key(given: Any) -> bool:
+    """Whether this is an array of typed random keys."""
+    dtype = getattr(given, "dtype", None)
+    return dtype is not None and jax.dtypes.issubdtype(dtype, jax.dtypes.prng_key)
+
+
+def _key_message(name: str) -> str:
+    return (
+        f"the axis {name!r} holds random keys, which are no coordinates; sweep the seeds they are "
+        f"made of, {name}=range(n), and call jax.random.key({name}) in the function."
+    )
+
+
+def _as_scalar(name: str, entry: Any) -> Any:
+    """Return an array without axes, of any library, as a NumPy number."""
+    if _is_key(entry):
+        raise ValueError(_key_message(name))
+    is_scalar = _is_array(entry) and getattr(entry, "shape", None) == ()
+    return np.asarray(entry)[()] if is_scalar else entry
+
+
 def _is_number(entry: Any) -> bool:
-    boolean = isinstance(entry, bool | np.bool_)
-    return isinstance(entry, ArrayLike) and np.ndim(entry) == 0 and not boolean
+    return isinstance(entry, int | float | complex | np.number) and not isinstance(entry, bool)
 
 
-def _numbers(name: str, array: NDArray[Any]) -> NDArray[Any]:
+def _join_numbers(name: str, entries: Sequence[Any]) -> NDArray[Any]:
+    """Return numbers as one array; integers stay exact."""
+    whole = [int(entry) for entry in entries if isinstance(entry, int | np.integer)]
+    if len(whole) == len(entries):
+        return np.array(whole)
+    inexact = [entry for entry in whole if abs(entry) > EXACT_IN_FLOAT]
+    if inexact:
+        raise ValueError(
+            f"the axis {name!r} has floats, which {inexact[0]} among them would be rounded to; "
+            "give integers alone, or none beyond 2^53."
+        )
+    return np.asarray(entries)
+
+
+def _check_numbers(name: str, array: NDArray[Any]) -> NDArray[Any]:
+    """Return the numbers of an axis in a type that keeps them, or refuse them."""
     if array.ndim != 1:
         raise ValueError(
             f"the axis {name!r} has shape {array.shape}; one lane takes one number. For vectors "
             "give an object with labels and values, such as jm.Stack(labels, array)."
         )
-    if array.dtype.kind in "fV":  # bfloat16 is of kind V
-        return array if array.dtype.itemsize >= 4 else array.astype(np.float32)
+    if jax.dtypes.issubdtype(array.dtype, np.floating):  # bfloat16 as well
+        return array.astype(f"f{min(max(array.dtype.itemsize, 4), 8)}", copy=False)
     if array.dtype.kind not in "iu":
         raise ValueError(f"the axis {name!r} has dtype {array.dtype}; give floats or integers.")
     widest = np.iinfo(jax.dtypes.canonicalize_dtype(np.int64))
@@ -147,9 +239,13 @@ def _numbers(name: str, array: NDArray[Any]) -> NDArray[Any]:
     return array.astype(np.int64)
 
 
-def _label(entry: Any) -> str:
-    return str(getattr(entry, "__name__", entry))
-
-
-def _as_labels(labels: Iterable[Any]) -> NDArray[Any]:
-    return np.array([str(label) for label in labels], dtype=str)
+def _as_labels(name: str, entries: Iterable[Any]) -> NDArray[Any]:
+    labels = [str(entry) for entry in entries]
+    addressed = [label for label in labels if _ADDRESS.search(label)]
+    if addressed:
+        raise ValueError(
+            f"the axis {name!r} has the label {addressed[0]!r}, with an address in memory that "
+            "differs in every process, so that no sweep could be resumed; give a mapping from "
+            f"labels to objects, as in {name}={{'first': ..., 'second': ...}}."
+        )
+    return np.array(labels, dtype=str)

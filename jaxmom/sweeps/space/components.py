@@ -1,31 +1,30 @@
-"""What a space is a product of: lists of values, samples, and unions of spaces.
+"""Components of a space: listed axes, quasi-random samples, and concatenations of spaces.
 
-Each says which lanes its groups have and gives the values of any lanes by their index, and none of
-them holds more than its own axes.
+Each knows its groups and returns the values of any lanes by their index; none of them holds more
+than its own axes.
 """
 
 import dataclasses
 import functools
-from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple, TypeAlias
+import json
+from collections import Counter
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple, Protocol, TypeAlias
 
 import jax
 import numpy as np
 from numpy.typing import NDArray
 
-from jaxmom.sweeps.space.axes import Axis
-from jaxmom.sweeps.space.sampling import unit_points
+from jaxmom.sweeps.space.axes import EXACT_IN_FLOAT, Axis, PyTree
+from jaxmom.sweeps.space.index_maps import (
+    Index,
+    IndexMap,
+    all_indices,
+    concatenate_maps,
+    select_indices,
+)
+from jaxmom.sweeps.space.sampling import PointsFn, unit_points
 from jaxmom.sweeps.space.scales import Scale
-
-Index: TypeAlias = NDArray[np.int64]
-
-
-class IndexMap(NamedTuple):
-    """Some of the lanes of a space, in order, without a list of them."""
-
-    size: int
-    at: Callable[[Index], Index]  # position among these -> index in the space
-    find: Callable[[Index], Index]  # index in the space -> position among these, or -1
 
 
 class Group(NamedTuple):
@@ -35,9 +34,73 @@ class Group(NamedTuple):
     labels: dict[str, Any]  # name -> its label in the result
     names: tuple[str, ...]  # of the arguments that differ from lane to lane
     rows: IndexMap
-    parts: tuple[
-        IndexMap, ...
-    ]  # the same for each factor of the space, of which rows is the product
+    parts: tuple[IndexMap, ...]  # for each component of the space; rows is their product
+
+
+def group_key(group: Group) -> str:
+    """Return what tells a group from the others of any space, as JSON: labels and arguments."""
+    return json.dumps([sorted(group.labels.items()), sorted(group.names)])
+
+
+def label_groups(groups: Sequence[Group]) -> list[str]:
+    """Return a readable name for each group, as in "nesterov=True, optimizer=sgd".
+
+    Groups of a union may differ in their arguments alone: then these follow in parentheses.
+    """
+    labels = [
+        ", ".join(f"{name}={label}" for name, label in group.labels.items()) or "all lanes"
+        for group in groups
+    ]
+    counts = Counter(labels)
+    return [
+        f"{label} ({', '.join(group.names) or 'no arguments'})" if counts[label] > 1 else label
+        for label, group in zip(labels, groups, strict=True)
+    ]
+
+
+class SpaceLike(Protocol):
+    """What a concatenation needs of its spaces; `jaxmom.sweeps.space.space.Space` has it."""
+
+    @property
+    def components(self) -> "tuple[Component, ...]":
+        """What the space is a product of."""
+        ...
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The arguments that it gives values to."""
+        ...
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """The sizes of the components."""
+        ...
+
+    @property
+    def size(self) -> int:
+        """The number of its lanes."""
+        ...
+
+    @property
+    def axes(self) -> tuple[Axis, ...]:
+        """All lists of values."""
+        ...
+
+    def lane(self, index: int) -> dict[str, Any]:
+        """Return the arguments of one lane."""
+        ...
+
+    def take(self, index: Index) -> dict[str, PyTree]:
+        """Return the traced arguments of some lanes."""
+        ...
+
+    def labels(self, index: Index) -> dict[str, NDArray[Any]]:
+        """Return the coordinates of some lanes."""
+        ...
+
+    def groups(self) -> list[Group]:
+        """Return its groups."""
+        ...
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -62,24 +125,24 @@ class ListedAxes:
         """The name of its dimension in the result."""
         return "lane" if self.paired else self.axes[0].name
 
-    def take(self, index: Index) -> dict[str, Any]:
-        """Name -> values at some indices."""
+    def take(self, index: Index) -> dict[str, PyTree]:
+        """Return name -> values at some indices."""
         return {axis.name: axis.take(index) for axis in self.axes if axis.kind != "static"}
 
     def single(self, index: int) -> dict[str, Any]:
-        """Name -> value of one lane."""
+        """Return name -> value of one lane."""
         return {axis.name: axis.single(index) for axis in self.axes}
 
     def labels(self, index: Index) -> dict[str, NDArray[Any]]:
-        """Name -> coordinates at some indices."""
+        """Return name -> coordinates at some indices."""
         return {axis.name: axis.labels[index] for axis in self.axes}
 
     def groups(self) -> list[Group]:
-        """One for each combination of values that are not traced."""
+        """Return a group for each combination of values that are not traced."""
         static = [axis for axis in self.axes if axis.kind == "static"]
         names = tuple(axis.name for axis in self.axes if axis.kind != "static")
         if not static:
-            return [_group({}, {}, names, all_indices(self.size))]
+            return [_make_group({}, {}, names, all_indices(self.size))]
         members: dict[tuple[Any, ...], list[int]] = {}
         for index in range(self.size):
             key = tuple(axis.labels[index].item() for axis in static)
@@ -90,7 +153,8 @@ class ListedAxes:
                 _check_same(axis.name, [axis.single(index) for index in places])
             values = {axis.name: axis.single(places[0]) for axis in static}
             labels = {axis.name: label for axis, label in zip(static, key, strict=True)}
-            groups.append(_group(values, labels, names, select_indices(np.array(places, np.int64))))
+            rows = select_indices(np.array(places, np.int64))
+            groups.append(_make_group(values, labels, names, rows))
         return groups
 
 
@@ -110,35 +174,50 @@ class QuasiRandomSample:
         """The arguments that it gives values to."""
         return tuple(self.scales)
 
+    @property
+    def axes(self) -> tuple[Axis, ...]:
+        """Those whose values are chosen from a list."""
+        return tuple(scale for scale in self.scales.values() if isinstance(scale, Axis))
+
     @functools.cached_property
-    def points(self) -> Callable[[Index], NDArray[np.float64]]:
+    def points(self) -> PointsFn:
         """The sequence."""
         return unit_points(self.method, self.size, len(self.scales), self.seed, self.tables)
 
-    def take(self, index: Index) -> dict[str, Any]:
-        """Name -> values at some indices."""
+    def take(self, index: Index) -> dict[str, PyTree]:
+        """Return name -> values at some indices."""
         columns = zip(self.scales.items(), self.points(index).T, strict=True)
         return {name: _on_scale(scale, column) for (name, scale), column in columns}
 
     def single(self, index: int) -> dict[str, Any]:
-        """Name -> value of one lane."""
+        """Return name -> value of one lane."""
         return {name: column[0].item() for name, column in self.take(np.array([index])).items()}
 
     def labels(self, index: Index) -> dict[str, NDArray[Any]]:
-        """Name -> coordinates at some indices."""
+        """Return name -> coordinates at some indices."""
         return self.take(index)
 
     def groups(self) -> list[Group]:
-        """All lanes: a sample has numbers alone."""
-        return [_group({}, {}, self.names, all_indices(self.size))]
+        """Return one group: a sample has numbers alone."""
+        return [_make_group({}, {}, self.names, all_indices(self.size))]
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Concatenation:
     """Spaces one after another."""
 
-    spaces: tuple[Any, ...]
+    spaces: tuple[SpaceLike, ...]
     dim: str = "lane"
+
+    def check(self) -> None:
+        """Refuse spaces whose values do not go into common arrays.
+
+        Raises:
+          ValueError: They give an argument pytrees of different shapes, or integers that the
+            floats or the gaps of other spaces would round.
+        """
+        _check_integers(self.spaces)
+        _check_shapes(self._merged_groups(), self.spaces)
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -150,51 +229,66 @@ class Concatenation:
         """The number of its lanes."""
         return sum(space.size for space in self.spaces)
 
-    def take(self, index: Index) -> dict[str, Any]:
-        """Name -> values at some indices; the arguments must be the same in all of them."""
-        return self._gathered(index, lambda space, i: space.take(i))
+    @property
+    def axes(self) -> tuple[Axis, ...]:
+        """Those of its spaces."""
+        return tuple(axis for space in self.spaces for axis in space.axes)
+
+    def take(self, index: Index) -> dict[str, PyTree]:
+        """Return name -> values at some indices; the arguments must be the same in all of them."""
+        return self._gather(index, [space.take for space in self.spaces])
 
     def single(self, index: int) -> dict[str, Any]:
-        """Name -> value of one lane."""
-        which = int(self._which(np.array([index]))[0])
-        return self.spaces[which].lane(index - int(self._starts[which]))
+        """Return name -> value of one lane."""
+        which = int(self.locate(np.array([index]))[0])
+        return self.spaces[which].lane(index - int(self.starts[which]))
 
     def labels(self, index: Index) -> dict[str, NDArray[Any]]:
-        """Name -> coordinates at some indices, NaN or "" where a space has no such argument."""
-        return self._gathered(index, lambda space, i: space.labels(i), absent=True)
+        """Return name -> coordinates at some indices; NaN or "" where a space has no such name."""
+        return self._gather(index, [space.labels for space in self.spaces], _fill_absent)
 
     def groups(self) -> list[Group]:
-        """Those of the spaces; what has the same program is one group."""
-        merged: dict[Any, list[tuple[Group, int]]] = {}
-        for space, start in zip(self.spaces, self._starts, strict=True):
-            for group in space.groups():
-                key = (tuple(sorted(group.labels.items())), tuple(sorted(group.names)))
-                merged.setdefault(key, []).append((group, int(start)))
+        """Return the groups of the spaces; those that have the same program are one group."""
         groups = []
-        for parts in merged.values():
-            first = parts[0][0]
+        for parts in self._merged_groups():
+            _, first = parts[0]
             for name in first.static:
-                _check_same(name, [group.static[name] for group, _ in parts])
-            rows = _concatenated([(group.rows, start) for group, start in parts])
-            groups.append(_group(first.static, first.labels, first.names, rows))
+                _check_same(name, [group.static[name] for _, group in parts])
+            rows = concatenate_maps([(group.rows, int(self.starts[n])) for n, group in parts])
+            groups.append(_make_group(first.static, first.labels, first.names, rows))
         return groups
 
     @functools.cached_property
-    def _starts(self) -> Index:
+    def starts(self) -> Index:
+        """The index of the first lane of each space."""
         return np.cumsum([0] + [space.size for space in self.spaces[:-1]])
 
-    def _which(self, index: Index) -> Index:
-        return np.searchsorted(self._starts, index, side="right") - 1
+    def locate(self, index: Index) -> Index:
+        """Return the number of the space that each lane is of."""
+        return np.searchsorted(self.starts, index, side="right") - 1
 
-    def _gathered(self, index: Index, take: Any, absent: bool = False) -> dict[str, Any]:
-        which = self._which(index)
+    def _merged_groups(self) -> list[list[tuple[int, Group]]]:
+        """For each group, those of the spaces (by number) that it consists of."""
+        merged: dict[str, list[tuple[int, Group]]] = {}
+        for number, space in enumerate(self.spaces):
+            for group in space.groups():
+                merged.setdefault(group_key(group), []).append((number, group))
+        return list(merged.values())
+
+    def _gather(
+        self,
+        index: Index,
+        takers: Sequence[Callable[[Index], dict[str, Any]]],
+        fill: Callable[[list[dict[str, Any]], list[int]], list[dict[str, Any]]] | None = None,
+    ) -> dict[str, Any]:
+        which = self.locate(index)
         places = [np.flatnonzero(which == number) for number in range(len(self.spaces))]
         parts = [
-            take(space, index[at] - start)
-            for space, start, at in zip(self.spaces, self._starts, places, strict=True)
+            take(index[at] - start)
+            for take, start, at in zip(takers, self.starts, places, strict=True)
         ]
-        if absent:
-            parts = _filled(parts, [len(at) for at in places])
+        if fill is not None:
+            parts = fill(parts, [len(at) for at in places])
         # The empty parts stay, so that the types do not depend on which lanes are asked for.
         structures = [jax.tree.structure(part) for part in parts]
         wanted = structures[which[0] if len(which) else 0]
@@ -206,76 +300,57 @@ class Concatenation:
 Component: TypeAlias = ListedAxes | QuasiRandomSample | Concatenation
 
 
-def all_indices(size: int) -> IndexMap:
-    """All lanes of a space of this size."""
-
-    def find(index: Index) -> Index:
-        return np.where((index >= 0) & (index < size), index, -1)
-
-    return IndexMap(size, lambda position: position, find)
-
-
-def select_indices(places: Index) -> IndexMap:
-    """Some lanes, given by their indices in ascending order."""
-
-    def find(index: Index) -> Index:
-        if not len(places):
-            return np.full_like(index, -1)
-        position = np.searchsorted(places, index)
-        there = places.take(position, mode="clip") == index
-        return np.where(there, position, -1)
-
-    return IndexMap(len(places), places.take, find)
-
-
-def product_map(left: IndexMap, right: IndexMap, size: int) -> IndexMap:
-    """Rows of the product with a factor of so many lanes, which is the faster one."""
-
-    def at(position: Index) -> Index:
-        outer, inner = np.divmod(position, right.size)
-        return left.at(outer) * size + right.at(inner)
-
-    def find(index: Index) -> Index:
-        outer, inner = np.divmod(index, size)
-        outer, inner = left.find(outer), right.find(inner)
-        return np.where((outer >= 0) & (inner >= 0), outer * right.size + inner, -1)
-
-    return IndexMap(left.size * right.size, at, find)
-
-
-def _concatenated(parts: Sequence[tuple[IndexMap, int]]) -> IndexMap:
-    ends = np.cumsum([rows.size for rows, _ in parts])
-
-    def at(position: Index) -> Index:
-        index = np.empty_like(position)
-        which = np.searchsorted(ends, position, side="right")
-        for number in np.unique(which):
-            (rows, start), mine = parts[number], which == number
-            index[mine] = start + rows.at(position[mine] - (ends[number] - rows.size))
-        return index
-
-    def find(index: Index) -> Index:
-        position = np.full_like(index, -1)
-        for (rows, start), end in zip(parts, ends, strict=True):
-            there = rows.find(index - start)
-            position = np.where(there >= 0, there + (end - rows.size), position)
-        return position
-
-    return IndexMap(int(ends[-1]), at, find)
-
-
-def _group(static: Any, labels: Any, names: tuple[str, ...], rows: IndexMap) -> Group:
-    return Group(static, labels, names, rows, (rows,))
+def _make_group(
+    static: Mapping[str, Any], labels: Mapping[str, Any], names: tuple[str, ...], rows: IndexMap
+) -> Group:
+    return Group(dict(static), dict(labels), names, rows, (rows,))
 
 
 def _check_same(name: str, values: Sequence[Any]) -> None:
     """Refuse two objects under one label: they would be one program."""
-    plain = isinstance(values[0], bool | int | float | str)
-    if any(v is not values[0] and not (plain and v == values[0]) for v in values):
+    is_plain = isinstance(values[0], bool | int | float | str)
+    if any(v is not values[0] and not (is_plain and v == values[0]) for v in values):
         raise ValueError(
             f"several values of {name!r} have the same label, {values[0]!r} and others; name them "
             "by a mapping label -> value."
         )
+
+
+def _check_integers(spaces: Sequence[SpaceLike]) -> None:
+    """Refuse integers that floats, or the NaN of an absent argument, would round in a union."""
+    for name in dict.fromkeys(axis.name for space in spaces for axis in space.axes):
+        sizes = [_largest_integer(space, name) for space in spaces]
+        largest = max((size for size in sizes if size is not None), default=0)
+        if None in sizes and largest > EXACT_IN_FLOAT:
+            raise ValueError(
+                f"the integer {largest} of {name!r} is beside floats, or beside a space without "
+                f"{name!r}, and would be rounded; use integers up to 2^53, or sweep them apart."
+            )
+
+
+def _largest_integer(space: SpaceLike, name: str) -> int | None:
+    """Return the largest magnitude of an axis of integers; None if the space has no such axis."""
+    columns = [axis.labels for axis in space.axes if axis.name == name and axis.kind == "number"]
+    sizes = [int(np.abs(column).max()) for column in columns if column.dtype.kind == "i"]
+    return max(sizes, default=None) if len(sizes) == len(columns) else None
+
+
+def _check_shapes(
+    merged: Sequence[Sequence[tuple[int, Group]]], spaces: Sequence[SpaceLike]
+) -> None:
+    """Refuse groups of one program whose arguments have different shapes."""
+    for parts in merged:
+        shapes: dict[str, Any] = {}
+        for number, group in parts if len(parts) > 1 else ():
+            taken = spaces[number].take(group.rows.at(np.zeros(1, np.int64)))
+            for name in group.names:
+                shape = jax.tree.map(lambda leaf: leaf.shape[1:], taken[name])
+                if shapes.setdefault(name, shape) != shape:
+                    raise ValueError(
+                        f"two spaces of a union give {name!r} values of different shapes, "
+                        f"{shapes[name]} and {shape}, which are no common program; rename the "
+                        "argument in one of them, or sweep them apart."
+                    )
 
 
 def _on_scale(scale: Scale | Axis, fraction: NDArray[np.float64]) -> NDArray[Any]:
@@ -284,7 +359,7 @@ def _on_scale(scale: Scale | Axis, fraction: NDArray[np.float64]) -> NDArray[Any
     return scale.labels[(fraction * len(scale.labels)).astype(np.int64)]
 
 
-def _filled(parts: list[dict[str, Any]], sizes: list[int]) -> list[dict[str, Any]]:
+def _fill_absent(parts: list[dict[str, Any]], sizes: list[int]) -> list[dict[str, Any]]:
     """Add the coordinates that some of the parts lack."""
     kinds = {name: column.dtype.kind for part in parts for name, column in part.items()}
     empty = {n: "" if kind == "U" else np.nan for n, kind in kinds.items()}

@@ -1,8 +1,8 @@
-"""Points of the unit cube by their index: any lane of a sample without those before it."""
+"""Points of quasi-random sequences by their index: any point without those before it."""
 
 import functools
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -11,35 +11,46 @@ METHODS = ("sobol", "halton", "random")
 _BITS = 30  # of SciPy's Sobol points, and the largest sample is 2^30
 _BLOCK = 1024
 
-Points = NDArray[np.float64]
-Integers = NDArray[np.int64]
+Points: TypeAlias = NDArray[np.float64]
+Integers: TypeAlias = NDArray[np.int64]
+PointsFn: TypeAlias = Callable[[Integers], Points]  # indices [n] -> points [n, dimension]
+_BlockFn: TypeAlias = Callable[[int], Points]  # number of a block -> its points
 
 
 def unit_points(
     method: str, count: int, dimension: int, seed: int, tables: dict[str, Any] | None = None
-) -> Callable[[Integers], Points]:
-    """A function from indices [n] to points [n, dimension] of a sequence in the unit cube.
+) -> PointsFn:
+    """Make the function from indices [n] to points [n, dimension] in the unit cube.
 
     Args:
       method: One of `METHODS`. "sobol" and "halton" are SciPy's scrambled ones.
       count: How many points there are to be.
       dimension: Of the cube.
       seed: Of the scrambling, or of the random numbers.
-      tables: Of a Sobol sequence, as `sobol_tables` returns them, from a store.
+      tables: Of a Sobol sequence, as `make_sobol_tables` returns them, from a store.
+
+    Returns:
+      A function of arrays of indices.
     """
     if method != "sobol":
-        maker = _random if method == "random" else _halton
-        block = functools.lru_cache(maxsize=8)(maker(dimension, seed))
-        return functools.partial(_by_blocks, block)
-    tables = tables or sobol_tables(count, dimension, seed)
-    return functools.partial(_sobol, **{k: np.array(v, np.uint64) for k, v in tables.items()})
+        make_blocks = _random_blocks if method == "random" else _halton_blocks
+        block = functools.lru_cache(maxsize=8)(make_blocks(dimension, seed))
+        return functools.partial(_look_up, block)
+    lists = tables or make_sobol_tables(count, dimension, seed)
+    shift, directions = (np.array(lists[name], np.uint64) for name in ("shift", "directions"))
+    return functools.partial(_sobol_points, shift=shift, directions=directions)
 
 
-def sobol_tables(count: int, dimension: int, seed: int) -> dict[str, Any]:
-    """What the first points of a scrambled Sobol sequence consist of, as integers of 30 bits.
+def make_sobol_tables(count: int, dimension: int, seed: int) -> dict[str, Any]:
+    """Return the integers of 30 bits that the points of a scrambled Sobol sequence consist of.
 
     Point i is the exclusive or of `shift` and of one direction for each bit that is set in the Gray
     code of i, so any point costs the same. Point 2^(b+1) - 1 has bit b alone.
+
+    Args:
+      count: How many points there are to be.
+      dimension: Of the cube.
+      seed: Of the scrambling.
 
     Returns:
       ``{"shift": [dimension], "directions": [bits of count, dimension]}``, plain lists.
@@ -56,7 +67,9 @@ def sobol_tables(count: int, dimension: int, seed: int) -> dict[str, Any]:
     return {"shift": rows[0].tolist(), "directions": [row.tolist() for row in directions]}
 
 
-def _sobol(index: Integers, shift: Any, directions: Any) -> Points:
+def _sobol_points(
+    index: Integers, shift: NDArray[np.uint64], directions: NDArray[np.uint64]
+) -> Points:
     place = index.astype(np.uint64)
     gray, whole = place ^ (place >> np.uint64(1)), np.repeat(shift[None], len(index), axis=0)
     for bit, direction in enumerate(directions):
@@ -65,7 +78,7 @@ def _sobol(index: Integers, shift: Any, directions: Any) -> Points:
     return whole / 2.0**_BITS
 
 
-def _halton(dimension: int, seed: int) -> Callable[[int], Points]:
+def _halton_blocks(dimension: int, seed: int) -> _BlockFn:
     from scipy.stats import qmc
 
     engine = qmc.Halton(dimension, scramble=True, rng=seed)
@@ -77,16 +90,16 @@ def _halton(dimension: int, seed: int) -> Callable[[int], Points]:
     return block
 
 
-def _random(dimension: int, seed: int) -> Callable[[int], Points]:
+def _random_blocks(dimension: int, seed: int) -> _BlockFn:
     def block(number: int) -> Points:
-        generator = np.random.Generator(np.random.Philox(key=[seed, number]))
+        generator = np.random.Generator(np.random.Philox(key=np.array([seed, number], np.uint64)))
         return generator.random((_BLOCK, dimension))
 
     return block
 
 
-def _by_blocks(block: Callable[[int], Points], index: Integers) -> Points:
-    """Points from a function that makes 1024 at a time."""
+def _look_up(block: _BlockFn, index: Integers) -> Points:
+    """Return points from a function that makes 1024 at a time."""
     numbers, position = np.unique(index // _BLOCK, return_inverse=True)
     blocks = np.stack([block(int(number)) for number in numbers] or [block(0)])
     return blocks[position, index % _BLOCK]

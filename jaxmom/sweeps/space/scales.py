@@ -1,4 +1,4 @@
-"""Scales: how a number between 0 and 1 becomes a hyperparameter."""
+"""Scales: maps from a number between 0 and 1 to a hyperparameter."""
 
 import dataclasses
 from collections.abc import Callable
@@ -18,6 +18,9 @@ class Scale:
       kind: "uniform", "log_uniform", "memory" or "half_life".
       low: The value (or memory, or half-life) at 0.
       high: The value at 1.
+
+    Raises:
+      ValueError: The ends are no interval of this kind.
     """
 
     kind: str
@@ -26,22 +29,22 @@ class Scale:
 
     def __post_init__(self):
         lowest = {"uniform": -np.inf, "memory": 1.0}.get(self.kind, 0.0)
-        admitted = self.low >= lowest if self.kind == "memory" else self.low > lowest
-        if not (admitted and self.low < self.high < np.inf):
+        is_admitted = self.low >= lowest if self.kind == "memory" else self.low > lowest
+        if not (is_admitted and self.low < self.high < np.inf):
             raise ValueError(
                 f"{self.kind}({self.low}, {self.high}) is no interval; give finite numbers "
                 f"low < high with low {'>=' if self.kind == 'memory' else '>'} {lowest}."
             )
 
     def at(self, fraction: NDArray[np.float64]) -> NDArray[np.float64]:
-        """The values at some fractions of the way from low to high; float64, as are fractions."""
+        """Return the values at some fractions of the way from low to high, in float64."""
         if self.kind == "uniform":
             return self.low + fraction * (self.high - self.low)
         value = self.low * (self.high / self.low) ** fraction
         return _FROM_LOGARITHM[self.kind](value)
 
     def points(self, count: int) -> NDArray[np.float64]:
-        """`count` even values from one end to the other, for an axis of `grid`.
+        """Return `count` even values from one end to the other, for an axis of `grid`.
 
         Example:
           >>> import jaxmom as jm
@@ -59,7 +62,11 @@ _FROM_LOGARITHM: dict[str, Callable[[Any], Any]] = {
 
 
 def uniform(low: float, high: float) -> Scale:
-    """Even in the value itself.
+    """Return a scale that is even in the value itself.
+
+    Args:
+      low: The smallest value.
+      high: The largest value.
 
     Example:
       >>> import jaxmom as jm
@@ -70,7 +77,11 @@ def uniform(low: float, high: float) -> Scale:
 
 
 def log_uniform(low: float, high: float) -> Scale:
-    """Even in the logarithm: the scale of learning rates.
+    """Return a scale that is even in the logarithm, as learning rates are tried.
+
+    Args:
+      low: The smallest value, positive.
+      high: The largest value.
 
     Example:
       >>> import jaxmom as jm
@@ -81,12 +92,12 @@ def log_uniform(low: float, high: float) -> Scale:
 
 
 def memory(low: float, high: float) -> Scale:
-    """A beta whose memory ``1 / (1 - beta)``, in steps, is even in its logarithm.
+    """Return a scale of beta that is even in the logarithm of its memory ``1 / (1 - beta)``.
 
     Values near 1 make all the difference there: 0.99 and 0.999 are as far apart as 0 and 0.9.
 
     Args:
-      low: The shortest memory, 1 (beta = 0) at least.
+      low: The shortest memory in steps, 1 (beta = 0) at least.
       high: The longest.
 
     Example:
@@ -98,7 +109,7 @@ def memory(low: float, high: float) -> Scale:
 
 
 def half_life(low: float, high: float) -> Scale:
-    """A beta whose half-life, the h with ``beta^h = 1/2``, is even in its logarithm.
+    """Return a scale of beta that is even in the logarithm of its half-life h, ``beta^h = 1/2``.
 
     Args:
       low: The shortest half-life in steps, positive; beta = 0.5 has half-life 1.

@@ -1,30 +1,36 @@
-"""Spaces of lanes: grids, lists, samples, their products and unions, addressed by an index.
+"""Spaces of lanes, addressed by an index: grids, lists, samples, their products and unions.
 
 A space holds its axes and nothing for its lanes, so that a hundred million of them cost no memory
 until they are run. Numbers and labeled pytrees differ from lane to lane in one compiled program;
-all_indices else divides the lanes into groups with a program each.
+everything else divides the lanes into groups with a program each.
 """
 
 import dataclasses
 import math
+import operator
 from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 from numpy.typing import NDArray
 
-from jaxmom.sweeps.space.axes import Axis, check_distinct, check_name, read_axis
+from jaxmom.sweeps.space.axes import (
+    Axis,
+    PyTree,
+    check_distinct,
+    check_name,
+    read_axis,
+    warn_of_rounding,
+)
 from jaxmom.sweeps.space.components import (
     Component,
     Concatenation,
     Group,
-    Index,
-    IndexMap,
     ListedAxes,
     QuasiRandomSample,
-    all_indices,
-    product_map,
+    SpaceLike,
 )
+from jaxmom.sweeps.space.index_maps import Index, IndexMap, all_indices, product_map
 from jaxmom.sweeps.space.sampling import METHODS
 from jaxmom.sweeps.space.scales import Scale
 
@@ -39,10 +45,13 @@ class Dim(NamedTuple):
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Space:
-    """A product of factors; made by `grid`, `paired`, `sample`, ``*`` and ``+``.
+    """A product of components; made by `grid`, `paired`, `sample`, ``*`` and ``+``.
 
-    The lanes are numbered with the last factor fastest, and iterating over a space gives the
+    The lanes are numbered with the last component fastest, and iterating over a space gives the
     arguments of one lane after the other: ``[fn(**lane) for lane in space]`` is what `sweep` does.
+
+    Raises:
+      ValueError: Two components give values to the same argument.
 
     Example:
       >>> import jaxmom as jm
@@ -51,11 +60,10 @@ class Space:
       100000000 {'beta': 0.999, 'seed': 9999}
     """
 
-    factors: tuple[Component, ...]
+    components: tuple[Component, ...]
 
     def __post_init__(self):
-        names = [name for factor in self.factors for name in factor.names]
-        twice = sorted({name for name in names if names.count(name) > 1})
+        twice = sorted({name for name in self.names if self.names.count(name) > 1})
         if twice:
             raise ValueError(
                 f"both spaces of a product have {twice}; an argument has one value in each lane."
@@ -64,12 +72,17 @@ class Space:
     @property
     def names(self) -> tuple[str, ...]:
         """The arguments that a lane has values for."""
-        return tuple(name for factor in self.factors for name in factor.names)
+        return tuple(name for component in self.components for name in component.names)
+
+    @property
+    def axes(self) -> tuple[Axis, ...]:
+        """All lists of values."""
+        return tuple(axis for component in self.components for axis in component.axes)
 
     @property
     def shape(self) -> tuple[int, ...]:
-        """The sizes of the factors, which are the dimensions of the result."""
-        return tuple(factor.size for factor in self.factors)
+        """The sizes of the components, which are the dimensions of the result."""
+        return tuple(component.size for component in self.components)
 
     @property
     def size(self) -> int:
@@ -80,72 +93,97 @@ class Space:
         return self.size
 
     def __mul__(self, other: "Space") -> "Space":
-        return Space(self.factors + other.factors)
+        if not isinstance(other, Space):
+            return NotImplemented
+        return Space(self.components + other.components)
 
     def __add__(self, other: "Space") -> "Space":
-        return Space((Concatenation(_terms(self) + _terms(other)),))
+        if not isinstance(other, Space):
+            return NotImplemented
+        union = Concatenation(_union_terms(self) + _union_terms(other))
+        union.check()
+        return Space((union,))
 
     def __iter__(self) -> Iterator[dict[str, Any]]:
         return map(self.lane, range(self.size))
 
     def lane(self, index: int) -> dict[str, Any]:
-        """The arguments of one lane, as a plain loop would pass them."""
+        """Return the arguments of one lane, as a plain loop would pass them."""
         if not -self.size <= index < self.size:
             raise IndexError(f"lane {index} of a space with {self.size} lanes.")
         places = np.unravel_index(index % self.size, self.shape)
-        pairs = zip(self.factors, places, strict=True)
-        return {k: v for factor, i in pairs for k, v in factor.single(int(i)).items()}
+        pairs = zip(self.components, places, strict=True)
+        return {k: v for component, i in pairs for k, v in component.single(int(i)).items()}
 
-    def take(self, index: Index) -> dict[str, Any]:
-        """The arguments of some lanes that are traced: name -> pytree of arrays [lanes, ...]."""
-        return self._merged(index, "take")
+    def take(self, index: Index) -> dict[str, PyTree]:
+        """Return the arguments of some lanes that are traced: name -> pytree of [lanes, ...]."""
+        pairs = self._locate(index)
+        return {k: v for component, i in pairs for k, v in component.take(i).items()}
 
     def labels(self, index: Index) -> dict[str, NDArray[Any]]:
-        """The coordinates of some lanes: name -> [lanes]."""
-        return self._merged(index, "labels")
+        """Return the coordinates of some lanes: name -> [lanes]."""
+        pairs = self._locate(index)
+        return {k: v for component, i in pairs for k, v in component.labels(i).items()}
 
     def groups(self) -> list[Group]:
-        """What is compiled once each, with its lanes."""
+        """Return what is compiled once each, with its lanes."""
         groups = [Group({}, {}, (), all_indices(1), ())]
-        for factor in self.factors:
-            theirs = factor.groups()
-            groups = [_joined(ours, other, factor.size) for ours in groups for other in theirs]
+        for component in self.components:
+            others, size = component.groups(), component.size
+            groups = [_multiply_groups(group, other, size) for group in groups for other in others]
         return groups
 
     def dims(self, parts: Sequence[IndexMap] | None = None) -> list[Dim]:
-        """The dimensions of the result; a factor with one name gives its own to its dimension.
+        """Return the dimensions of the result.
+
+        A component of one argument gives its name to its dimension; the others are "lane",
+        "lane_1", "lane_2" and so on.
 
         Args:
           parts: Of a `Group`, for the result of its lanes alone.
         """
-        dims: list[Dim] = []
-        for number, factor in enumerate(self.factors):
-            rows = all_indices(factor.size) if parts is None else parts[number]
-            taken = sum(dim.name.partition("_")[0] == "lane" for dim in dims)
-            name = f"lane_{taken}" if factor.dim == "lane" and taken else factor.dim
-            dims.append(Dim(name, rows.size, factor.labels(rows.at(np.arange(rows.size)))))
+        dims, lane_dims = [], 0
+        for number, component in enumerate(self.components):
+            rows = all_indices(component.size) if parts is None else parts[number]
+            name = component.dim
+            if name == "lane":
+                name = f"lane_{lane_dims}" if lane_dims else "lane"
+                lane_dims += 1
+            dims.append(Dim(name, rows.size, component.labels(rows.at(np.arange(rows.size)))))
         return dims
 
-    def _merged(self, index: Index, method: str) -> dict[str, Any]:
-        places = np.unravel_index(index, self.shape)
-        pairs = zip(self.factors, places, strict=True)
-        return {k: v for factor, i in pairs for k, v in getattr(factor, method)(i).items()}
+    def _locate(self, index: Index) -> Iterator[tuple[Component, Index]]:
+        return zip(self.components, np.unravel_index(index, self.shape), strict=True)
+
+
+def check_space(given: Any) -> None:
+    """Refuse what is no space.
+
+    Raises:
+      TypeError: It is something else.
+    """
+    if not isinstance(given, Space):
+        raise TypeError(
+            f"a sweep runs over a space, not over a {type(given).__name__}; make one by "
+            "jm.grid(beta=[0.0, 0.9]), jm.paired or jm.sample."
+        )
 
 
 def grid(**axes: Any) -> Space:
-    """Every combination of the values of some arguments.
+    """Return the space of every combination of the values of some arguments.
 
     Args:
       **axes: For each argument a sequence of numbers, which are traced; or an object with `labels`
         and `values` such as `jaxmom.stack` returns, of which a lane gets its own slice of the
         values; or booleans, strings, functions or a mapping from labels to any objects, which are
-        static and compiled once each.
+        static and compiled once each. A coordinate of another result is such a sequence.
 
     Returns:
       A `Space`; in the result each argument is a dimension.
 
     Raises:
-      ValueError: An axis is empty or repeats a value, or its name is one that the result needs.
+      ValueError: An axis is empty or repeats a value, its name is one that the result needs, or
+        its labels hold addresses in memory.
 
     Example:
       >>> import jaxmom as jm
@@ -153,16 +191,16 @@ def grid(**axes: Any) -> Space:
       >>> print(len(space), len(space.groups()), space.lane(4))
       12 2 {'beta': 0.0, 'nesterov': True, 'seed': 1}
     """
-    factors = tuple(ListedAxes((read_axis(name, given),), False) for name, given in axes.items())
-    if not factors:
+    columns = [read_axis(name, given) for name, given in axes.items()]
+    if not columns:
         raise ValueError("a grid needs one axis at least, as in jm.grid(beta=[0.0, 0.9]).")
-    for factor in factors:
-        check_distinct(factor.axes[0])
-    return Space(factors)
+    for axis in columns:
+        check_distinct(axis)
+    return Space(tuple(ListedAxes((axis,), paired=False) for axis in columns))
 
 
 def paired(**axes: Any) -> Space:
-    """The first values of all arguments, then the second ones, and so on.
+    """Return the space of the first values of all arguments, then the second ones, and so on.
 
     Args:
       **axes: As for `grid`; all of the same length.
@@ -179,15 +217,15 @@ def paired(**axes: Any) -> Space:
       >>> [lane["learning_rate"] for lane in space]
       [1.0, 0.1]
     """
-    columns = tuple(read_axis(name, given) for name, given in axes.items())
+    columns = [read_axis(name, given) for name, given in axes.items()]
     lengths = {axis.name: len(axis.labels) for axis in columns}
     if len(set(lengths.values())) != 1:
         raise ValueError(f"paired needs axes of the same length, one at least; got {lengths}.")
-    return Space((ListedAxes(columns, True),))
+    return Space((ListedAxes(tuple(columns), paired=True),))
 
 
 def sample(count: int, /, *, method: str = "sobol", seed: int = 0, **scales: Any) -> Space:
-    """Points that fill a space without a grid.
+    """Return a space of points that fill a box without a grid.
 
     A grid of n values in each of d arguments tries n different values of each; so many points of a
     sample try n^d. Point i does not depend on how many there are.
@@ -195,8 +233,8 @@ def sample(count: int, /, *, method: str = "sobol", seed: int = 0, **scales: Any
     Args:
       count: How many, at most 2^30. A Sobol sequence is even at powers of two.
       method: "sobol" or "halton" (SciPy's scrambled sequences), or "random".
-      seed: An integer, of the scrambling. For the seeds of the runs, multiply the sample by
-        ``jm.grid(seed=...)``.
+      seed: An integer from 0 on, of the scrambling. For the seeds of the runs, multiply the sample
+        by ``jm.grid(seed=...)``.
       **scales: For each argument a `uniform`, `log_uniform`, `memory` or `half_life`, or a sequence
         of numbers to choose from.
 
@@ -212,35 +250,57 @@ def sample(count: int, /, *, method: str = "sobol", seed: int = 0, **scales: Any
       >>> print({name: round(value, 3) for name, value in space.lane(0).items()})
       {'beta': ..., 'learning_rate': ...}
     """
-    if method not in METHODS or not 1 <= count <= 2**30 or not scales:
+    size = _as_integer(count)
+    if method not in METHODS or size is None or not 1 <= size <= 2**30 or not scales:
         raise ValueError(
             f"sample takes 1 to 2^30 points, one argument at least, and a method of {METHODS}; "
             f"got {count} points of {list(scales)} by {method!r}."
         )
-    if not isinstance(seed, int):
+    start = _as_integer(seed)
+    if start is None or not 0 <= start < 2**63:
         raise ValueError(
-            f"seed={seed!r} is that of the sequence, an integer; for the seeds of the runs, "
-            "multiply the sample by jm.grid(seed=...)."
+            f"seed={seed!r} is that of the sequence, an integer from 0 on; for the seeds of the "
+            "runs, multiply the sample by jm.grid(seed=...)."
         )
-    for name in scales:
-        check_name(name)
-    read = {n: s if isinstance(s, Scale) else read_axis(n, s) for n, s in scales.items()}
-    other = [n for n, s in read.items() if isinstance(s, Axis) and s.kind != "number"]
-    if other:
-        raise ValueError(f"a sample is of numbers; multiply by jm.grid({other[0]}=...) instead.")
-    return Space((QuasiRandomSample(read, count, method, seed),))
+    return Space((QuasiRandomSample(_read_scales(scales), size, method, start),))
 
 
-def _terms(space: Space) -> tuple[Space, ...]:
-    """The spaces that a union is of, so that a + b + c has one dimension."""
-    first = space.factors[0]
-    return (
-        first.spaces if len(space.factors) == 1 and isinstance(first, Concatenation) else (space,)
-    )
+def _read_scales(scales: dict[str, Any]) -> dict[str, Scale | Axis]:
+    columns: dict[str, Scale | Axis] = {}
+    for name, given in scales.items():
+        if isinstance(given, Scale):
+            check_name(name)
+            warn_of_rounding(name, given.at(np.array([0.0, 1.0])))
+            columns[name] = given
+            continue
+        columns[name] = axis = read_axis(name, given)
+        if axis.kind != "number":
+            raise ValueError(f"a sample is of numbers; multiply by jm.grid({name}=...) instead.")
+    return columns
 
 
-def _joined(left: Group, right: Group, size: int) -> Group:
-    """The group of a product, whose right factor has so many lanes and is the faster one."""
+def _as_integer(given: Any) -> int | None:
+    """Return a Python or NumPy integer as a Python one; None for anything else."""
+    try:
+        return operator.index(given)
+    except TypeError:
+        return None
+
+
+def _union_terms(space: Space) -> tuple[SpaceLike, ...]:
+    """Return the spaces that a union is of, so that a + b + c has one dimension."""
+    first, *others = space.components
+    return first.spaces if isinstance(first, Concatenation) and not others else (space,)
+
+
+def _multiply_groups(left: Group, right: Group, size: int) -> Group:
+    """Return the group of a product, whose right component is the faster one.
+
+    Args:
+      left: Of the components before.
+      right: Of the next component.
+      size: How many lanes the next component has in all.
+    """
     return Group(
         left.static | right.static,
         left.labels | right.labels,

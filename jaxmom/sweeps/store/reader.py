@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from jaxmom.sweeps.compile.identity import digest_identity
-from jaxmom.sweeps.compile.program import Output
+from jaxmom.sweeps.compile.outputs import Output
 from jaxmom.sweeps.results.dataset import (
     FAILED,
     DatasetLayout,
@@ -18,8 +18,9 @@ from jaxmom.sweeps.results.dataset import (
     dataset_layouts,
     missing_values,
 )
-from jaxmom.sweeps.space.components import Index, IndexMap, select_indices
-from jaxmom.sweeps.space.serialize import from_json, lane_keys
+from jaxmom.sweeps.space.components import Group, group_key
+from jaxmom.sweeps.space.index_maps import Index, IndexMap, select_indices
+from jaxmom.sweeps.space.serialize import from_json, hash_lanes
 from jaxmom.sweeps.space.space import Space
 from jaxmom.sweeps.store.files import HALVING, Damaged, Manifest, Store
 
@@ -56,7 +57,7 @@ def open_sweep(store: str | os.PathLike[str]) -> "xarray.Dataset | xarray.DataTr
 def opened(store: Store, told: dict[str, Any]) -> "xarray.Dataset | xarray.DataTree":
     """`open_sweep` with more attributes, such as those of the run that has just ended."""
     reader = Reader(store)
-    outputs = [reader.outputs[label_key(group.labels)] for group in reader.groups]
+    outputs = [reader.outputs[group_key(group)] for group in reader.groups]
     attrs = reader.manifests[-1]["provenance"] | {"store": str(store.path.resolve())}
     attrs["width"] = reader.manifests[0]["identity"]["width"]
     return assemble_dataset(
@@ -97,11 +98,9 @@ class Reader:
         self.layers = layers(self.manifests)
         self.space = self.layers[-1].space
         self.groups = self.space.groups()
-        self.outputs = {
-            key: {name: Output(tuple(o[0]), tuple(o[1]), o[2]) for name, o in table.items()}
-            for manifest in self.manifests
-            for key, table in manifest["outputs"].items()
-        }
+        self.outputs: dict[str, dict[str, Output]] = {}
+        for manifest, layer in zip(self.manifests, self.layers, strict=True):
+            self.outputs |= _read_outputs(manifest["outputs"], layer.space.groups(), store)
         self.failed = [store.failures(layer.generation) for layer in self.layers]
         self._part = functools.lru_cache(maxsize=4)(self._read_part)
         self._warned: set[str] = set()
@@ -164,9 +163,28 @@ class Reader:
             return {}
 
 
-def label_key(labels: Any) -> str:
-    """The name of a group in a manifest."""
-    return ", ".join(f"{name}={label}" for name, label in sorted(labels.items()))
+def _read_outputs(
+    tables: dict[str, Any], groups: Sequence[Group], store: Store
+) -> dict[str, dict[str, Output]]:
+    """Return the outputs of a manifest by `group_key`.
+
+    Older manifests name a group by its labels alone, with which two groups of a union that differ
+    in their arguments were taken for one.
+    """
+    keys = [group_key(group) for group in groups]
+    if not set(keys) <= set(tables):
+        labels = [sorted(group.labels.items()) for group in groups]
+        older = [", ".join(f"{name}={label}" for name, label in pairs) for pairs in labels]
+        if len(set(older)) < len(older):
+            raise ValueError(
+                f"{store.path} holds a union of spaces with different arguments, whose groups an "
+                'older version of jaxmom confused; sweep it again, with resume="fresh".'
+            )
+        tables = {key: tables[old] for key, old in zip(keys, older, strict=True)}
+    return {
+        key: {name: Output(tuple(o[0]), tuple(o[1]), o[2]) for name, o in tables[key].items()}
+        for key in keys
+    }
 
 
 def layers(manifests: Sequence[Manifest]) -> list[Extension]:
@@ -183,7 +201,7 @@ def layers(manifests: Sequence[Manifest]) -> list[Extension]:
         keys: list[Any] = [None]
     else:
         keys = [
-            lane_keys(space, identity["labels"])
+            hash_lanes(space, identity["labels"])
             for space, identity in zip(spaces, identities, strict=True)
         ]
     made = []

@@ -6,9 +6,10 @@ from typing import Any
 from jaxmom.sweeps.compile.identity import Identity, collect_provenance, difference
 from jaxmom.sweeps.compile.program import Arrays, TracedGroup
 from jaxmom.sweeps.results.collect import Block
-from jaxmom.sweeps.space.components import Index
+from jaxmom.sweeps.space.components import group_key
+from jaxmom.sweeps.space.index_maps import Index
 from jaxmom.sweeps.store.files import Damaged, Store
-from jaxmom.sweeps.store.reader import Extension, label_key, layers, opened
+from jaxmom.sweeps.store.reader import Extension, layers, opened
 
 
 class StoreWriter:
@@ -46,7 +47,7 @@ class StoreWriter:
     def begin(self, identity: Callable[[], Identity]) -> None:
         """Write the manifest, which is never changed again."""
         if self.known < len(self.digests):
-            outputs = {label_key(g.group.labels): g.outputs for g in self.lanes}
+            outputs = {group_key(g.group): g.outputs for g in self.lanes}
             manifest = {
                 "identity": identity(),
                 "outputs": outputs,
@@ -94,12 +95,12 @@ class StoreWriter:
 
     def _blocks(self, layer: Extension) -> list[Block]:
         """The blocks of a manifest, in terms of the lanes of this sweep."""
-        groups = {label_key(group.group.labels): n for n, group in enumerate(self.lanes)}
+        groups = {group_key(group.group): n for n, group in enumerate(self.lanes)}
         blocks = []
         for own, (group, rows) in enumerate(zip(layer.space.groups(), layer.rows, strict=True)):
             if layer.target is not None:
                 rows = rows._replace(at=_then(rows.at, layer.target))
-            blocks.append(Block(layer.generation, own, groups[label_key(group.labels)], rows))
+            blocks.append(Block(layer.generation, own, groups[group_key(group)], rows))
         return blocks
 
 

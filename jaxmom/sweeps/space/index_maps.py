@@ -1,0 +1,87 @@
+"""Index maps: subsets of the lanes of a space, computed instead of listed."""
+
+from collections.abc import Callable, Sequence
+from typing import NamedTuple, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
+
+Index: TypeAlias = NDArray[np.int64]
+
+
+class IndexMap(NamedTuple):
+    """Some lanes of a space, in ascending order."""
+
+    size: int
+    at: Callable[[Index], Index]  # position among these -> index in the space
+    find: Callable[[Index], Index]  # index in the space -> position among these, or -1
+
+
+def ceil_div(count: int, size: int) -> int:
+    """Return how many chunks of a size hold a count."""
+    return -(-count // size)
+
+
+def all_indices(size: int) -> IndexMap:
+    """Return the map of all lanes of a space of this size."""
+
+    def find(index: Index) -> Index:
+        return np.where((index >= 0) & (index < size), index, -1)
+
+    return IndexMap(size, lambda position: position, find)
+
+
+def select_indices(places: Index) -> IndexMap:
+    """Return the map of some lanes, given by their indices in ascending order."""
+
+    def find(index: Index) -> Index:
+        if not len(places):
+            return np.full_like(index, -1)
+        position = np.searchsorted(places, index)
+        is_there = places.take(position, mode="clip") == index
+        return np.where(is_there, position, -1)
+
+    return IndexMap(len(places), places.take, find)
+
+
+def product_map(left: IndexMap, right: IndexMap, size: int) -> IndexMap:
+    """Return the map of a product.
+
+    Args:
+      left: Of the slower component.
+      right: Of the faster component.
+      size: How many lanes the faster component has in all.
+    """
+
+    def at(position: Index) -> Index:
+        outer, inner = np.divmod(position, right.size)
+        return left.at(outer) * size + right.at(inner)
+
+    def find(index: Index) -> Index:
+        outer, inner = np.divmod(index, size)
+        outer, inner = left.find(outer), right.find(inner)
+        return np.where((outer >= 0) & (inner >= 0), outer * right.size + inner, -1)
+
+    return IndexMap(left.size * right.size, at, find)
+
+
+def concatenate_maps(parts: Sequence[tuple[IndexMap, int]]) -> IndexMap:
+    """Return the map of several spaces one after another, given with the first index of each."""
+    ends = np.cumsum([rows.size for rows, _ in parts])
+
+    def at(position: Index) -> Index:
+        index = np.empty_like(position)
+        which = np.searchsorted(ends, position, side="right")
+        for number in np.unique(which):
+            (rows, start), mine = parts[number], which == number
+            index[mine] = start + rows.at(position[mine] - (ends[number] - rows.size))
+        return index
+
+    def find(index: Index) -> Index:
+        position = np.full_like(index, -1)
+        for (rows, start), end in zip(parts, ends, strict=True):
+            found = rows.find(index - start)
+            position = np.where(found >= 0, found + (end - rows.size), position)
+        return position
+
+    return IndexMap(int(ends[-1]), at, find)
