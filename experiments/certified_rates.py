@@ -93,7 +93,7 @@ def draw(data: xr.Dataset) -> Figure:
     """Steps for a factor e: on quadratics dashed, certified with marks, theorems as dots."""
     figure, (left, right) = jm.plot.figure(11.0, 4.4, columns=2)
     for i, name in enumerate(data.method.values):
-        rows, look = data.sel({"method": name}), jm.plot.style.look(i)
+        rows, look = data.sel({"method": name}), jm.plot.line_style(i)
         certified = rows.certified.where(np.isfinite(rows.certified))
         left.loglog(data.kappa, -1 / np.log(rows.quadratic), "--", color=look.color, linewidth=1)
         left.loglog(data.kappa, -1 / np.log(certified), color=look.color, marker=look.marker,

@@ -163,7 +163,7 @@ def draw(data: xr.Dataset) -> Figure:
     for ax, kappa in zip(panels, data.kappa.values, strict=True):
         here = data.sel(kappa=kappa)
         for i, family in enumerate(data.family.values):
-            curve, look = here.sel(family=family), jm.plot.style.look(i)
+            curve, look = here.sel(family=family), jm.plot.line_style(i)
             ax.loglog(-1 / np.log(curve.curve_rate), curve.curve_floor, color=look.color,
                       linestyle=look.linestyle, label=family)  # fmt: skip
         for i, name in enumerate(data.optimizer.values):

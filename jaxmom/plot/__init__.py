@@ -1,36 +1,38 @@
-"""Plots of paths, curves and maps: each takes data and an Axes, and returns the Axes.
+"""Plots of trajectories, curves and maps: each takes data and an Axes, and returns the Axes.
 
-    plot.trajectories   the paths of optimizers over the contours of what they minimize
-    plot.animate        the paths of thousands at once, as a GIF
-    plot.curves         values over steps, with seeds their median and a band around it
-    plot.sensitivity    one value over one hyperparameter, with seeds likewise
-    plot.heatmap        one value over two hyperparameters, with what diverged or misses
+    plot.trajectories   paths of optimizers over the contours of the function they minimize
+    plot.animate        the paths of thousands of lanes at once, as a GIF
+    plot.curves         values over steps; over seeds, their median and a band
+    plot.sensitivity    one value over one hyperparameter; over seeds, likewise
+    plot.heatmap        one value over two hyperparameters; over seeds, the median
     plot.parallel       one value over any number of hyperparameters, a line for each lane
-    plot.stability_map  what theory says over what a sweep measured
+    plot.stability_map  theoretical rates and their boundary over a measured heatmap
     plot.spectrum       eigenvalues in the unit circle, as a hyperparameter moves
-    plot.frequency      what a filter does to gradients that go like a wave
+    plot.frequency      the frequency response of a method
     plot.value_grid     values and a policy on the cells of a grid world
     plot.figure         a figure whose margins make room for legends and color bars
+    plot.line_style     the color, dashes and marker of the n-th line of these plots
 
-The data are NumPy arrays, anything `numpy.asarray` takes, or xarray. A plot draws what it is
-given and computes no theory; it calls no `show`, changes no setting of matplotlib, and makes a
-figure only where no Axes is given. Whatever diverged, is missing or leaves the frame is drawn
-as such and named in the legend; `ax.legend(loc=...)` moves the legend elsewhere.
+Data are NumPy arrays, anything `numpy.asarray` accepts, or xarray. A plot draws what it is given
+and computes no theory. It never calls `show`, never changes a setting of matplotlib, and makes a
+figure only if no Axes is given. Lanes that diverged, failed or are missing, and points outside the
+frame, are drawn as such and named in the legend; `ax.legend(loc=...)` moves the legend elsewhere.
 """
 
-from jaxmom.plot.animation import animate as animate
-from jaxmom.plot.curves import curves as curves
-from jaxmom.plot.grids import CLIFF as CLIFF
-from jaxmom.plot.grids import LAKE as LAKE
-from jaxmom.plot.grids import value_grid as value_grid
-from jaxmom.plot.maps import heatmap as heatmap
-from jaxmom.plot.parallel import parallel as parallel
-from jaxmom.plot.paths import trajectories as trajectories
-from jaxmom.plot.sensitivity import sensitivity as sensitivity
-from jaxmom.plot.stability import frequency as frequency
-from jaxmom.plot.stability import spectrum as spectrum
-from jaxmom.plot.stability import stability_map as stability_map
-from jaxmom.plot.style import figure as figure
+from jaxmom.plot._animate import animate as animate
+from jaxmom.plot._curves import curves as curves
+from jaxmom.plot._frequency import frequency as frequency
+from jaxmom.plot._heatmap import heatmap as heatmap
+from jaxmom.plot._parallel import parallel as parallel
+from jaxmom.plot._sensitivity import sensitivity as sensitivity
+from jaxmom.plot._shared.style import figure as figure
+from jaxmom.plot._shared.style import line_style as line_style
+from jaxmom.plot._spectrum import spectrum as spectrum
+from jaxmom.plot._stability_map import stability_map as stability_map
+from jaxmom.plot._trajectories import trajectories as trajectories
+from jaxmom.plot._value_grid import CLIFF as CLIFF
+from jaxmom.plot._value_grid import LAKE as LAKE
+from jaxmom.plot._value_grid import value_grid as value_grid
 
 __all__ = [
     "CLIFF",
@@ -40,6 +42,7 @@ __all__ = [
     "figure",
     "frequency",
     "heatmap",
+    "line_style",
     "parallel",
     "sensitivity",
     "spectrum",

@@ -1,12 +1,11 @@
-"""The plots of theory draw what they are given, and say so."""
+"""The plots of theory: stability maps, spectra and frequency responses."""
 
-import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 import xarray as xr
 from matplotlib.collections import PathCollection, QuadMesh
 
-from jaxmom.plot import stability
+from jaxmom import plot
 
 
 def radius(betas, rates):
@@ -17,16 +16,10 @@ def radius(betas, rates):
     return xr.DataArray(values, {"learning_rate": rate, "beta": beta}, dims)
 
 
-@pytest.fixture(autouse=True)
-def closed():
-    yield
-    plt.close("all")
-
-
 def test_the_map_shows_runs_and_the_boundary_of_theory():
     coarse, fine = radius(10, 9), radius(91, 81)
     measured = coarse.where(coarse < 1, np.inf)
-    ax = stability.stability_map(measured, fine, x="beta", y="learning_rate", levels=(0.9,))
+    ax = plot.stability_map(measured, fine, x="beta", y="learning_rate", levels=(0.9,))
     mesh = next(child for child in ax.get_children() if isinstance(child, QuadMesh))
     shown = np.ma.filled(mesh.get_array().reshape(coarse.shape), np.inf)
     np.testing.assert_allclose(shown, measured)
@@ -40,14 +33,14 @@ def test_the_map_shows_runs_and_the_boundary_of_theory():
 
 
 def test_the_map_without_a_boundary_names_none():
-    ax = stability.stability_map(np.full((3, 3), 0.9), np.full((3, 3), 0.9))
+    ax = plot.stability_map(np.full((3, 3), 0.9), np.full((3, 3), 0.9))
     assert ax.get_legend_handles_labels()[1] == []
 
 
 def test_the_spectrum_draws_every_eigenvalue_in_the_unit_circle():
     roots = np.array([[0.5, 0.2], [0.3 + 0.4j, 0.3 - 0.4j], [0.1 + 0.9j, 0.1 - 0.9j]])
     data = xr.DataArray(roots, {"beta": [0.1, 0.5, 0.9]}, ("beta", "root"))
-    ax = stability.spectrum(data, scale="memory", title="a pair")
+    ax = plot.spectrum(data, scale="memory", title="a pair")
     drawn = next(c for c in ax.collections if isinstance(c, PathCollection))
     np.testing.assert_allclose(drawn.get_offsets() @ [1, 1j], roots.ravel())
     np.testing.assert_allclose(drawn.get_array().ravel()[0::2], -np.log([0.9, 0.5, 0.1]))
@@ -55,16 +48,16 @@ def test_the_spectrum_draws_every_eigenvalue_in_the_unit_circle():
     np.testing.assert_allclose(np.hypot(*circle.T), 1.0)
     assert ax.figure.axes[1].get_ylabel() == "beta"
     with pytest.raises(ValueError, match="parameter"):
-        stability.spectrum(roots, parameter=[1.0, 2.0])
+        plot.spectrum(roots, parameter=[1.0, 2.0])
 
 
 def test_the_response_is_drawn_as_its_modulus():
     w = np.geomspace(0.01, np.pi, 20)
     response = 0.1 / (1 - 0.9 * np.exp(-1j * w))
-    ax = stability.frequency({"average": response, "half": 0.5 * response}, frequencies=w)
+    ax = plot.frequency({"average": response, "half": 0.5 * response}, frequencies=w)
     np.testing.assert_allclose(ax.lines[0].get_ydata(), np.abs(response))
     np.testing.assert_allclose(ax.lines[1].get_xdata(), w)
     data = xr.DataArray(response, {"frequency": w}, ("frequency",))
-    np.testing.assert_allclose(stability.frequency(data).lines[0].get_xdata(), w)
+    np.testing.assert_allclose(plot.frequency(data).lines[0].get_xdata(), w)
     with pytest.raises(ValueError, match="shape"):
-        stability.frequency({"average": response}, frequencies=w[1:])
+        plot.frequency({"average": response}, frequencies=w[1:])

@@ -1,17 +1,10 @@
-"""What the plots of tables draw: colors, arrows of equal actions, and what diverged."""
+"""Value grids draw colors, an arrow for each of several equal actions, and divergence."""
 
-import matplotlib.pyplot as plt
 import numpy as np
 import pytest
 from matplotlib.quiver import Quiver
 
-from jaxmom.plot.grids import CLIFF, LAKE, value_grid
-
-
-@pytest.fixture(autouse=True)
-def _closed():
-    yield
-    plt.close("all")
+from jaxmom.plot import CLIFF, LAKE, value_grid
 
 
 def arrows(ax):
@@ -44,12 +37,12 @@ def test_the_moves_are_gymnasium_s():
             assert table[middle][action][0][1] == middle + right + columns * down
 
 
-def test_what_diverged_is_marked():
+def test_values_that_diverged_are_marked():
     ax = value_grid([[1.0] * 4, [np.inf] + [0.0] * 3], (1, 2))
     assert "diverged" in ax.get_legend_handles_labels()[1]
     assert [text.get_text() for text in ax.texts] == ["1"]
 
 
-def test_a_wrong_shape_is_told():
+def test_a_wrong_shape_is_refused():
     with pytest.raises(ValueError, match=r"2 x 2 cells and 4 moves need \(4, 4\)"):
         value_grid(np.zeros((3, 4)), (2, 2))

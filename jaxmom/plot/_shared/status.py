@@ -1,0 +1,129 @@
+"""The status of lanes, which values can be drawn, and quantiles over seeds."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import xarray
+from numpy.typing import NDArray
+
+# The codes of the coordinate `status` of a sweep, and their names, as in its `flag_meanings`.
+MISSING, OK, DIVERGED, FAILED = range(4)
+NAMES = ("missing", "ok", "diverged", "failed")
+
+# Runs that diverge pass through 1e300 before they overflow; an axis that long overflows itself.
+TINY, HUGE = 1e-200, 1e200
+
+
+def is_drawable(values: NDArray[np.float64]) -> NDArray[np.bool_]:
+    """Return where values are finite and small enough for an axis.
+
+    Example:
+      >>> is_drawable(np.array([1.0, -1e300, np.inf, np.nan]))
+      array([ True, False, False, False])
+    """
+    return np.abs(values) < HUGE
+
+
+def read_coordinate(array: xarray.DataArray, name: str, default: int) -> NDArray[np.int_]:
+    """Return an integer coordinate such as `status`, broadcast to the shape of the array."""
+    coordinate: Any = array.coords.get(name, default)
+    return (xarray.zeros_like(array, int) + coordinate).values
+
+
+def read_statuses(array: xarray.DataArray) -> NDArray[np.int_]:
+    """Return the status of every value, from its coordinates `status` and `diverged_at`.
+
+    A value whose status is "ok" counts as diverged if `diverged_at` is not -1 or if it cannot be
+    drawn. Without a coordinate `status`, every lane is "ok".
+
+    Raises:
+      ValueError: There is an unknown status.
+
+    Example:
+      >>> status = {"status": ("beta", [1, 1, 0])}
+      >>> read_statuses(xarray.DataArray([1.0, np.nan, np.nan], status, ("beta",)))
+      array([1, 2, 0])
+    """
+    status = read_coordinate(array, "status", OK)
+    if not np.isin(status, range(len(NAMES))).all():
+        codes = ", ".join(f"{code} {name}" for code, name in enumerate(NAMES))
+        raise ValueError(f"status must be one of {codes}; got {np.unique(status)}")
+    flagged = read_coordinate(array, "diverged_at", -1) >= 0
+    diverged = flagged | ~is_drawable(np.asarray(array.values, float))
+    return np.where((status == OK) & diverged, DIVERGED, status)
+
+
+def count_absent(statuses: NDArray[np.int_]) -> dict[str, int]:
+    """Return how many lanes are missing, and how many failed."""
+    return {NAMES[code]: int((statuses == code).sum()) for code in (MISSING, FAILED)}
+
+
+def list_counts(counts: Mapping[str, int]) -> str:
+    """Return the counts that are not zero as a list.
+
+    Example:
+      >>> list_counts({"diverged": 7000, "missing": 0, "failed": 1})
+      '7,000 diverged, 1 failed'
+    """
+    return ", ".join(f"{count:,} {name}" for name, count in counts.items() if count)
+
+
+def summarize_lanes(total: int, counts: Mapping[str, int]) -> str:
+    """Return the number of lanes, and how many of them have which status.
+
+    Example:
+      >>> summarize_lanes(2000, {"diverged": 7, "missing": 0})
+      '2,000 lanes, 7 diverged'
+    """
+    lanes = f"{total:,} lane{'s' * (total != 1)}"
+    return ", ".join(part for part in (lanes, list_counts(counts)) if part)
+
+
+def quantile(runs: NDArray[np.float64], share: float) -> NDArray[np.float64]:
+    """Return the linear quantile over the first axis, with infinities as values.
+
+    It is inf if either interpolation endpoint is inf, where NumPy's would be NaN. NaN stands for a
+    run that is not there; where there is none, the quantile is NaN.
+
+    Example:
+      >>> quantile(np.array([[1.0, 1.0], [2.0, np.inf], [np.inf, np.nan]]), 0.5)
+      array([ 2., inf])
+    """
+    ordered = np.sort(runs, axis=0)  # NaN last
+    place = share * np.maximum((~np.isnan(runs)).sum(axis=0, keepdims=True) - 1, 0)
+    ends = (np.floor(place).astype(int), np.ceil(place).astype(int))
+    low, high = (np.take_along_axis(ordered, end, axis=0) for end in ends)
+    step = np.where(np.isfinite(high), high, 0.0) - np.where(np.isfinite(high), low, 0.0)
+    return np.where(np.isfinite(high), low + (place - ends[0]) * step, high)[0]
+
+
+def check_band(band: tuple[float, float]) -> None:
+    """Raise a ValueError unless the band is two quantiles in order."""
+    if not 0 <= band[0] <= band[1] <= 1:
+        raise ValueError(f"band={band} must be two shares from 0 to 1, such as (0.25, 0.75)")
+
+
+def choose_floor(values: NDArray[np.float64], given: float | None) -> float | None:
+    """Return the lowest value that a logarithmic axis shows, or None if it needs no floor.
+
+    Args:
+      values: The values to draw; those that are not finite are ignored.
+      given: The floor that the caller asks for; by default the smallest positive value, if some
+        value is too low for a logarithmic axis.
+
+    Raises:
+      ValueError: The given floor is not positive, or no value is positive.
+
+    Example:
+      >>> choose_floor(np.array([1.0, 0.5, 0.0]), None)
+      0.5
+    """
+    values = values[np.isfinite(values)]
+    if given is not None and given <= 0:
+        raise ValueError(f"floor={given} has no place on a logarithmic axis; give a positive one")
+    if given is not None or (values >= TINY).all():
+        return given
+    if not (values > 0).any():
+        raise ValueError("no value is positive, so a logarithmic axis is empty; pass log=False")
+    return max(float(values[values > 0].min()), TINY)
