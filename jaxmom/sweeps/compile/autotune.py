@@ -1,4 +1,4 @@
-"""What runs fastest: other widths and other programs of the same lanes, tried while it pays."""
+"""Autotuner: time chunk widths and program variants while the expected gain exceeds the cost."""
 
 import math
 import time
@@ -9,6 +9,8 @@ import jax
 import numpy as np
 
 from jaxmom.sweeps.compile.lanes_last import UnsupportedPrimitive
+from jaxmom.sweeps.compile.lapack import deadlock_note
+from jaxmom.sweeps.compile.memory import memory_budget
 from jaxmom.sweeps.compile.program import BLOCK, LANES_LAST, Program, TracedGroup, compile_group
 from jaxmom.sweeps.space.space import Space
 
@@ -16,14 +18,13 @@ from jaxmom.sweeps.space.space import Space
 # kernels, lanes run up to six times as fast without that pass.
 UNDIVIDED = {"xla_disable_hlo_passes": "cpu-parallel-task-assigner"}
 
-_SHARE = {"cpu": 0.4, "other": 0.7}  # of the memory; a second chunk is in flight while one runs
-_START = {"cpu": 128, "other": 512}  # the first width that is tried
-_STEP = 4  # from one width that is tried to the next
-_HOPE = 0.1  # the least share of the time that a wider chunk is thought to save
-_LEAP = 0.5  # and what another program of the same lanes is
-_HOST = 3e-4  # seconds of Python for each chunk
-_TIMED = 0.05  # seconds to time what is short
-_SHORT, _LONG = 0.02, 0.1  # seconds of a chunk: what is below the first is put together
+_FIRST_WIDTH = {"cpu": 128, "other": 512}
+_WIDTH_FACTOR = 4  # from one width that is tried to the next
+_MIN_GAIN = 0.1  # the least share of the time that a wider chunk is expected to save
+_PROGRAM_GAIN = 0.5  # the share that another program of the same lanes is expected to save
+_HOST_SECONDS = 3e-4  # of Python for each chunk
+_TIMED_SECONDS = 0.05  # for which a short chunk is repeated
+_SHORT_CHUNK, _FUSED_CHUNK = 0.02, 0.1  # seconds: chunks below the first are fused up to the second
 
 
 class Probe(NamedTuple):
@@ -38,163 +39,155 @@ class Probe(NamedTuple):
 
 
 class Autotuner:
-    """What was tried to run a group of a space on some devices.
+    """A search for the fastest width and program of a group on some devices.
 
     Attributes:
-      tried: In this order.
-      programs: Of the fastest one, for each device.
+      tried: All probes, in order.
+      programs: The fastest program so far, for each device.
+      notes: What is not as it would be otherwise, and why, a sentence each.
     """
 
-    def __init__(self, space: Space, lanes: TracedGroup, devices: Sequence[Any]):
-        self.space, self.lanes, self.devices = space, lanes, devices
-        self.most = math.ceil(lanes.group.rows.size / len(devices))
+    def __init__(self, space: Space, group: TracedGroup, devices: Sequence[Any]):
+        self.space, self.group, self.devices = space, group, devices
+        self.lanes_per_device = math.ceil(group.group.rows.size / len(devices))
         self.tried: list[Probe] = []
         self.programs: list[Program] = []
-        self._spent = 0.0  # on the last one
+        note = deadlock_note(group.jaxpr, devices)
+        self.notes = [] if note is None else [note]
+        self._last_cost = 0.0  # seconds that the last probe took
 
     @property
     def best(self) -> Probe:
-        """The fastest so far."""
+        """The fastest probe so far."""
         return min(self.tried, key=lambda probe: probe.total)
 
-    def all_ways(self, options: Mapping[str, Any] | None) -> None:
+    def search(self, options: Mapping[str, Any] | None) -> None:
         """Try wider and wider chunks, then other programs unless the options are given."""
         if options is not None:
-            return self.climb(options)
-        choices = _choices(self.devices)
+            return self.search_width(options)
+        choices = _program_choices(self.devices)
         while choices:
             choice, *choices = choices
             try:
-                self.climb(choice)
-            except UnsupportedPrimitive:
+                self.search_width(choice)
+            except UnsupportedPrimitive as error:
+                self.notes.append(f"lanes first: lanes_last has no rule for {error.primitive}")
                 choices = [other for other in choices if LANES_LAST not in other]
-        self.join()
+        self.fuse_chunks()
 
-    def climb(self, options: Mapping[str, Any]) -> None:
+    def search_width(self, options: Mapping[str, Any]) -> None:
         """Try wider chunks from the best width on until they are slower, or else narrower ones."""
-        fresh = not self.tried
-        start = min(_START[_platform(self.devices)], self.most) if fresh else self.best.width
-        first = self.attempt(start, options, _LEAP)
-        while first is None and fresh:
-            start = max(start // _STEP, 1)
-            first = self.attempt(start, options, _LEAP)
-        if first is None or (self.best != first and not fresh):
+        is_first = not self.tried
+        limit = self.lanes_per_device
+        width = min(_FIRST_WIDTH[_platform(self.devices)], limit) if is_first else self.best.width
+        first = self.try_width(width, options, _PROGRAM_GAIN)
+        while first is None and is_first:
+            width = max(width // _WIDTH_FACTOR, 1)
+            first = self.try_width(width, options, _PROGRAM_GAIN)
+        if first is None or (self.best != first and not is_first):
             return
-        for widths in (_wider(start, self.most), _narrower(start)):
-            hope, patience = 1.0, int(fresh)
-            for width in widths:
-                before = self.best.total
-                probe = self.attempt(width, options, hope)
-                if probe is None or (probe.total >= before and not patience):
-                    break
-                patience -= probe.total >= before
-                hope = max(_HOPE, 1 - probe.total / before)  # the next may gain what this one did
+        for widths in (_wider_widths(width, limit), _narrower_widths(width)):
+            self._search_along(widths, options, may_skip=is_first)
             if self.best != first:
                 return
 
-    def join(self) -> None:
+    def _search_along(
+        self, widths: Iterator[int], options: Mapping[str, Any], may_skip: bool
+    ) -> None:
+        """Try widths in turn while they gain; one slower width may be skipped."""
+        gain = 1.0
+        for width in widths:
+            before = self.best.total
+            probe = self.try_width(width, options, gain)
+            if probe is None or (probe.total >= before and not may_skip):
+                return
+            may_skip = may_skip and probe.total < before
+            gain = max(_MIN_GAIN, 1 - probe.total / before)  # the next may gain what this one did
+
+    def fuse_chunks(self) -> None:
         """Run short chunks in turn as one, so that little time is spent between them."""
         width, options, seconds = self.best.width, self.best.options, self.best.seconds
-        together = min(math.ceil(_LONG / seconds), self.most // (8 * width))  # some are left
-        if seconds < _SHORT and together > 1:
-            self._spent = self.best.compile_seconds
-            self.attempt(width * together, {**options, BLOCK: width}, _LEAP)
+        fused = min(math.ceil(_FUSED_CHUNK / seconds), self.lanes_per_device // (8 * width))
+        if seconds < _SHORT_CHUNK and fused > 1:  # and at least eight chunks are left
+            self._last_cost = self.best.compile_seconds
+            self.try_width(width * fused, {**options, BLOCK: width}, _PROGRAM_GAIN)
 
-    def attempt(self, width: int, options: Mapping[str, Any], hope: float = 1.0) -> Probe | None:
-        """Compile and time a width, unless it is too large or gaining `hope` would not pay.
+    def try_width(self, width: int, options: Mapping[str, Any], gain: float = 1.0) -> Probe | None:
+        """Compile and time a width, unless it is too large or would not repay its cost.
+
+        Args:
+          width: Lanes at a time on each device.
+          options: Of the program.
+          gain: The share of the best time so far that it is expected to save.
+
+        Returns:
+          The probe, or None if the width was not timed.
 
         Raises:
-          Unsuited: There is no such program.
+          UnsupportedPrimitive: There is no such program.
         """
         before = self.best.total if self.tried else math.inf
         budget = memory_budget(self.devices)
-        if self.tried and (hope * before < self._spent or self._bytes(width) > budget):
+        too_costly = self.tried and gain * before < self._last_cost
+        if too_costly or (self.tried and self._expected_bytes(width) > budget):
             return None
         start = time.perf_counter()
-        programs = compile_group(self.lanes, width, self.devices, options)
+        programs = compile_group(self.group, width, self.devices, options)
         compile_seconds = time.perf_counter() - start
         if programs[0].bytes > budget and width > 1:
             return None
         seconds = self._seconds(programs)
-        runs = math.ceil(self.most / width)
-        total = (seconds + _HOST) * runs
+        chunks = math.ceil(self.lanes_per_device / width)
+        total = (seconds + _HOST_SECONDS) * chunks
         probe = Probe(width, options, programs[0].bytes, compile_seconds, seconds, total)
         if total < before:
             self.programs = programs
         self.tried.append(probe)
-        self._spent = time.perf_counter() - start
+        self._last_cost = time.perf_counter() - start
         return probe
 
     def _seconds(self, programs: Sequence[Program]) -> float:
-        rows, width = self.lanes.group.rows, programs[0].width
+        rows, width = self.group.group.rows, programs[0].width
         columns = self.space.take(rows.at(np.arange(width) % rows.size))
-        columns = {name: columns[name] for name in self.lanes.group.names}
-        times = []
-        # The first run also warms up, but what is long is not run for that.
-        while sum(times) < _TIMED or (len(times) < 3 and sum(times) <= 10 * _TIMED):
+        columns = {name: columns[name] for name in self.group.group.names}
+        times: list[float] = []
+        # The first run also warms up, but a long one is not repeated for that.
+        while sum(times) < _TIMED_SECONDS or (len(times) < 3 and sum(times) <= 10 * _TIMED_SECONDS):
             start = time.perf_counter()
             jax.block_until_ready([program.start(columns) for program in programs])
             times.append(time.perf_counter() - start)
         return min(times)
 
-    def _bytes(self, width: int) -> float:
-        """What a width will need: memory is linear in it, above the smallest ones."""
+    def _expected_bytes(self, width: int) -> float:
+        """Extrapolate the memory of a width, which is linear above the smallest widths."""
         known = {probe.width: probe.bytes for probe in self.tried}
         if len(known) < 2:
-            return max(known.values()) * _STEP
+            return max(known.values()) * _WIDTH_FACTOR
         (w0, b0), (w1, b1) = sorted(known.items())[-2:]
         return b1 + (b1 - b0) / (w1 - w0) * (width - w1)
 
 
 def default_options(devices: Sequence[Any]) -> Mapping[str, Any]:
-    """Options that change no bits, for a width that was given."""
+    """Return the options for a width that is given: those that change no bits."""
     return UNDIVIDED if devices[0].platform == "cpu" else {}
 
 
-def memory_budget(devices: Sequence[Any]) -> float:
-    """The bytes that a chunk may take on each device."""
-    platform = _platform(devices)
-    stats = devices[0].memory_stats() if platform != "cpu" else None
-    if stats and "bytes_limit" in stats:
-        return _SHARE[platform] * (stats["bytes_limit"] - stats.get("bytes_in_use", 0))
-    return _SHARE["cpu"] * available_memory() / len(devices)
-
-
-def available_memory() -> float:
-    """Bytes of main memory that may be had: what the system has, within the limits of a container.
-
-    Infinite where the system does not tell.
-    """
-    limits = [math.inf]
-    for path, read in (
-        ("/proc/meminfo", lambda text: 1024 * float(text.split("MemAvailable:")[1].split()[0])),
-        ("/sys/fs/cgroup/memory.max", float),
-        ("/sys/fs/cgroup/memory/memory.limit_in_bytes", float),
-    ):
-        try:
-            with open(path, encoding="ascii") as file:
-                limits.append(read(file.read()))
-        except (OSError, ValueError, IndexError):  # "max" is no number: there is no limit
-            continue
-    return min(limits)
-
-
-def _choices(devices: Sequence[Any]) -> list[Mapping[str, Any]]:
-    """Programs, the likeliest first: lanes are last wherever that is possible."""
+def _program_choices(devices: Sequence[Any]) -> list[Mapping[str, Any]]:
+    """Return options of programs to try, the likeliest first: lanes are last where possible."""
     usual = default_options(devices)
     others = [{}] if usual else []
     return [{**usual, LANES_LAST: 1}, usual, *others, {**usual, LANES_LAST: 4}]
 
 
-def _wider(width: int, most: int) -> Iterator[int]:
-    while width < most:
-        width = min(_STEP * width, most)
+def _wider_widths(width: int, limit: int) -> Iterator[int]:
+    while width < limit:
+        width = min(_WIDTH_FACTOR * width, limit)
         yield width
 
 
-def _narrower(width: int) -> Iterator[int]:
-    while width >= _STEP:
-        width //= _STEP
+def _narrower_widths(width: int) -> Iterator[int]:
+    while width >= _WIDTH_FACTOR:
+        width //= _WIDTH_FACTOR
         yield width
 
 

@@ -1,23 +1,42 @@
-"""The program of one lane as that of many, with the lanes as the LAST axis of every array.
+"""Batching with the lanes as the LAST axis of every array, where `jax.vmap` has them first.
 
-`jax.vmap` puts the lanes first, and a loop keeps them there. A state of two numbers is then [lanes,
-2] in memory, and what is said once for each lane (beta, or whether it has diverged) does not line
-up with it, so that XLA:CPU computes one number at a time. As [2, lanes] everything lines up, and
+`jax.vmap` puts the lanes first, and a loop keeps them there. A state of two numbers is then
+[lanes, 2] in memory, and a scalar of each lane (beta, or whether it has diverged) does not line up
+with it, so that XLA:CPU computes one number at a time. As [2, lanes] everything lines up, and
 innermost loops can be unrolled: several times as many lanes per second where a step is a handful
-of operations on small arrays. Products of matrices that differ from lane to lane, gathers and
-scatters are what vmap does better; a loop that has them is `Unsuited`.
+of operations on small arrays.
+
+Each primitive with a rule here is bound again, with one more axis at the end of its operands. A
+rule returns None for parameters or shapes that it is not made for. Outside of loops, `jax.vmap`
+then does that operation; a loop with one is refused as `UnsupportedPrimitive`, because `jax.vmap`
+is better at products of matrices that differ between lanes, gathers and scatters.
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 import jax
 import jax.numpy as jnp
-from jax.extend.core import Jaxpr, JaxprEqn, Literal
+
+from jaxmom import _jaxpr
+from jaxmom._jaxpr import primitives as p
+
+if TYPE_CHECKING:
+    from jax.extend.core import JaxprEqn
 
 
 class UnsupportedPrimitive(ValueError):
-    """A loop has an operation that wants its lanes first."""
+    """The loop contains a primitive that has no rule for a trailing batch axis."""
+
+    def __init__(self, primitive: str):
+        super().__init__(primitive)
+        self.primitive = primitive
+
+    def __str__(self) -> str:
+        return (
+            f"a loop applies {self.primitive} to values that differ between lanes, and lanes_last "
+            f"has no rule for this use of {self.primitive}; leave lanes_last out of the options."
+        )
 
 
 class _Value(NamedTuple):
@@ -25,19 +44,24 @@ class _Value(NamedTuple):
     varies: bool  # from lane to lane, along the last axis
 
 
-class _Setting(NamedTuple):
+class _Batch(NamedTuple):
     lanes: int
-    unroll: int
-    looped: bool  # whether this is in a loop
+    unroll: int  # steps per iteration of innermost loops
+    in_loop: bool
 
-    def lay_out(self, value: _Value, shape: Sequence[int]) -> jax.Array:
-        """A value of some shape, or a scalar, as [*shape, lanes]."""
+    def broadcast(self, value: _Value, shape: Sequence[int]) -> jax.Array:
+        """Return a value of some shape, or a scalar, as [*shape, lanes]."""
         kept = range(len(shape) + value.varies - value.array.ndim, len(shape) + value.varies)
         return jax.lax.broadcast_in_dim(value.array, (*shape, self.lanes), tuple(kept))
 
-    def spread(self, value: _Value) -> jax.Array:
-        """A value with the axis of lanes."""
-        return value.array if value.varies else self.lay_out(value, value.array.shape)
+    def add_axis(self, value: _Value) -> jax.Array:
+        """Return a value with the axis of lanes."""
+        return value.array if value.varies else self.broadcast(value, value.array.shape)
+
+
+# Returns the results of an equation for its operands, or None if it has no rule for their shapes.
+_Rule: TypeAlias = "Callable[[JaxprEqn, list[_Value], _Batch], list[_Value] | None]"
+_RULES: _jaxpr.RuleTable[_Rule] = _jaxpr.RuleTable()
 
 
 def lanes_last(
@@ -48,18 +72,18 @@ def lanes_last(
     lanes: int,
     unroll: int,
 ) -> Callable[[Any, Any], dict[str, jax.Array]]:
-    """What ``vmap(function, in_axes=(None, 0), out_axes=out_axes)`` does, with lanes last inside.
+    """Return ``vmap(function, in_axes=(None, 0), out_axes=out_axes)``, with lanes last inside.
 
     Args:
       function: ``function(shared, arguments) -> dict of arrays``.
-      shared: What all lanes share, or its shapes and dtypes.
-      arguments: Those of one lane.
-      out_axes: By name of the result: 0, or None for what is the same in all lanes.
-      lanes: How many.
+      shared: The pytree that all lanes share, or its shapes and dtypes.
+      arguments: The pytree of arguments of one lane.
+      out_axes: For each result by name: 0, or None if it is the same in all lanes.
+      lanes: Their number.
       unroll: Steps per iteration of the innermost loops.
 
     Raises:
-      Unsuited: (when called) vmap is the better way.
+      UnsupportedPrimitive: When the returned function is called: `jax.vmap` is the better way.
 
     Example:
       >>> import jax.numpy as jnp
@@ -70,231 +94,246 @@ def lanes_last(
       >>> print(call(1.0, jnp.arange(4.0))["y"])
       [ 1.  2. 17. 82.]
     """
-    closed = jax.make_jaxpr(function)(shared, arguments)
+    program = jax.make_jaxpr(function)(shared, arguments)
 
     def call(shared: Any, columns: Any) -> Any:
-        setting = _Setting(lanes, unroll, looped=False)
+        batch = _Batch(lanes, unroll, in_loop=False)
         values = [_Value(jnp.asarray(leaf), False) for leaf in jax.tree.leaves(shared)]
         values += [_Value(jnp.moveaxis(leaf, 0, -1), True) for leaf in jax.tree.leaves(columns)]
-        consts = [_Value(const, False) for const in closed.consts]
-        results = _evaluate(closed.jaxpr, [*consts, *values], setting)
+        results = _evaluate(program, values, batch)
         return {
             name: result.array
             if out_axes[name] is None
-            else jnp.moveaxis(setting.spread(result), -1, 0)
+            else jnp.moveaxis(batch.add_axis(result), -1, 0)
             for name, result in zip(sorted(out_axes), results, strict=True)  # as jax orders keys
         }
 
     return call
 
 
-def _evaluate(jaxpr: Jaxpr, values: Sequence[_Value], setting: _Setting) -> list[_Value]:
-    known = dict(zip([*jaxpr.constvars, *jaxpr.invars], values, strict=True))
+def _evaluate(program: Any, values: Sequence[_Value], batch: _Batch) -> list[_Value]:
+    def constant(array: Any) -> _Value:
+        return _Value(jnp.asarray(array), False)
 
-    def read(atom: Any) -> _Value:
-        if isinstance(atom, Literal):
-            aval: Any = atom.aval
-            return _Value(jnp.asarray(atom.val, aval.dtype), False)
-        return known[atom]
-
-    for equation in jaxpr.eqns:
-        operands = [read(atom) for atom in equation.invars]
-        known |= zip(equation.outvars, _apply(equation, operands, setting), strict=True)
-    return [read(atom) for atom in jaxpr.outvars]
+    return _jaxpr.interpret(program, values, lambda e, o: _apply_rule(e, o, batch), constant)
 
 
-def _apply(equation: JaxprEqn, operands: list[_Value], setting: _Setting) -> list[_Value]:
-    """What one operation returns."""
-    name, inner = equation.primitive.name, _called(equation)
-    if inner is not None:
-        return _evaluate(inner[0], [*(_Value(c, False) for c in inner[1]), *operands], setting)
+def _apply_rule(equation: "JaxprEqn", operands: list[_Value], batch: _Batch) -> list[_Value]:
+    called = _jaxpr.called_program(equation)
+    if called is not None:
+        return _evaluate(called, operands, batch)
     if not any(operand.varies for operand in operands):
-        return [_Value(a, False) for a in _bound(equation, [o.array for o in operands])]
-    if name == "scan":
-        return _scan(equation, operands, setting)
-    if name == "dot_general" and not all(operand.varies for operand in operands):
-        return [_product(equation, operands)]
-    if name in _ALONG or (name in _EXTENDED and not any(o.varies for o in operands[1:])):
-        return _along(equation, operands, setting)
-    if setting.looped and not name.startswith("random_"):
-        raise UnsupportedPrimitive(
-            f"a loop has {name} of values that differ between lanes, which wants its lanes first; "
-            "leave lanes_last out of the options."
-        )
-    return _by_vmap(equation, operands, setting)
+        return [_Value(a, False) for a in _jaxpr.bind(equation, [o.array for o in operands])]
+    # An effect (a callback, a reference) is made once for all lanes or once for each: vmap decides.
+    rule = None if equation.effects else _RULES.find(equation)
+    results = None if rule is None else rule(equation, operands, batch)
+    if results is None and batch.in_loop:
+        raise UnsupportedPrimitive(equation.primitive.name)
+    return _apply_vmap(equation, operands, batch) if results is None else results
 
 
-def _along(equation: JaxprEqn, operands: list[_Value], setting: _Setting) -> list[_Value]:
-    """An operation that does to arrays with one more axis at their end what it did before."""
-    name, params = equation.primitive.name, equation.params
-    avals: list[Any] = [atom.aval for atom in equation.invars]
-    shapes = [aval.shape for aval in avals]
-    if name in _EXTENDED:
-        (first, *others), lanes = operands, setting.lanes
-        arrays = [setting.lay_out(first, shapes[0]), *(other.array for other in others)]
-        if name == "dynamic_slice":
-            arrays.append(jnp.zeros_like(arrays[-1]))
-        params = params | _EXTENDED[name](params, lanes, len(shapes[0]))
-    else:
-        widest = max(shapes, key=len)  # scalars go with arrays, as in where(scalar, x, y)
-        arrays = [setting.lay_out(o, s or widest) for o, s in zip(operands, shapes, strict=True)]
-    return [_Value(array, True) for array in _bound(equation, arrays, params)]
+def _bind_along(
+    equation: "JaxprEqn", arrays: Sequence[Any], params: Mapping[str, Any] | None = None
+) -> list[_Value]:
+    """Bind the primitive to arrays that have their lanes last, as its results do."""
+    return [_Value(array, True) for array in _jaxpr.bind(equation, arrays, params)]
 
 
-def _product(equation: JaxprEqn, operands: list[_Value]) -> _Value:
-    """Matrices of one side are the same in all lanes: the lanes are one more axis of the other."""
-    (array,) = _bound(equation, [operand.array for operand in operands])
-    if operands[1].varies:
-        return _Value(array, True)
-    (contracted, _), (batch, _) = equation.params["dimension_numbers"]
-    free = operands[0].array.ndim - len(contracted) - len(batch)
-    return _Value(jnp.moveaxis(array, len(batch) + free - 1, -1), True)
+def _shapes(atoms: Sequence[Any]) -> list[tuple[int, ...]]:
+    return [atom.aval.shape for atom in atoms]
 
 
-def _scan(equation: JaxprEqn, operands: list[_Value], setting: _Setting) -> list[_Value]:
+@_RULES.register(
+    *(p.abs_p, p.acos_p, p.acosh_p, p.add_jaxvals_p, p.add_p, p.and_p, p.asin_p, p.asinh_p),
+    *(p.atan2_p, p.atan_p, p.atanh_p, p.bitcast_convert_type_p, p.cbrt_p, p.ceil_p, p.clamp_p),
+    *(p.convert_element_type_p, p.copy_p, p.cos_p, p.cosh_p, p.digamma_p, p.div_p, p.eq_p),
+    *(p.erf_inv_p, p.erf_p, p.erfc_p, p.exp2_p, p.exp_p, p.expm1_p, p.floor_p, p.ge_p, p.gt_p),
+    *(p.integer_pow_p, p.is_finite_p, p.le_p, p.lgamma_p, p.log1p_p, p.log_p, p.logistic_p),
+    *(p.lt_p, p.max_p, p.min_p, p.mul_p, p.name_p, p.ne_p, p.neg_p, p.nextafter_p, p.not_p),
+    *(p.or_p, p.pow_p, p.reduce_precision_p, p.rem_p, p.round_p, p.rsqrt_p, p.select_n_p),
+    *(p.shift_left_p, p.shift_right_arithmetic_p, p.shift_right_logical_p, p.sign_p, p.sin_p),
+    *(p.sinh_p, p.sqrt_p, p.square_p, p.stop_gradient_p, p.sub_p, p.tan_p, p.tanh_p, p.xor_p),
+    params="accuracy exponent_bits mantissa_bits name new_dtype rounding_method weak_type y",
+)
+def _elementwise(
+    equation: "JaxprEqn", operands: list[_Value], batch: _Batch
+) -> list[_Value] | None:
+    """Operands are scalars, as in where(scalar, x, y), or broadcast; a bitcast may do neither."""
+    (shape,) = _shapes(equation.outvars)
+    shapes = [one or shape for one in _shapes(equation.invars)]
+    if not all(len(one) == len(shape) and all(map(_broadcasts, one, shape)) for one in shapes):
+        return None
+    arrays = [batch.broadcast(o, one) for o, one in zip(operands, shapes, strict=True)]
+    return _bind_along(equation, arrays)
+
+
+def _broadcasts(size: int, to: int) -> bool:
+    return size in (1, to)
+
+
+@_RULES.register(p.argmax_p, p.argmin_p, params="axes index_dtype")
+@_RULES.register(p.concatenate_p, params="dimension")
+@_RULES.register(
+    *(p.cumlogsumexp_p, p.cummax_p, p.cummin_p, p.cumprod_p, p.cumsum_p),
+    params="axis reverse",
+)
+@_RULES.register(
+    *(p.reduce_and_p, p.reduce_max_p, p.reduce_min_p, p.reduce_or_p, p.reduce_prod_p),
+    *(p.reduce_sum_p, p.reduce_xor_p),
+    params="axes",
+)
+@_RULES.register(p.rev_p, p.squeeze_p, params="dimensions")
+@_RULES.register(p.sort_p, params="dimension is_stable num_keys")
+@_RULES.register(p.split_p, params="axis sizes")
+@_RULES.register(p.stack_p, p.unstack_p, params="axis")
+def _with_axes_from_the_front(
+    equation: "JaxprEqn", operands: list[_Value], batch: _Batch
+) -> list[_Value] | None:
+    """Axes that are counted from the front mean the same with one more at the end."""
+    named = [equation.params.get(name, ()) for name in ("axes", "axis", "dimension", "dimensions")]
+    axes = [axis for one in named for axis in (one if isinstance(one, tuple) else (one,))]
+    if any(axis < 0 for axis in axes):
+        return None
+    return _bind_along(equation, [batch.add_axis(operand) for operand in operands])
+
+
+@_RULES.register(p.broadcast_in_dim_p, params="broadcast_dimensions shape")
+def _broadcast_in_dim(
+    equation: "JaxprEqn", operands: list[_Value], batch: _Batch
+) -> list[_Value] | None:
+    if len(operands) > 1:
+        return None
+    shape, kept = equation.params["shape"], equation.params["broadcast_dimensions"]
+    params = {"shape": (*shape, batch.lanes), "broadcast_dimensions": (*kept, len(shape))}
+    return _bind_along(equation, [operands[0].array], equation.params | params)
+
+
+@_RULES.register(p.reshape_p, params="new_sizes")
+def _reshape(equation: "JaxprEqn", operands: list[_Value], batch: _Batch) -> list[_Value] | None:
+    if len(operands) > 1:
+        return None
+    params = equation.params | {"new_sizes": (*equation.params["new_sizes"], batch.lanes)}
+    return _bind_along(equation, [operands[0].array], params)
+
+
+@_RULES.register(p.slice_p, params="limit_indices start_indices strides")
+def _slice(equation: "JaxprEqn", operands: list[_Value], batch: _Batch) -> list[_Value]:
     params = equation.params
-    jaxpr, consts = _opened(params["jaxpr"])
-    first, carried = _sizes(equation)
-    flags = _fixed(equation, [operand.varies for operand in operands])
-    fixed = [*(_Value(const, False) for const in consts), *operands[:first]]
-    init = [
-        setting.spread(operand) if varies else operand.array
-        for operand, varies in zip(operands[first:], flags[first : first + carried], strict=False)
-    ]
-    within = setting._replace(looped=True)
-    varies: list[bool] = []
+    strides = params["strides"]
+    params = params | {
+        "start_indices": (*params["start_indices"], 0),
+        "limit_indices": (*params["limit_indices"], batch.lanes),
+        "strides": None if strides is None else (*strides, 1),
+    }
+    return _bind_along(equation, [operands[0].array], params)
 
-    def body(carry: Any, x: Any) -> Any:
-        moving = [*map(_Value, [*carry, *x], flags[first:])]
-        results = _evaluate(jaxpr, [*fixed, *moving], within)
-        wanted = [*flags[first : first + carried], *(r.varies for r in results[carried:])]
-        varies[:] = wanted
-        arrays = [
-            setting.spread(result) if wants else result.array
-            for result, wants in zip(results, wanted, strict=True)
-        ]
+
+@_RULES.register(p.dynamic_slice_p, params="slice_sizes")
+def _dynamic_slice(
+    equation: "JaxprEqn", operands: list[_Value], batch: _Batch
+) -> list[_Value] | None:
+    array, *starts = operands
+    sizes = equation.params["slice_sizes"]
+    if any(start.varies for start in starts) or len(starts) != len(sizes) or not starts:
+        return None
+    arrays = [array.array, *(start.array for start in starts)]
+    params = equation.params | {"slice_sizes": (*sizes, batch.lanes)}
+    return _bind_along(equation, [*arrays, jnp.zeros_like(arrays[-1])], params)
+
+
+@_RULES.register(p.tile_p, params="reps")
+def _tile(equation: "JaxprEqn", operands: list[_Value], batch: _Batch) -> list[_Value]:
+    params = equation.params | {"reps": (*equation.params["reps"], 1)}
+    return _bind_along(equation, [operands[0].array], params)
+
+
+@_RULES.register(p.transpose_p, params="permutation")
+def _transpose(equation: "JaxprEqn", operands: list[_Value], batch: _Batch) -> list[_Value]:
+    permutation = equation.params["permutation"]
+    params = equation.params | {"permutation": (*permutation, len(permutation))}
+    return _bind_along(equation, [operands[0].array], params)
+
+
+@_RULES.register(p.pad_p, params="padding_config")
+def _pad(equation: "JaxprEqn", operands: list[_Value], batch: _Batch) -> list[_Value] | None:
+    array, filling = operands
+    if filling.varies:
+        return None
+    params = equation.params | {"padding_config": (*equation.params["padding_config"], (0, 0, 0))}
+    return _bind_along(equation, [array.array, filling.array], params)
+
+
+@_RULES.register(p.dot_general_p, params="dimension_numbers precision preferred_element_type")
+def _dot_general(
+    equation: "JaxprEqn", operands: list[_Value], batch: _Batch
+) -> list[_Value] | None:
+    """One side is the same in all lanes: the lanes are one more free axis of the other."""
+    left, right = operands
+    if left.varies and right.varies:
+        return None
+    (array,) = _jaxpr.bind(equation, [left.array, right.array])
+    if right.varies:
+        return [_Value(array, True)]
+    (contracted, _), _ = equation.params["dimension_numbers"]
+    lanes_axis = left.array.ndim - len(contracted) - 1
+    return [_Value(jnp.moveaxis(array, lanes_axis, -1), True)]
+
+
+@_RULES.register(
+    p.scan_p,
+    params="_split_transpose ft_in ft_out jaxpr length linear num_carry num_consts reverse unroll",
+)
+def _scan(equation: "JaxprEqn", operands: list[_Value], batch: _Batch) -> list[_Value]:
+    params = equation.params
+    body, constants, carried = _jaxpr.scan_parts(equation)
+    varies_in, varies_out = _varying_in_scan(equation, operands)
+    carry_varies, inside = varies_in[constants : constants + carried], batch._replace(in_loop=True)
+    init = operands[constants : constants + carried]
+
+    def matched(values: Sequence[_Value], varies: Sequence[bool]) -> list[Any]:
+        pairs = zip(values, varies, strict=True)
+        return [batch.add_axis(value) if one else value.array for value, one in pairs]
+
+    def step(carry: Any, x: Any) -> Any:
+        moving = [*map(_Value, [*carry, *x], varies_in[constants:])]
+        results = _evaluate(body, [*operands[:constants], *moving], inside)
+        arrays = matched(results, varies_out)
         return arrays[:carried], arrays[carried:]
 
-    innermost = not any(_loops(inner) for inner in jaxpr.eqns)
-    unroll = max(params["unroll"], setting.unroll if innermost else 1)
+    unroll = max(params["unroll"], 1 if _jaxpr.has_loop(body) else batch.unroll)
     carry, ys = jax.lax.scan(
-        body,
-        init,
-        [operand.array for operand in operands[first + carried :]],
+        step,
+        matched(init, carry_varies),
+        [operand.array for operand in operands[constants + carried :]],
         length=params["length"],
         reverse=params["reverse"],
         unroll=min(unroll, max(params["length"], 1)),
     )
-    return [*map(_Value, [*carry, *ys], varies)]
+    return [*map(_Value, [*carry, *ys], varies_out)]
 
 
-def _by_vmap(equation: JaxprEqn, operands: list[_Value], setting: _Setting) -> list[_Value]:
+def _varying_in_scan(equation: "JaxprEqn", operands: list[_Value]) -> tuple[list[bool], list[bool]]:
+    """Return which operands of its body vary in some iteration of a scan, and which results."""
+    _, constants, carried = _jaxpr.scan_parts(equation)
+    sets = [frozenset({0}) if operand.varies else frozenset() for operand in operands]
+    results = _jaxpr.scan_dependencies(equation, sets)
+    varies_out = [bool(one) for one in results]
+    varies_in = [operand.varies for operand in operands]
+    varies_in[constants : constants + carried] = varies_out[:carried]
+    return varies_in, varies_out
+
+
+@_RULES.register(
+    *(p.random_bits_p, p.random_clone_p, p.random_fold_in_p, p.random_gamma_p, p.random_seed_p),
+    *(p.random_split_p, p.random_unwrap_p, p.random_wrap_p, p.from_edtype_p, p.to_edtype_p),
+    params="bit_width edtype impl log_space shape",
+)
+def _apply_vmap(equation: "JaxprEqn", operands: list[_Value], batch: _Batch) -> list[_Value]:
+    """Random bits are not worth a rule: the batched operation is one call for all lanes."""
     mapped = jax.vmap(
-        lambda *arrays: _bound(equation, arrays),
+        lambda *arrays: _jaxpr.bind(equation, arrays),
         in_axes=tuple(-1 if operand.varies else None for operand in operands),
         out_axes=-1,
-        axis_size=setting.lanes,
+        axis_size=batch.lanes,
     )
     return [_Value(array, True) for array in mapped(*(operand.array for operand in operands))]
-
-
-def _bound(equation: JaxprEqn, arrays: Sequence[Any], params: Any = None) -> list[Any]:
-    """The operation itself."""
-    primitive = equation.primitive
-    result = primitive.bind(*arrays, **(equation.params if params is None else params))
-    return list(result) if primitive.multiple_results else [result]
-
-
-def _called(equation: JaxprEqn) -> tuple[Jaxpr, Sequence[Any]] | None:
-    """The program that an operation only calls, with its constants."""
-    if equation.primitive.name not in _CALLS:
-        return None
-    return _opened(next(equation.params[name] for name in _PROGRAMS if name in equation.params))
-
-
-def _opened(program: Any) -> tuple[Jaxpr, Sequence[Any]]:
-    return getattr(program, "jaxpr", program), getattr(program, "consts", ())
-
-
-def _sizes(equation: JaxprEqn) -> tuple[int, int]:
-    """How many operands of a scan are constant, and how many are carried."""
-    params = equation.params
-    if "num_consts" in params:
-        return params["num_consts"], params["num_carry"]
-    consts, carry, _ = params["ft_in"].unpack()  # since jax 0.11
-    return len(list(consts)), len(list(carry))
-
-
-def _loops(equation: JaxprEqn) -> bool:
-    inner = _called(equation)
-    within = inner is not None and any(_loops(one) for one in inner[0].eqns)
-    return within or equation.primitive.name in ("scan", "while")
-
-
-def _fixed(equation: JaxprEqn, flags: list[bool]) -> list[bool]:
-    """Which operands of a scan vary, counting what is carried from one iteration to the next."""
-    first, carried = _sizes(equation)
-    jaxpr, consts = _opened(equation.params["jaxpr"])
-    while True:
-        after = _spread(jaxpr, [*(False for _ in consts), *flags])[:carried]
-        new = [*flags]
-        new[first : first + carried] = map(max, flags[first : first + carried], after)
-        if new == flags:
-            return flags
-        flags = new
-
-
-def _spread(jaxpr: Jaxpr, flags: Sequence[bool]) -> list[bool]:
-    """Which results vary, given which operands do."""
-    known = dict(zip([*jaxpr.constvars, *jaxpr.invars], flags, strict=True))
-
-    def read(atom: Any) -> bool:
-        return not isinstance(atom, Literal) and known[atom]
-
-    for equation in jaxpr.eqns:
-        given = [read(atom) for atom in equation.invars]
-        results = [any(given)] * len(equation.outvars)
-        inner = _called(equation)
-        if inner is not None:
-            results = _spread(inner[0], [*(False for _ in inner[1]), *given])
-        elif equation.primitive.name == "scan":
-            body, consts = _opened(equation.params["jaxpr"])
-            results = _spread(body, [*(False for _ in consts), *_fixed(equation, given)])
-        known |= zip(equation.outvars, results, strict=True)
-    return [read(atom) for atom in jaxpr.outvars]
-
-
-_CALLS = {"jit", "pjit", "closed_call", "custom_jvp_call", "custom_vjp_call"}
-_CALLS |= {"checkpoint", "remat", "remat2"}
-_PROGRAMS = ("jaxpr", "call_jaxpr", "fun_jaxpr")
-
-# What does not care for an axis at the end: elementwise, or its axes are counted from the front.
-_ALONG = {"abs", "acos", "acosh", "add", "add_any", "and", "argmax", "argmin", "asin", "asinh"}
-_ALONG |= {"atan", "atan2", "atanh", "bitcast_convert_type", "cbrt", "ceil", "clamp", "concatenate"}
-_ALONG |= {"convert_element_type", "copy", "cos", "cosh", "cumlogsumexp", "cummax", "cummin"}
-_ALONG |= {"cumprod", "cumsum", "digamma", "div", "eq", "erf", "erf_inv", "erfc", "exp", "exp2"}
-_ALONG |= {"expm1", "floor", "ge", "gt", "integer_pow", "is_finite", "le", "lgamma", "log", "log1p"}
-_ALONG |= {"logistic", "lt", "max", "min", "mul", "ne", "neg", "nextafter", "not", "or", "pow"}
-_ALONG |= {"reduce_and", "reduce_max", "reduce_min", "reduce_or", "reduce_precision"}
-_ALONG |= {"reduce_prod", "reduce_sum", "rem", "rev", "round", "rsqrt", "select_n", "shift_left"}
-_ALONG |= {"shift_right_arithmetic", "shift_right_logical", "sign", "sin", "sinh", "sort", "split"}
-_ALONG |= {"expand_dims", "stack", "unstack"}
-_ALONG |= {"sqrt", "square", "squeeze", "stop_gradient", "sub", "tan", "tanh", "xor"}
-
-# Here the new axis, of so many lanes and after so many others, has to be said.
-_EXTENDED: dict[str, Callable[[Any, int, int], dict[str, Any]]] = {
-    "broadcast_in_dim": lambda params, lanes, _: {
-        "shape": (*params["shape"], lanes),
-        "broadcast_dimensions": (*params["broadcast_dimensions"], len(params["shape"])),
-    },
-    "reshape": lambda params, lanes, _: {"new_sizes": (*params["new_sizes"], lanes)},
-    "slice": lambda params, lanes, _: {
-        "start_indices": (*params["start_indices"], 0),
-        "limit_indices": (*params["limit_indices"], lanes),
-        "strides": params["strides"] and (*params["strides"], 1),
-    },
-    "dynamic_slice": lambda params, lanes, _: {"slice_sizes": (*params["slice_sizes"], lanes)},
-    "tile": lambda params, *_: {"reps": (*params["reps"], 1)},
-    "transpose": lambda params, _, rank: {"permutation": (*params["permutation"], rank)},
-    "pad": lambda params, *_: {"padding_config": (*params["padding_config"], (0, 0, 0))},
-}

@@ -1,43 +1,47 @@
-"""The compiled program of a group of lanes: what goes in, what comes out, and at what width."""
+"""The compiled program of a group of lanes: tracing, naming of outputs, compilation for a width."""
 
 import dataclasses
+import functools
 import hashlib
 import math
 import re
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from typing import Any, NamedTuple
+from typing import Any, TypeAlias
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 from jax.sharding import SingleDeviceSharding
 from jax.tree_util import Partial
 from numpy.typing import NDArray
 
+from jaxmom import _jaxpr
 from jaxmom.sweeps.compile.lanes_last import lanes_last
+from jaxmom.sweeps.compile.lapack import avoid_deadlock
+from jaxmom.sweeps.compile.outputs import (
+    STEP,
+    Output,
+    PyTree,
+    check_names,
+    describe_output,
+    is_key,
+    named_outputs,
+)
 from jaxmom.sweeps.space.components import Group
 
-# Options that are ours and not the compiler's; `jaxmom.sweep` tells what they do.
+# Options of ours, not of the compiler; the docstring of `jaxmom.sweep` describes them.
 LANES_LAST, BLOCK = "lanes_last", "block"
-_STEP = "step"  # the dimension of the records of a Trajectory, and what `steps` becomes
-_BAD = "diverged_at"
 
-Arrays = dict[str, NDArray[Any]]
-Arguments = dict[str, Any]  # name -> pytree of arrays, of one lane or of several
-
-
-class Output(NamedTuple):
-    """One array of the result, for one lane."""
-
-    dims: tuple[str, ...]
-    shape: tuple[int, ...]
-    dtype: str
+Arrays: TypeAlias = dict[str, NDArray[Any]]
+Arguments: TypeAlias = dict[str, PyTree]  # by name, of one lane or of several
+Outputs: TypeAlias = dict[str, jax.Array]
+# ``fn(**axes)`` returns a Trajectory, a dict of arrays, or both; see `jaxmom.sweep`.
+SweptFn: TypeAlias = Callable[..., PyTree]
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class TracedGroup:
-    """What the lanes of a group compute, traced once and not compiled.
+    """The computation of the lanes of a group, traced once and not compiled.
 
     Attributes:
       call: ``call(data, arguments) -> dict of arrays`` for one lane.
@@ -45,80 +49,97 @@ class TracedGroup:
         that all lanes share, not constants in it.
       arguments: The shapes and dtypes of one lane's traced arguments, by name.
       outputs: By name, for one lane; ``step`` is the same in all of them.
-      fingerprint: Of the computation and its data: it does not change with comments, names of
-        variables or the process, but does with any number or operation.
+      jaxpr: The program of one lane, as JAX traced it.
     """
 
     group: Group
-    call: Callable[[Any, Any], dict[str, jax.Array]]
+    call: Callable[[PyTree, Arguments], Outputs]
     data: tuple[Any, ...]
-    arguments: Any
+    arguments: Arguments
     outputs: dict[str, Output]
-    fingerprint: str
+    jaxpr: Any
 
     @property
     def result_bytes(self) -> int:
-        """What one lane keeps."""
-        kept = (o for name, o in self.outputs.items() if name != _STEP)
+        """The bytes that are kept of one lane."""
+        kept = (o for name, o in self.outputs.items() if name != STEP)
         return sum(np.dtype(o.dtype).itemsize * math.prod(o.shape) for o in kept)
 
+    @functools.cached_property
+    def fingerprint(self) -> str:
+        """A digest of the lowered program and its data.
 
-def trace(fn: Callable[..., Any], group: Group, sample: Arguments) -> TracedGroup:
-    """Run a function on abstract values, so that what is wrong with it comes to light at once.
+        It does not change with comments, names of variables or the process, but does with any
+        number or operation.
+        """
+        lowered = jax.jit(self.call).trace(self.data, self.arguments).lower()
+        text = re.sub(r" at 0x[0-9a-f]+", "", lowered.as_text())
+        digest = hashlib.sha256(text.encode())
+        for leaf in self.data:
+            array = np.asarray(jax.random.key_data(leaf) if is_key(leaf) else leaf)
+            digest.update(f"{array.dtype}{array.shape}".encode() + array.tobytes())
+        return digest.hexdigest()
+
+
+def trace_group(fn: SweptFn, group: Group, sample: Arguments) -> TracedGroup:
+    """Run a function on abstract values, so that its errors come to light before anything runs.
 
     Args:
-      fn: What is swept.
-      group: Of the lanes.
+      fn: The function that is swept.
+      group: The group of its lanes.
       sample: The traced arguments of some of them, by name.
 
     Raises:
-      TypeError: It returns neither a Trajectory nor a dict of arrays.
-      ValueError: An output has the name of an axis.
+      TypeError: The function returns neither a Trajectory nor a dict of arrays, or a random key.
+      ValueError: The names or shapes of its outputs do not go together, with each other or with
+        the axes; or it draws random bits that `jax.vmap` would draw for all lanes from one key.
     """
     leaves, tree = jax.tree.flatten(fn) if isinstance(fn, Partial) else ((), None)
-    dims: dict[str, int] = {}
 
-    def call(data: Any, arguments: Any) -> dict[str, jax.Array]:
+    def run(data: PyTree, arguments: Arguments) -> PyTree:
         function = fn if tree is None else jax.tree.unflatten(tree, data)
-        outputs, leading = _flat(function(**group.static, **arguments))
-        dims.update(dict.fromkeys(outputs, 0) | leading)
-        return outputs
+        result = function(**group.static, **arguments)
+        named_outputs(result)  # says what is wrong with it before JAX does
+        return result
+
+    def call(data: PyTree, arguments: Arguments) -> Outputs:
+        return {name: leaf for name, (leaf, _) in named_outputs(run(data, arguments)).items()}
 
     arguments = {name: jax.tree.map(_abstract, sample[name]) for name in group.names}
     data = tuple(leaves)
     try:
-        traced = jax.jit(call).trace(data, arguments)
+        traced = jax.jit(run).trace(data, arguments)
     except Exception as error:
-        error.add_note(f"This was while tracing lanes of {_told(group, arguments)}.")
+        error.add_note(f"This was while tracing lanes of {_describe_lanes(group, arguments)}.")
         raise
-    outputs = {n: _output(n, o, dims[n]) for n, o in sorted(traced.out_info.items())}
-    clash = sorted(set(outputs) & {*group.names, *group.static})
-    if clash:
-        raise ValueError(f"the outputs {clash} have names of axes; rename them.")
-    return TracedGroup(group, call, data, arguments, outputs, _fingerprint(traced, data))
+    named = named_outputs(traced.out_info)
+    outputs = {name: describe_output(name, *named[name]) for name in sorted(named)}
+    check_names(outputs, {*group.names, *group.static})
+    _check_draws(traced.jaxpr, len(data))
+    return TracedGroup(group, call, data, arguments, outputs, traced.jaxpr)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Program:
-    """`Lanes` compiled for so many at a time on one device."""
+    """A group of lanes, compiled for so many at a time on one device."""
 
-    lanes: TracedGroup
+    group: TracedGroup
     width: int
     device: Any
     compiled: Any
-    data: Any
+    data: PyTree
 
-    def start(self, columns: Arguments) -> dict[str, jax.Array]:
+    def start(self, columns: Arguments) -> Outputs:
         """Dispatch a chunk of lanes; `finish` waits for it."""
         return self.compiled(self.data, jax.device_put(columns, self.device))
 
-    def finish(self, outputs: dict[str, jax.Array]) -> Arrays:
-        """The results on the host [width, ...]."""
+    def finish(self, outputs: Outputs) -> Arrays:
+        """Return the results on the host [width, ...]."""
         return {name: np.asarray(array) for name, array in outputs.items()}
 
     @property
     def bytes(self) -> int:
-        """What it needs on the device, by the compiler's own account."""
+        """The memory that a chunk needs on the device, by the compiler's own account."""
         stats = self.compiled.memory_analysis()
         names = ("temp", "argument", "output", "alias")
         sizes = [getattr(stats, f"{name}_size_in_bytes", 0) for name in names]
@@ -126,7 +147,7 @@ class Program:
 
 
 def compile_group(
-    lanes: TracedGroup, width: int, devices: Sequence[Any], options: Mapping[str, Any]
+    group: TracedGroup, width: int, devices: Sequence[Any], options: Mapping[str, Any]
 ) -> list[Program]:
     """Compile a group for chunks of `width` lanes, once for each device.
 
@@ -134,47 +155,54 @@ def compile_group(
     ways, so that the bits would depend on their number.
 
     Args:
-      lanes: From `trace`.
+      group: From `trace_group`.
       width: With the options, it decides the bits of a lane.
-      devices: To run on.
+      devices: To run on. A program that could deadlock on several gets the first one only.
       options: Of the program, as for `jaxmom.sweep`.
 
     Raises:
-      Unsuited: Lanes are to be last in a program that wants them first.
+      UnsupportedPrimitive: Lanes are to be last in a program that has no rule for it.
       ValueError: The width is no multiple of the block.
     """
-    call = _chunk(lanes, width, options)
+    call = _batched_call(group, width, options)
     of_xla = {name: value for name, value in options.items() if name not in (LANES_LAST, BLOCK)}
+    used, of_xla = avoid_deadlock(group.jaxpr, devices, of_xla)
     columns = jax.tree.map(
-        lambda x: jax.ShapeDtypeStruct((width, *x.shape), x.dtype), lanes.arguments
+        lambda x: jax.ShapeDtypeStruct((width, *x.shape), x.dtype), group.arguments
     )
     lowered, shared = [], []
-    for device in devices:
+    distinct = list(dict.fromkeys(used))
+    for device in distinct:
         there = SingleDeviceSharding(device)
         program = jax.jit(call, in_shardings=there, out_shardings=there, compiler_options=of_xla)
-        shared.append(jax.device_put(lanes.data, device))
+        shared.append(jax.device_put(group.data, device))
         lowered.append(program.lower(shared[-1], columns))
-    with ThreadPoolExecutor(len(devices)) as pool:
+    with ThreadPoolExecutor(len(distinct)) as pool:
         others = [pool.submit(program.compile) for program in lowered[1:]]
         compiled = [lowered[0].compile(), *(other.result() for other in others)]
-    programs = zip(devices, compiled, shared, strict=True)
-    return [Program(lanes, width, *program) for program in programs]
+    programs = {
+        device: Program(group, width, device, *program)
+        for device, *program in zip(distinct, compiled, shared, strict=True)
+    }
+    return [programs[device] for device in used]
 
 
-def _chunk(lanes: TracedGroup, width: int, options: Mapping[str, Any]) -> Callable[..., Any]:
-    """``call(data, columns) -> dict of arrays`` for the lanes of one chunk."""
+def _batched_call(
+    group: TracedGroup, width: int, options: Mapping[str, Any]
+) -> Callable[[PyTree, Arguments], Outputs]:
+    """Return ``call(data, columns) -> dict of arrays`` for the lanes of one chunk."""
     block = int(options.get(BLOCK, width))
     if block < 1 or width % block:
         raise ValueError(f"a chunk of width {width} has no whole number of blocks of {block}.")
-    out_axes: dict[str, int | None] = {n: None if n == _STEP else 0 for n in lanes.outputs}
-    call = jax.vmap(lanes.call, in_axes=(None, 0), out_axes=out_axes, axis_size=block)
+    out_axes: dict[str, int | None] = {n: None if n == STEP else 0 for n in group.outputs}
+    call = jax.vmap(group.call, in_axes=(None, 0), out_axes=out_axes, axis_size=block)
     if LANES_LAST in options:
         unroll = int(options[LANES_LAST])
-        call = lanes_last(lanes.call, lanes.data, lanes.arguments, out_axes, block, unroll)
+        call = lanes_last(group.call, group.data, group.arguments, out_axes, block, unroll)
     if block == width:
         return call
 
-    def in_turn(data: Any, columns: Any) -> dict[str, jax.Array]:
+    def call_in_turn(data: PyTree, columns: Arguments) -> Outputs:
         blocks = jax.tree.map(lambda x: x.reshape(-1, block, *x.shape[1:]), columns)
         turns = width // block
         _, results = jax.lax.scan(lambda _, x: (None, call(data, x)), None, blocks, length=turns)
@@ -183,52 +211,19 @@ def _chunk(lanes: TracedGroup, width: int, options: Mapping[str, Any]) -> Callab
             for name, x in results.items()
         }
 
-    return in_turn
+    return call_in_turn
 
 
-def is_run(value: Any) -> bool:
-    """Whether this is a `Trajectory`."""
-    return {"steps", "history", _BAD} <= set(getattr(value, "_fields", ()))
-
-
-def is_key(leaf: Any) -> bool:
-    """Whether this is an array of typed random keys."""
-    return jnp.issubdtype(jnp.result_type(leaf), jax.dtypes.prng_key)
-
-
-def _flat(result: Any) -> tuple[dict[str, Any], dict[str, int]]:
-    """A result as named arrays, and how many leading axes of each are records."""
-    if is_run(result):
-        history = _named(result.history)
-        return history | {_STEP: result.steps, _BAD: result.diverged_at}, dict.fromkeys(history, 1)
-    if not isinstance(result, Mapping):
-        raise TypeError(
-            f"the function returned {type(result).__name__}; a sweep needs a Trajectory of "
-            'jm.optimize, or a dict of arrays such as {"value": run.history["value"][-1]}.'
+def _check_draws(jaxpr: Any, shared: int) -> None:
+    arguments = len(_jaxpr.open_program(jaxpr)[0].invars)
+    generator = _jaxpr.shared_draws(jaxpr, [index >= shared for index in range(arguments)])
+    if generator is not None:
+        raise ValueError(
+            f"the function draws random numbers by {generator} from keys that differ between "
+            "lanes, and in a batch XLA draws them for all lanes from the key of the first, so that "
+            "a lane would depend on its neighbors; make the keys with "
+            'jax.random.key(seed, impl="threefry2x32").'
         )
-    if not jax.tree.leaves(result):
-        raise ValueError("the function returned no arrays; there is nothing to keep of its lanes.")
-    reserved = {"status", "lane", _STEP} & set(result)
-    if reserved:
-        raise ValueError(f"the sweep itself makes {sorted(reserved)}; rename these outputs.")
-    return _named(result), {}
-
-
-def _named(tree: Any) -> dict[str, Any]:
-    """The leaves of a pytree by their paths: ``{"params": {"w": x}}`` becomes "params.w"."""
-    leaves = jax.tree_util.tree_leaves_with_path(tree)
-    return {jax.tree_util.keystr(path, simple=True, separator="."): leaf for path, leaf in leaves}
-
-
-def _output(name: str, leaf: Any, records: int) -> Output:
-    if is_key(leaf):
-        raise TypeError(
-            f"the output {name!r} is a random key, which no file keeps; return "
-            "jax.random.key_data of it."
-        )
-    inner = (f"{name}_{axis}" for axis in range(len(leaf.shape) - records))
-    dims = (_STEP,) if name == _STEP else (*[_STEP] * records, *inner)
-    return Output(dims, tuple(leaf.shape), str(leaf.dtype))
 
 
 def _abstract(column: NDArray[Any]) -> jax.ShapeDtypeStruct:
@@ -236,17 +231,7 @@ def _abstract(column: NDArray[Any]) -> jax.ShapeDtypeStruct:
     return jax.ShapeDtypeStruct(column.shape[1:], dtype)
 
 
-def _fingerprint(traced: Any, data: Any) -> str:
-    """A digest of the lowered program, without what differs from process to process."""
-    text = re.sub(r" at 0x[0-9a-f]+", "", traced.lower().as_text())
-    digest = hashlib.sha256(text.encode())
-    for leaf in data:
-        array = np.asarray(jax.random.key_data(leaf) if is_key(leaf) else leaf)
-        digest.update(f"{array.dtype}{array.shape}".encode() + array.tobytes())
-    return digest.hexdigest()
-
-
-def _told(group: Group, arguments: Any) -> str:
+def _describe_lanes(group: Group, arguments: Arguments) -> str:
     traced = {
         name: jax.tree.map(lambda x: f"{x.dtype}{list(x.shape)}", x)
         for name, x in arguments.items()

@@ -1,0 +1,52 @@
+"""A deadlock of batched LAPACK calls in XLA:CPU, and the way to run programs that have them.
+
+XLA:CPU of some versions of jaxlib gives a batch of matrices to LAPACK in tasks for its own threads.
+Two such calls at the same time wait for each other's threads, forever and with idle processors:
+calls of one program that do not depend on each other, and calls of programs on two devices. They
+run one after the other with another scheduler, on one device.
+"""
+
+import functools
+import logging
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from jaxmom import _jaxpr
+
+_FIRST_FAULTY, _FIRST_SOUND = (0, 10), (0, 11)  # versions of jaxlib
+_ONE_CALL_AT_A_TIME = {"xla_cpu_scheduler_type": "CPU_SCHEDULER_TYPE_MEMORY_OPTIMIZED"}
+
+
+def deadlock_note(program: Any, devices: Sequence[Any]) -> str | None:
+    """Return what is done to keep a program from a deadlock, in a sentence; None if nothing is."""
+    if devices[0].platform != "cpu":
+        return None
+    if not _FIRST_FAULTY <= _jaxpr.jaxlib_version() < _FIRST_SOUND:
+        return None
+    calls = _jaxpr.lapack_calls(program)
+    if not calls:
+        return None
+    return (
+        f"batched LAPACK calls ({', '.join(calls)}) can deadlock in jaxlib 0.10: the program runs "
+        "on one device, with a scheduler that makes one call at a time"
+    )
+
+
+def avoid_deadlock(
+    program: Any, devices: Sequence[Any], options: Mapping[str, Any]
+) -> tuple[list[Any], dict[str, Any]]:
+    """Return devices, as many as are given, and compiler options on which a program ends.
+
+    They follow from the program, the platform and the version of jaxlib, all of which are part of
+    a sweep's identity.
+    """
+    note = deadlock_note(program, devices)
+    if note is None:
+        return list(devices), dict(options)
+    _log_once(note)
+    return [devices[0]] * len(devices), _ONE_CALL_AT_A_TIME | dict(options)
+
+
+@functools.cache
+def _log_once(message: str) -> None:
+    logging.getLogger("jaxmom").warning("%s.", message)

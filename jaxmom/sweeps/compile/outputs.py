@@ -1,0 +1,132 @@
+"""The outputs of a swept function: from what it returns to named arrays with dimensions."""
+
+import collections
+from collections.abc import Mapping
+from typing import Any, NamedTuple, TypeAlias
+
+import jax
+import jax.numpy as jnp
+
+PyTree: TypeAlias = Any
+
+STEP = "step"  # the dimension of the records of a Trajectory, and the name of its `steps`
+_DIVERGED_AT = "diverged_at"
+_MADE_BY_THE_SWEEP = {"status", "lane", STEP}
+
+
+class Output(NamedTuple):
+    """One array of the result, for one lane."""
+
+    dims: tuple[str, ...]
+    shape: tuple[int, ...]
+    dtype: str
+
+
+def is_run(value: Any) -> bool:
+    """Return whether this is a `Trajectory`."""
+    return {"steps", "history", _DIVERGED_AT} <= set(getattr(value, "_fields", ()))
+
+
+def is_key(leaf: Any) -> bool:
+    """Return whether this is an array of typed random keys."""
+    return jnp.issubdtype(jnp.result_type(leaf), jax.dtypes.prng_key)
+
+
+def named_outputs(result: PyTree) -> dict[str, tuple[Any, int]]:
+    """Return the leaves of a result by name, each with its number of leading axes of records.
+
+    Args:
+      result: A Trajectory; a dict of arrays, nested or not, and with a Trajectory in it or not;
+        or a tuple of a Trajectory and such a dict.
+
+    Raises:
+      TypeError: It is something else.
+      ValueError: Two outputs have one name, or one has a name that the sweep itself uses.
+    """
+    prefix, run, others = _split_result(result)
+    named = [] if run is None else [(STEP, (run.steps, 0)), (_DIVERGED_AT, (run.diverged_at, 0))]
+    reserved = _MADE_BY_THE_SWEEP & set(map(str, others))
+    if run is not None:
+        records = _leaves_by_path(run.history)
+        reserved |= _MADE_BY_THE_SWEEP & {f"{prefix}{name}" for name, _ in records}
+        named += [(f"{prefix}{name}", (leaf, 1)) for name, leaf in records]
+    named += [(name, (leaf, 0)) for name, leaf in _leaves_by_path(others)]
+    if reserved:
+        raise ValueError(f"the sweep itself makes {sorted(reserved)}; rename these outputs.")
+    counts = collections.Counter(name for name, _ in named)
+    twice = sorted(name for name, count in counts.items() if count > 1)
+    if twice:
+        raise ValueError(
+            f"several outputs have the names {twice}, as nested names are joined by points; rename "
+            "all but one of each."
+        )
+    return dict(named)
+
+
+def _split_result(result: PyTree) -> tuple[str, Any, Mapping[Any, Any]]:
+    """Return a prefix for the records of a run, the run or None, and the other outputs."""
+    if is_run(result):
+        return "", result, {}
+    if isinstance(result, tuple) and len(result) == 2 and is_run(result[0]):
+        run, others = result
+        if isinstance(others, Mapping):
+            return "", run, others
+    if not isinstance(result, Mapping):
+        raise TypeError(
+            f"the function returned {type(result).__name__}; a sweep needs a Trajectory of "
+            'jm.optimize, a dict of arrays such as {"value": run.history["value"][-1]}, or a tuple '
+            "of both."
+        )
+    if not jax.tree.leaves(result):
+        raise ValueError("the function returned no arrays; there is nothing to keep of its lanes.")
+    runs = [name for name, value in result.items() if is_run(value)]
+    if len(runs) != 1:
+        return "", None, result
+    others = {name: value for name, value in result.items() if name != runs[0]}
+    return f"{runs[0]}.", result[runs[0]], others
+
+
+def _leaves_by_path(tree: PyTree) -> list[tuple[str, Any]]:
+    """Return the leaves of a pytree by their paths: ``{"a": {"b": x}}`` has "a.b"."""
+    leaves = jax.tree_util.tree_leaves_with_path(tree)
+    return [(jax.tree_util.keystr(path, simple=True, separator="."), leaf) for path, leaf in leaves]
+
+
+def describe_output(name: str, leaf: Any, records: int) -> Output:
+    """Return the dimensions, shape and dtype of an output.
+
+    Raises:
+      TypeError: It is a random key.
+      ValueError: It is `diverged_at` and no scalar.
+    """
+    if is_key(leaf):
+        raise TypeError(
+            f"the output {name!r} is a random key, which no file keeps; return "
+            "jax.random.key_data of it."
+        )
+    if name == _DIVERGED_AT and leaf.shape:
+        raise ValueError(
+            f"the output {_DIVERGED_AT!r} says at which step a lane diverged, -1 if it did not: it "
+            f"is one number for a lane, not an array of shape {leaf.shape}; rename it."
+        )
+    inner = (f"{name}_{axis}" for axis in range(len(leaf.shape) - records))
+    dims = (STEP,) if name == STEP else (*[STEP] * records, *inner)
+    return Output(dims, tuple(leaf.shape), str(leaf.dtype))
+
+
+def check_names(outputs: Mapping[str, Output], axes: set[str]) -> None:
+    """Check that no name stands for two things of the result.
+
+    Raises:
+      ValueError: An output or a dimension has the name of an axis or of another output.
+    """
+    clash = sorted(set(outputs) & axes)
+    if clash:
+        raise ValueError(f"the outputs {clash} have names of axes; rename them.")
+    for name, output in outputs.items():
+        taken = sorted((set(output.dims) - {STEP}) & (axes | set(outputs) | _MADE_BY_THE_SWEEP))
+        if taken:
+            raise ValueError(
+                f"the dimensions of the output {name!r} are named {list(output.dims)}, and "
+                f"{taken} are axes or outputs too; rename one of them."
+            )

@@ -1,0 +1,111 @@
+"""Watchdog of compiled programs: wait for their results, but not for a program that stands still."""
+
+import math
+import queue
+import threading
+import time
+import weakref
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future
+from typing import Any
+
+import jax
+
+from jaxmom.sweeps.compile.program import Arguments, Outputs, Program
+
+_IDLE_SHARE = 0.01  # of a processor: what a process that computes exceeds, however busy the machine
+_LOOK = 1.0  # seconds between two looks at the processor time
+_LATENCY = 0.02  # the share of the time waited by which a result may be noticed late
+_SHORTEST, _LONGEST = 2e-5, 0.05  # seconds between two looks at a result
+
+
+class StalledError(RuntimeError):
+    """A program that is awaited and uses no processor time."""
+
+
+class Dispatcher:
+    """Starts programs in a thread of its own and waits for them, so that it can give up waiting.
+
+    XLA cannot be interrupted, and it runs some programs (those with callbacks) within the call
+    that starts them. The thread is left behind if one of them never ends.
+
+    Args:
+      devices: The devices that are used. Only on processors does a program that uses no processor
+        time stand still; elsewhere the dispatcher waits as long as it takes.
+      stall_seconds: How long to wait for a program that uses no processor time.
+    """
+
+    def __init__(self, devices: Sequence[Any], stall_seconds: float):
+        is_watched = all(device.platform == "cpu" for device in devices)
+        self.stall_seconds = stall_seconds if is_watched else math.inf
+        self._calls: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
+        threading.Thread(target=_run_calls, args=(self._calls,), daemon=True).start()
+        weakref.finalize(self, self._calls.put, None)
+
+    def start(self, program: Program, columns: Arguments) -> "Future[Outputs]":
+        """Dispatch a chunk of lanes."""
+        future: Future[Outputs] = Future()
+        # The arguments are converted here: settings such as x64 may be those of this thread alone.
+        columns = jax.device_put(columns, program.device)
+
+        def call() -> None:
+            try:
+                future.set_result(program.start(columns))
+            except BaseException as error:
+                future.set_exception(error)
+
+        self._calls.put(call)
+        return future
+
+    def wait(self, future: "Future[Outputs]") -> Outputs:
+        """Return the outputs of a chunk once they are there.
+
+        Raises:
+          StalledError: The process used no processor time for `stall_seconds`.
+        """
+        clock = _IdleClock(self.stall_seconds)
+        while not future.done():
+            clock.wait_once(lambda pause: _wait_done(future, pause))
+        outputs = future.result()
+        for array in outputs.values():
+            while not array.is_ready():
+                clock.wait_once(time.sleep)
+        return outputs
+
+
+class _IdleClock:
+    """The time for which something was awaited while the process was idle."""
+
+    def __init__(self, limit: float):
+        self.limit, self.idle = limit, 0.0
+        self.start = self.looked = time.monotonic()
+        self.used = time.process_time()
+
+    def wait_once(self, wait: Callable[[float], None]) -> None:
+        """Wait a little, the longer the longer it has lasted."""
+        now = time.monotonic()
+        wait(min(max(_LATENCY * (now - self.start), _SHORTEST), _LONGEST))
+        passed = time.monotonic() - self.looked
+        if passed < min(_LOOK, self.limit / 4):
+            return
+        used = time.process_time()
+        is_idle = used - self.used < _IDLE_SHARE * passed
+        # A process that was stopped from outside, or a computer that slept, has not been idle.
+        self.idle = self.idle + min(passed, 2 * _LOOK) if is_idle else 0.0
+        self.looked, self.used = time.monotonic(), used
+        if self.idle > self.limit:
+            raise StalledError(f"it has used no processor time for {self.idle:.3g} seconds")
+
+
+def _wait_done(future: "Future[Outputs]", seconds: float) -> None:
+    """Wait until a call is done, but not longer than some seconds."""
+    try:
+        future.exception(timeout=seconds)
+    except TimeoutError:
+        return
+
+
+def _run_calls(calls: "queue.SimpleQueue[Callable[[], None] | None]") -> None:
+    while (call := calls.get()) is not None:
+        call()
+        del call
