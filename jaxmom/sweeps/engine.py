@@ -144,7 +144,7 @@ def _setup(
         chosen = default_options(devices) if options is None else options
         return SweepConfig(space, lanes, devices, width, chosen)
     search = Autotuner(space, largest_group(lanes), devices)
-    search.all_ways(options)
+    search.search(options)
     best = search.best
     return SweepConfig(space, lanes, devices, best.width, best.options, search.programs)
 

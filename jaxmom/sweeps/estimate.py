@@ -9,8 +9,9 @@ import jax
 import numpy as np
 
 from jaxmom.sweeps.compile.autotune import Autotuner, Probe, default_options
-from jaxmom.sweeps.compile.program import TracedGroup, trace
-from jaxmom.sweeps.space.space import Space
+from jaxmom.sweeps.compile.program import TracedGroup, trace_group
+from jaxmom.sweeps.results.checks import check_result
+from jaxmom.sweeps.space.space import Space, check_space
 
 
 @dataclasses.dataclass(frozen=True)
@@ -89,16 +90,19 @@ def explain(
     lanes = trace_groups(fn, space)
     search = Autotuner(space, largest_group(lanes), used)
     if width == "auto":
-        search.all_ways(options)
+        search.search(options)
     else:
-        search.attempt(width, default_options(used) if options is None else options)
+        search.try_width(width, default_options(used) if options is None else options)
     return _planned(lanes, search)
 
 
 def trace_groups(fn: Callable[..., Any], space: Space) -> list[TracedGroup]:
     """The function traced once for each group of a space."""
+    check_space(space)
     first = np.zeros(1, np.int64)
-    return [trace(fn, group, space.take(group.rows.at(first))) for group in space.groups()]
+    traced = [trace_group(fn, g, space.take(g.rows.at(first))) for g in space.groups()]
+    check_result(space, traced)
+    return traced
 
 
 def _planned(lanes: Sequence[TracedGroup], search: Autotuner) -> Plan:
@@ -111,7 +115,7 @@ def _planned(lanes: Sequence[TracedGroup], search: Autotuner) -> Plan:
         chunks=sum(math.ceil(group.group.rows.size / best.width) for group in lanes),
         device_bytes=best.bytes,
         result_bytes=sum(group.group.rows.size * group.result_bytes for group in lanes),
-        seconds=best.total * count / search.lanes.group.rows.size,
+        seconds=best.total * count / search.group.group.rows.size,
         compile_seconds=best.compile_seconds * len(lanes),
         options=best.options,
         probes=tuple(search.tried),

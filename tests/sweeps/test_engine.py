@@ -282,17 +282,17 @@ def searched(monkeypatch, seconds, budget=float("inf")):
 
     space = grid(x=np.linspace(0, 1, 10**4), y=np.linspace(0, 1, 10**4))
     lanes = trace_groups(lambda x, y: {"z": x * y}, space)[0]
-    found = search.Search(space, lanes, jax.local_devices())
+    found = search.Autotuner(space, lanes, jax.local_devices())
     monkeypatch.setattr(search, "memory_budget", lambda devices: budget)
     monkeypatch.setattr(found, "_seconds", lambda programs: seconds(programs[0].width, found.asked))
-    attempt = found.attempt
+    try_width = found.try_width
 
-    def asking(width, options, hope=1.0):
+    def asking(width, options, gain=1.0):
         found.asked = options
-        return attempt(width, options, hope)
+        return try_width(width, options, gain)
 
-    monkeypatch.setattr(found, "attempt", asking)
-    found.all_ways(None)
+    monkeypatch.setattr(found, "try_width", asking)
+    found.search(None)
     return found
 
 

@@ -397,7 +397,7 @@ def test_thinned_records_are_slices_of_all_records_to_the_last_bit():
 LITTLE_MEMORY = """
 import resource
 from jaxmom.sweeps import grid, open_sweep, sweep
-from jaxmom.sweeps.run.driver import out_of_memory
+from jaxmom.sweeps.compile.memory import is_out_of_memory
 from test_faults import parts
 def fn(x):
     wave = jnp.arange(2.0**19) * x  # a carry of 4 MB in each lane
@@ -412,7 +412,7 @@ resource.setrlimit(resource.RLIMIT_AS, (free + (200 << 20), before[1]))
 try:
     sweep(fn, space, width=64, store=store, progress=False)
 except jax.errors.JaxRuntimeError as error:
-    print(out_of_memory(error), error.__notes__[-1])
+    print(is_out_of_memory(error), error.__notes__[-1])
 print(np.unique(open_sweep(store).status[:64]), np.unique(open_sweep(store).status[64:]))
 print(sweep(fn, grid(x=[2.0, 3.0]), width=2).y.values)
 resource.setrlimit(resource.RLIMIT_AS, before)

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from jaxmom.sweeps.compile.program import Arrays, Output
+from jaxmom.sweeps.compile.outputs import Output
+from jaxmom.sweeps.compile.program import Arrays
 from jaxmom.sweeps.space.components import Group, label_groups
 from jaxmom.sweeps.space.index_maps import IndexMap, all_indices
 from jaxmom.sweeps.space.space import Dim, Space
@@ -65,25 +66,16 @@ StepsFn: TypeAlias = Callable[[DatasetLayout], NDArray[Any]]  # the coordinate o
 def dataset_layouts(
     space: Space, groups: Sequence[Group], outputs: Sequence[Mapping[str, Output]]
 ) -> list[DatasetLayout]:
-    """Return one layout for all groups if they have the same outputs, else one for each.
-
-    Raises:
-      ValueError: A Dataset has no room for the names of the outputs beside those of the axes.
-    """
+    """Return one layout for all groups if they have the same outputs, else one for each."""
     complete = [dict(own) | LANE_OUTPUTS for own in outputs]
     if all(own == complete[0] for own in complete):
         rows = {number: group.rows for number, group in enumerate(groups)}
-        layouts = [DatasetLayout("", space.dims(), complete[0], rows)]
-    else:
-        layouts = [
-            DatasetLayout(name, space.dims(group.parts), own, {n: all_indices(group.rows.size)})
-            for n, (name, group, own) in enumerate(
-                zip(label_groups(groups), groups, complete, strict=True)
-            )
-        ]
-    for layout in layouts:
-        _check_names(layout)
-    return layouts
+        return [DatasetLayout("", space.dims(), complete[0], rows)]
+    named = zip(label_groups(groups), groups, complete, strict=True)
+    return [
+        DatasetLayout(name, space.dims(group.parts), own, {n: all_indices(group.rows.size)})
+        for n, (name, group, own) in enumerate(named)
+    ]
 
 
 def add_status(arrays: Arrays) -> Arrays:
@@ -166,21 +158,3 @@ def _squeeze_labels(dataset: "xarray.Dataset", layout: DatasetLayout) -> "xarray
     """Make the axes that distinguish groups plain coordinates of the group."""
     alone = [d.name for d in layout.dims if d.size == 1 and f"{d.name}=" in layout.name]
     return dataset.squeeze(alone)
-
-
-def _check_names(layout: DatasetLayout) -> None:
-    """Refuse outputs whose names, or those of their dimensions, are taken in the Dataset."""
-    axes = {name for dim in layout.dims for name in (dim.name, *dim.coordinates)}
-    inner = {dim for output in layout.outputs.values() for dim in output.dims} - {"step"}
-    outputs = set(layout.outputs)
-    _refuse(outputs & axes, "the outputs {} have names of axes; rename them.")
-    _refuse(
-        inner & (axes | outputs),
-        "the dimensions {} of outputs have names of axes or of other outputs; an output w of "
-        "shape [3] has the dimension w_0. Rename one of the two.",
-    )
-
-
-def _refuse(names: set[str], message: str) -> None:
-    if names:
-        raise ValueError(message.format(sorted(names)))
