@@ -1,30 +1,33 @@
-"""What a sweep says: its best cell, and the middle and the spread over seeds."""
+"""Summaries of sweeps: the best cell, and the median and spread over seeds."""
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeAlias, Union
 
 import numpy as np
 from numpy.typing import NDArray
 
-from jaxmom.sweeps.results.dataset import FAILED, MISSING, OK
+from jaxmom.sweeps.results.dataset import Status
 
 if TYPE_CHECKING:
     import xarray
+
+Result: TypeAlias = Union["xarray.Dataset", "xarray.DataTree"]  # what a sweep returns
 
 _BLOCK = 1 << 22  # numbers that the bootstrap holds at a time
 _SPREAD = (0.025, 0.975)
 
 
 def best(
-    dataset: "xarray.Dataset",
+    dataset: Result,
     name: str = "value",
     over: str = "seed",
     *,
     maximize: bool = False,
 ) -> "xarray.Dataset":
-    """The best cell of a sweep: by the median over seeds, at the last record.
+    """Return the best cell of a sweep: by the median over seeds, at the last record.
 
     A lane that diverged, failed or is missing, or whose value is no finite number, counts as
-    infinitely bad, so that a cell where half of the seeds diverged is never the best one.
+    infinitely bad, so that a cell where half of the seeds diverged is never the best one. Other
+    outputs do not count: they may be infinite or NaN.
 
     Args:
       dataset: From `sweep`; of a DataTree, one node.
@@ -38,7 +41,8 @@ def best(
       infinite.
 
     Raises:
-      ValueError: There is no such variable, or a lane has several values at a record.
+      ValueError: There is no such variable, or a lane has several values at a record; or it is a
+        whole DataTree.
 
     Example:
       >>> import jaxmom as jm
@@ -48,35 +52,36 @@ def best(
       >>> float(jm.best(runs).beta)
       0.5
     """
-    values = _single(dataset, name)
+    runs = _as_dataset(dataset)
+    values = _last_values(runs, name)
     sign = -1.0 if maximize else 1.0
-    good = (dataset.status == OK) & np.isfinite(values)
-    score = (sign * values.astype(float)).where(good, np.inf)
+    is_good = (runs.status == Status.OK) & np.isfinite(values)
+    score = (sign * values.astype(float)).where(is_good, np.inf)
     if over in score.dims:
         score = score.median(over)
     least = float(score.min()) if score.size else np.inf
     if np.isinf(least):
         none = dict.fromkeys(score.dims, slice(0, 0))
-        return dataset.isel(none).assign_attrs(best=sign * np.inf)
+        return runs.isel(none).assign_attrs(best=sign * np.inf)
     place = np.unravel_index(int(np.argmin(score.data)), score.shape)
     cell = {dim: int(i) for dim, i in zip(score.dims, place, strict=True)}
-    return dataset.isel(cell).assign_attrs(best=sign * least)
+    return runs.isel(cell).assign_attrs(best=sign * least)
 
 
 def bands(
-    dataset: "xarray.Dataset",
+    dataset: Result,
     name: str = "value",
     over: str = "seed",
     *,
     quantiles: tuple[float, float] = (0.25, 0.75),
     resamples: int = 1000,
 ) -> "xarray.Dataset":
-    """Median, spread and uncertainty over seeds, for every cell and record.
+    """Return median, spread and uncertainty over seeds, for every cell and record.
 
     A seed that diverged counts as +inf from then on, so that the survivors do not flatter a cell.
 
     Args:
-      dataset: From `sweep`, with all lanes run.
+      dataset: From `sweep`, with all lanes run; of a DataTree, one node.
       name: The variable.
       over: The dimension of the seeds.
       quantiles: Those of `low` and `high`; linear, as NumPy's.
@@ -100,75 +105,97 @@ def bands(
     """
     import xarray
 
-    if name not in dataset or over not in dataset[name].dims:
+    runs = _as_dataset(dataset)
+    if name not in runs or over not in runs[name].dims:
         raise ValueError(f"bands needs a variable with the dim {over!r}; {name!r} is none.")
-    absent = int(dataset.status.isin([MISSING, FAILED]).sum())
+    absent = int(runs.status.isin([Status.MISSING, Status.FAILED]).sum())
     if absent:
         raise ValueError(
             f"{absent} lanes are missing or failed; run the sweep to its end, or select others."
         )
-    values = _until_divergence(dataset, name).transpose(over, ...)
-    runs = np.sort(values.values, axis=0)
-    low, high = _resampled_medians(runs, resamples)
+    values = _until_divergence(runs, name).transpose(over, ...)
+    ordered = np.sort(values.values, axis=0)
+    low, high = _resampled_medians(ordered, resamples)
     arrays = {
-        "middle": _quantile(runs, 0.5),
-        "low": _quantile(runs, quantiles[0]),
-        "high": _quantile(runs, quantiles[1]),
+        "middle": _sorted_quantile(ordered, 0.5),
+        "low": _sorted_quantile(ordered, quantiles[0]),
+        "high": _sorted_quantile(ordered, quantiles[1]),
         "middle_low": low,
         "middle_high": high,
     }
-    frame = values.isel({over: 0}, drop=True)
-    told = {"seeds": len(runs), "quantiles": list(quantiles), "of": name}
-    made = {label: frame.copy(data=array) for label, array in arrays.items()}
-    diverged = (dataset.status != OK).sum(over)
+    template = values.isel({over: 0}, drop=True)
+    attrs = {"seeds": len(ordered), "quantiles": list(quantiles), "of": name}
+    variables = {label: template.copy(data=array) for label, array in arrays.items()}
+    diverged = (runs.status != Status.OK).sum(over)
     return (
-        xarray.Dataset(made, attrs=told)
+        xarray.Dataset(variables, attrs=attrs)
         .assign(diverged=diverged)
         .drop_vars(["status", "diverged_at"], errors="ignore")
     )
 
 
-def _single(dataset: "xarray.Dataset", name: str) -> "xarray.DataArray":
-    """The last values of a variable that has one for each lane and record."""
-    if name not in dataset:
-        raise ValueError(f"there is no variable {name!r}; the sweep has {list(dataset)}.")
-    values = dataset[name]
+def _as_dataset(given: Result) -> "xarray.Dataset":
+    """Return a Dataset, or that of a node of a DataTree."""
+    import xarray
+
+    if isinstance(given, xarray.DataTree):
+        if not given.data_vars and given.children:
+            raise ValueError(
+                "the groups of this sweep have different outputs, and it is a DataTree; give one "
+                f"of its nodes, such as runs[{next(iter(given.children))!r}], of "
+                f"{list(given.children)}."
+            )
+        given = given.to_dataset()
+    if not isinstance(given, xarray.Dataset) or "status" not in given.coords:
+        raise ValueError(
+            f"this needs the Dataset that a sweep returns, with its status; got "
+            f"{type(given).__name__}."
+        )
+    return given
+
+
+def _last_values(runs: "xarray.Dataset", name: str) -> "xarray.DataArray":
+    """Return the last values of a variable that has one for each lane and record."""
+    if name not in runs:
+        raise ValueError(f"there is no variable {name!r}; the sweep has {list(runs)}.")
+    values = runs[name]
     values = values.isel(step=-1) if "step" in values.dims else values
-    if values.dims != dataset.status.dims:
-        extra = [dim for dim in values.dims if dim not in dataset.status.dims]
+    if values.dims != runs.status.dims:
+        extra = [dim for dim in values.dims if dim not in runs.status.dims]
         raise ValueError(f"{name!r} has several values for each lane, along {extra}; select one.")
     return values
 
 
-def _until_divergence(dataset: "xarray.Dataset", name: str) -> "xarray.DataArray":
-    values = dataset[name].astype(float)
+def _until_divergence(runs: "xarray.Dataset", name: str) -> "xarray.DataArray":
+    """Return the values of a variable, infinite from the step on at which a lane diverged."""
+    values = runs[name].astype(float)
     if "step" in values.dims:
-        late = (dataset.diverged_at >= 0) & (dataset.step > dataset.diverged_at)
-        values = values.where(~late, np.inf)
+        is_late = (runs.diverged_at >= 0) & (runs.step > runs.diverged_at)
+        values = values.where(~is_late, np.inf)
     return values.where(np.isfinite(values), np.inf)
 
 
-def _quantile(runs: NDArray[np.float64], share: float) -> NDArray[np.float64]:
-    """The linear quantile of sorted runs, infinite as soon as it leans on an infinity."""
+def _sorted_quantile(runs: NDArray[np.float64], share: float) -> NDArray[np.float64]:
+    """Return the linear quantile of sorted runs; inf if either neighbor of it is."""
     below, fraction = divmod(share * (len(runs) - 1), 1)
     lower, upper = runs[int(below)], runs[min(int(below) + 1, len(runs) - 1)]
     if fraction == 0:
         return lower
-    finite = np.isfinite(upper)
-    step = np.where(finite, upper, 0.0) - np.where(finite, lower, 0.0)
-    return np.where(finite, lower + fraction * step, np.inf)
+    is_finite = np.isfinite(upper)
+    step = np.where(is_finite, upper, 0.0) - np.where(is_finite, lower, 0.0)
+    return np.where(is_finite, lower + fraction * step, np.inf)
 
 
 def _resampled_medians(runs: NDArray[np.float64], resamples: int) -> list[NDArray[np.float64]]:
-    """The ends of the middle 95 % of the medians of resampled seeds."""
+    """Return the ends of the middle 95 % of the medians of resampled seeds."""
     count = len(runs)
-    chosen = np.sort(np.random.default_rng(0).integers(count, size=(resamples, count)), axis=1)
+    indices = np.sort(np.random.default_rng(0).integers(count, size=(resamples, count)), axis=1)
     flat = runs.reshape(count, -1)
     size = max(1, _BLOCK // (resamples * count))
     ends = []
     for start in range(0, flat.shape[1], size):
         # Runs are sorted, and so are the indices: each resample is sorted already.
-        medians = _quantile(np.moveaxis(flat[:, start : start + size][chosen], 1, 0), 0.5)
-        medians = np.sort(medians, axis=0)
-        ends.append([_quantile(medians, share) for share in _SPREAD])
+        resampled = np.moveaxis(flat[:, start : start + size][indices], 1, 0)
+        medians = np.sort(_sorted_quantile(resampled, 0.5), axis=0)
+        ends.append([_sorted_quantile(medians, share) for share in _SPREAD])
     return [np.concatenate(end).reshape(runs.shape[1:]) for end in zip(*ends, strict=True)]

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Literal, TypeAlias
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from numpy.typing import NDArray
 
@@ -128,10 +129,10 @@ def warn_of_rounding(name: str, labels: NDArray[Any]) -> None:
     if changed.any():
         one = np.flatnonzero(changed)[0]
         warnings.warn(
-            f"{int(changed.sum())} values of the axis {name!r} become other numbers in "
-            f"{ran_type}, which JAX computes in: {labels[one]!r} runs as {float(ran[one])!r}, "
-            "beside its neighbors or at a limit. Choose values further apart, pass another "
-            "parameter (such as 1 - beta), or set jax_enable_x64.",
+            f"{int(changed.sum())} values of the axis {name!r} are rounded to others in "
+            f"{ran_type}, the type that JAX computes in: {float(labels[one])!r} runs as "
+            f"{float(ran[one])!r}. Choose values further apart, sweep another parameter (such as "
+            "1 - beta), or set jax_enable_x64.",
             stacklevel=5,
         )
 
@@ -183,7 +184,7 @@ def _is_array(given: Any) -> bool:
 def _is_key(given: Any) -> bool:
     """Whether this is an array of typed random keys."""
     dtype = getattr(given, "dtype", None)
-    return dtype is not None and jax.dtypes.issubdtype(dtype, jax.dtypes.prng_key)
+    return dtype is not None and jnp.issubdtype(dtype, jax.dtypes.prng_key)
 
 
 def _key_message(name: str) -> str:
@@ -226,7 +227,7 @@ def _check_numbers(name: str, array: NDArray[Any]) -> NDArray[Any]:
             f"the axis {name!r} has shape {array.shape}; one lane takes one number. For vectors "
             "give an object with labels and values, such as jm.Stack(labels, array)."
         )
-    if jax.dtypes.issubdtype(array.dtype, np.floating):  # bfloat16 as well
+    if jnp.issubdtype(array.dtype, np.floating):  # bfloat16 as well
         return array.astype(f"f{min(max(array.dtype.itemsize, 4), 8)}", copy=False)
     if array.dtype.kind not in "iu":
         raise ValueError(f"the axis {name!r} has dtype {array.dtype}; give floats or integers.")

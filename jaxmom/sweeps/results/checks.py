@@ -1,0 +1,98 @@
+"""Checks of a result before its sweep runs: names, and the steps of records."""
+
+import functools
+from collections.abc import Callable, Sequence
+from typing import Any, TypeAlias
+
+import jax
+import numpy as np
+from numpy.typing import NDArray
+
+from jaxmom import _jaxpr
+from jaxmom.sweeps.compile.outputs import STEP, check_names
+from jaxmom.sweeps.compile.program import TracedGroup
+from jaxmom.sweeps.results.dataset import DatasetLayout, dataset_layouts
+from jaxmom.sweeps.space.components import label_groups
+from jaxmom.sweeps.space.space import Space
+
+_Thunk: TypeAlias = Callable[[], Any]  # computes a value when it is asked for
+
+
+def check_result(space: Space, traced: Sequence[TracedGroup]) -> None:
+    """Refuse a sweep whose results would have no common names or coordinates.
+
+    Args:
+      space: What is swept.
+      traced: Its groups.
+
+    Raises:
+      ValueError: An output has a name that is taken, or groups that share a Dataset have records
+        at different steps.
+    """
+    groups = [one.group for one in traced]
+    for layout in dataset_layouts(space, groups, [one.outputs for one in traced]):
+        axes = {name for dim in layout.dims for name in (dim.name, *dim.coordinates)}
+        check_names(layout.outputs, axes)
+        if STEP in layout.outputs and len(layout.members) > 1:
+            _check_steps(layout, traced)
+
+
+def read_steps(traced: TracedGroup) -> NDArray[Any] | None:
+    """Return the steps of the records of a group without running its lanes.
+
+    Only the equations that the steps need are evaluated. None if that is not possible, because
+    they depend on the arguments of a lane.
+    """
+    program = jax.make_jaxpr(lambda data, lane: traced.call(data, lane)[STEP])(
+        traced.data, traced.arguments
+    )
+    known = [_constant(leaf) for leaf in jax.tree.leaves(traced.data)]
+    unknown = [_unknown] * len(jax.tree.leaves(traced.arguments))
+    (steps,) = _jaxpr.interpret(program, known + unknown, _delay, _constant)
+    try:
+        return np.asarray(steps())
+    except _DependsOnLane:
+        return None
+
+
+def _check_steps(layout: DatasetLayout, traced: Sequence[TracedGroup]) -> None:
+    labels = label_groups([one.group for one in traced])
+    steps = {labels[number]: read_steps(traced[number]) for number in layout.members}
+    known = {label: one for label, one in steps.items() if one is not None}
+    first, *others = known or [""]
+    different = [label for label in others if not np.array_equal(known[label], known[first])]
+    if different:
+        ends = [f"{label!r} at {_summarize(known[label])}" for label in (first, different[0])]
+        raise ValueError(
+            f"groups have records of the same number at different steps, {' and '.join(ends)}, "
+            "which have no common coordinate; sweep them apart, or return a dict of arrays."
+        )
+
+
+def _summarize(steps: NDArray[Any]) -> str:
+    return f"{', '.join(map(str, steps[:3]))} ... {steps[-1]}"
+
+
+class _DependsOnLane(Exception):
+    """The value asked for needs an argument of a lane."""
+
+
+def _unknown() -> Any:
+    raise _DependsOnLane
+
+
+def _constant(value: Any) -> _Thunk:
+    return lambda: value
+
+
+def _delay(equation: Any, operands: list[_Thunk]) -> list[_Thunk]:
+    """Return the results of an equation as values that are computed when they are asked for."""
+    called = _jaxpr.called_program(equation)
+    if called is not None:
+        return _jaxpr.interpret(called, operands, _delay, _constant)
+
+    @functools.cache
+    def results() -> list[Any]:
+        return _jaxpr.bind(equation, [operand() for operand in operands])
+
+    return [lambda i=i: results()[i] for i in range(len(equation.outvars))]
