@@ -1,4 +1,4 @@
-"""What an optimizer must do, asked of its code.
+"""What a linear optimizer must do, from the program of its update.
 
     theory.linearize            any linear optax chain as x <- A x + B g; others are refused by name
     theory.spectral_radius      the rate at one curvature; `rate` over all of [mu, L]
@@ -9,15 +9,18 @@
     theory.max_stable_alpha     the largest stable step of Q-learning with momentum
     theory.certified_rate       the worst case over smooth strongly convex functions, with a proof
 
-An optimizer is a pytree, so all of them but the last two compile and map over its hyperparameters.
-Exact formulas want exact numbers: enable ``jax_enable_x64``.
+An optimizer is a pytree, so that all but `tune`, `minimal`, `regime` and `certified_rate` compile
+and map over its hyperparameters. Arrays of curvatures are problems of their own, one result each.
+Exact formulas need exact numbers: enable ``jax_enable_x64``.
 """
 
+from jaxmom.theory._linearize import NotLinearError, linearize
+from jaxmom.theory._minimal import minimal
+from jaxmom.theory._systems import Linear
 from jaxmom.theory.certificate import Certificate, certified_rate, inequality
 from jaxmom.theory.linear_system import (
     LinearSystem,
     dc_gain,
-    minimal,
     nyquist_gain,
     transfer_function,
 )
@@ -28,25 +31,25 @@ from jaxmom.theory.noise import (
     stationary_covariance,
     stationary_variance,
 )
-from jaxmom.theory._linearize import NotLinearError, linearize
-from jaxmom.theory.spectrum import (
-    Linear,
-    characteristic_polynomial,
-    damping,
+from jaxmom.theory.response import (
     effective_learning_rate,
-    eigenvalues,
     frequency_response,
     half_life,
-    iteration_matrix,
     memory,
+)
+from jaxmom.theory.spectrum import (
+    characteristic_polynomial,
+    damping,
+    eigenvalues,
+    iteration_matrix,
     period,
     rate,
     regime,
     spectral_radius,
-    transient_growth,
 )
-from jaxmom.theory.stability import flip_bound, pair_bound, stability_limit
+from jaxmom.theory.stability import flip_bound, neimark_sacker_bound, stability_limit
 from jaxmom.theory.td import max_stable_alpha, td_growth, td_spectrum, td_stable_alpha
+from jaxmom.theory.transient import transient_growth
 from jaxmom.theory.tuning import CLOSED_FORMS, Tuning, lower_bound, tune
 
 __all__ = [
@@ -75,8 +78,8 @@ __all__ = [
     "mean_square_rate",
     "memory",
     "minimal",
+    "neimark_sacker_bound",
     "nyquist_gain",
-    "pair_bound",
     "period",
     "rate",
     "regime",

@@ -12,8 +12,9 @@ from typing import Any
 
 import numpy as np
 
-from jaxmom.theory.linear_system import LinearSystem, minimal
-from jaxmom.theory.spectrum import Linear, as_system
+from jaxmom.theory._minimal import minimal
+from jaxmom.theory._systems import Linear, as_system
+from jaxmom.theory.linear_system import LinearSystem
 
 
 @dataclasses.dataclass(frozen=True)

@@ -1,21 +1,23 @@
-"""Discrete-time linear systems with one input and one output: what a linear optimizer is.
+"""Linear systems with one input and one output, and their transfer functions.
 
 A linear optimizer with constant coefficients turns gradients into steps as
 
-    x_{t+1} = A x_t + B g_t          params_t = C x_t + D g_t
+    x_{t+1} = A x_t + B g_t          params_t = C x_t
 
-whose state x is params and the optimizer's buffers. On a quadratic with curvature lambda the loop
-closes by g = lambda params, and A + lambda B C says everything. `jaxmom.theory.linearize` finds the
-system of any optax chain.
+whose state x holds params and the optimizer's buffers. On a quadratic with curvature lambda the
+gradient is lambda params, which closes the loop: x_{t+1} = (A + lambda B C) x_t.
+`jaxmom.theory.linearize` finds the system of any linear optax chain.
 """
 
 import dataclasses
 import functools
-from typing import Any
+from typing import NamedTuple
 
+import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.core import Tracer
 from jax.typing import ArrayLike
 
 
@@ -26,36 +28,40 @@ from jax.typing import ArrayLike
 class LinearSystem:
     """``x <- A x + B g; params = C x + D g``, for one parameter and its gradient g.
 
+    Any basis of the state will do. `linearize` returns the one whose first entry is params, so that
+    C is (1, 0, ..., 0).
+
     Attributes:
       A: [n, n].
       B: [n].
       C: [n].
-      D: [], zero, for the gradient is taken at params.
-      names: Of the n entries of the state: "params", and the buffers by their place in the
-        optimizer's state. What starts as a copy of params is taken relative to them, and its name
-        ends in "- params".
+      D: [], always zero, for the gradient is taken at params.
+      names: The n entries of the state: "params", and the buffers by their place in the
+        optimizer's state. A buffer that starts as a copy of params is taken relative to them, and
+        its name ends in "- params".
     """
 
-    A: Any
-    B: Any
-    C: Any
-    D: Any
+    A: jax.Array
+    B: jax.Array
+    C: jax.Array
+    D: jax.Array
     names: tuple[str, ...]
 
 
 def transfer_function(system: LinearSystem, z: ArrayLike) -> jax.Array:
-    """H(z): the steps taken against gradients ``g_t = z^t``, per gradient.
+    """Return H(z): the steps taken against gradients ``g_t = z^t``, per gradient.
 
-    ``H(z) = -(z - 1) (C (z I - A)^{-1} B + D)``. For momentum with coefficients (decay, gain, read,
-    direct) of the new buffers it is ``alpha (direct + sum_i read_i gain_i z / (z - decay_i))``.
+    ``H(z) = -(z - 1) C (z I - A)^{-1} B``, in any basis of the state. For momentum with
+    coefficients (decay, gain, read, direct) that read the new buffers it is
+    ``alpha (direct + sum_i read_i gain_i z / (z - decay_i))``.
 
     Args:
       system: A `LinearSystem`, as `linearize` returns it.
-      z: A real or complex number; 1 is a steady gradient, -1 one that alternates, and
+      z: Real or complex numbers of any shape; 1 is a steady gradient, -1 one that alternates, and
         ``exp(i w)`` a wave of w radians per step.
 
     Returns:
-      A number; infinite or not finite at a pole.
+      H at every z, of its shape; infinite or NaN at a pole.
 
     Example:
       >>> import jaxmom as jm
@@ -64,68 +70,102 @@ def transfer_function(system: LinearSystem, z: ArrayLike) -> jax.Array:
       >>> print(theory.transfer_function(system, 1.0))  # alpha / (1 - beta)
       0.5
     """
+    system = check_system(system)
     real = np.dtype(system.A.dtype)
     z = jnp.asarray(z, np.result_type(real, np.complex64) if jnp.iscomplexobj(z) else real)
-    a, b = system.A.astype(z.dtype), system.B.astype(z.dtype)
-    # Eliminate the buffers, so that the integration of the steps cancels exactly: at z = 1 there
-    # would be a division of zero by zero.
-    inner = z * jnp.eye(a.shape[0] - 1, dtype=z.dtype) - a[1:, 1:]
-    solved = jnp.linalg.solve(inner, jnp.column_stack([b[1:], a[1:, 0]]))
-    forward = b[0] + a[0, 1:] @ solved[:, 0]
-    pull = (a[0, 0] - 1) + a[0, 1:] @ solved[:, 1]
-    integrates = jnp.abs(pull) <= 64 * jnp.finfo(system.A.dtype).eps
-    ratio = (z - 1) / jnp.where(integrates, 1.0, z - 1 - pull)
-    return -forward * jnp.where(integrates, 1.0, ratio)
+    return jnp.vectorize(functools.partial(_gain, system, rest_state(system)))(z)
 
 
 def dc_gain(system: LinearSystem) -> jax.Array:
-    """H(1): the step per gradient in a steady gradient; zero, if params are drawn to a point."""
+    """Return H(1): the step per gradient in a steady gradient; zero under weight decay."""
     return transfer_function(system, 1.0)
 
 
 def nyquist_gain(system: LinearSystem) -> jax.Array:
-    """H(-1): the step per gradient in one whose sign alternates; 2 / H(-1) is the flip bound."""
+    """Return H(-1): the step per alternating gradient; 2 / H(-1) is the flip bound."""
     return transfer_function(system, -1.0)
 
 
-def minimal(system: LinearSystem, tolerance: float = 1e-9) -> LinearSystem:
-    """The smallest system with the same input and output: what is seen and can be moved.
+def check_system(system: LinearSystem) -> LinearSystem:
+    """Return the system with JAX arrays; raise ValueError if their shapes do not fit together."""
+    a, b, c, d = (jnp.asarray(x) for x in (system.A, system.B, system.C, system.D))
+    try:
+        chex.assert_rank([a, b, c, d], [2, 1, 1, 0])
+        chex.assert_shape(a, (b.size, b.size))
+        chex.assert_equal_shape([b, c])
+    except AssertionError as error:
+        raise ValueError(
+            "a LinearSystem has A [n, n], B [n], C [n] and D [], got shapes "
+            f"{a.shape}, {b.shape}, {c.shape} and {d.shape}; map a batch of systems with jax.vmap."
+        ) from error
+    if not isinstance(d, Tracer) and np.asarray(d) != 0:
+        raise ValueError(f"D must be 0, for gradients are taken at params, got {d}.")
+    return dataclasses.replace(system, A=a, B=b, C=c, D=d)
 
-    It drops what gradients cannot reach and what params do not feel, such as a buffer that is never
-    read. For plain numbers only: how many entries are left depends on the values.
 
-    Args:
-      system: Any `LinearSystem` of plain numbers.
-      tolerance: The relative size below which a singular value counts as zero.
+class RestState(NamedTuple):
+    """The state that holds params at 1, and whether it needs no gradient to do so.
 
-    Returns:
-      A system in an orthonormal basis of what is left; the names of its entries are "x0", "x1" ...
-
-    Example:
-      >>> import jaxmom as jm
-      >>> from jaxmom import theory
-      >>> system = theory.linearize(jm.qhm(0.1, beta=0.9, nu=0.0))  # gradient descent
-      >>> len(system.names), len(theory.minimal(system).names)
-      (2, 1)
+    Attributes:
+      state: [n], with ``C state = 1`` and ``(A - I) state + B gradient = 0``.
+      gradient: The steady gradient that holds params; zero without weight decay.
+      integrates: Whether the gradient vanishes: params keep what the steps add up to.
     """
-    a, b, c = (np.asarray(x, float) for x in (system.A, system.B, system.C))
-    basis = _reachable(a, b, tolerance)
-    a, b, c = basis.T @ a @ basis, basis.T @ b, c @ basis
-    basis = _reachable(a.T, c, tolerance)
-    a, b, c = basis.T @ a @ basis, basis.T @ b, c @ basis
-    return LinearSystem(a, b, c, system.D, tuple(f"x{i}" for i in range(len(b))))
+
+    state: jax.Array
+    gradient: jax.Array
+    integrates: jax.Array
 
 
-def _reachable(a: np.ndarray, b: np.ndarray, tolerance: float) -> np.ndarray:
-    """An orthonormal basis of what b, A b, A^2 b ... span, by Gram and Schmidt, twice is enough."""
-    basis = np.zeros((len(b), 0))
-    new = b
-    for _ in range(len(b)):
-        size = np.linalg.norm(new)
-        for _ in range(2):
-            new = new - basis @ (basis.T @ new)
-        if np.linalg.norm(new) <= tolerance * size or size == 0:
-            break
-        basis = np.column_stack([basis, new / np.linalg.norm(new)])
-        new = a @ basis[:, -1]
-    return basis
+def rest_state(system: LinearSystem) -> RestState:
+    """Solve for the state at rest with params at 1, in any basis and any units."""
+    a, b, c = system.A, system.B, system.C
+    n, rounding = b.shape[0], 64 * jnp.finfo(a.dtype).eps
+    still = a - jnp.eye(n, dtype=a.dtype)
+    # In the basis of `linearize` params alone, with empty buffers, are at rest, even if the
+    # learning rate is zero or hidden buffers make the equations below singular.
+    square = c @ c
+    alone = c / jnp.where(square > 0, square, 1)
+    weights = jnp.abs(a) @ jnp.abs(alone) + jnp.abs(alone)
+    is_alone = jnp.all(jnp.abs(still @ alone) <= rounding * weights)
+    size = jnp.max(jnp.abs(b))
+    column = jnp.where(size > 0, b / jnp.where(size > 0, size, 1), c)
+    equations = jnp.block([[still, column[:, None]], [c[None], jnp.zeros((1, 1), a.dtype)]])
+    equations = jnp.where(is_alone, jnp.eye(n + 1, dtype=a.dtype), equations)
+    unit = jnp.eye(n + 1, dtype=a.dtype)[n]
+    right, left = jnp.linalg.solve(equations, unit), jnp.linalg.solve(equations.T, unit)
+    # A gradient is zero if errors of rounding in the entries of A could be its cause.
+    noise = rounding * (jnp.abs(left[:n]) @ (jnp.abs(a) @ jnp.abs(right[:n]) + jnp.abs(right[:n])))
+    integrates = is_alone | (jnp.abs(right[n]) <= noise)
+    gradient = jnp.where(integrates, 0, right[n] / jnp.where(size > 0, size, 1))
+    return RestState(jnp.where(is_alone, alone, right[:n]), gradient, integrates)
+
+
+def buffers_only(system: LinearSystem, state: jax.Array) -> jax.Array:
+    """Return the matrix [n, n] of the buffers while params are held at zero: A (I - state C).
+
+    Its powers are the filter's kernel: the gradient of k steps ago has the weight
+    ``-C buffers_only^k B`` in a step.
+    """
+    return drop_unread(system, system.A - jnp.outer(system.A @ state, system.C))
+
+
+def drop_unread(system: LinearSystem, matrix: jax.Array) -> jax.Array:
+    """Set to zero the rows of entries that params never read, whatever the numbers are."""
+    read, connected = system.C != 0, matrix != 0
+    for _ in range(matrix.shape[0] - 1):
+        read = read | jnp.any(connected & read[:, None], axis=0)
+    return jnp.where(read[:, None], matrix, 0)
+
+
+def _gain(system: LinearSystem, rest: RestState, z: jax.Array) -> jax.Array:
+    """H at one z. An integrator cancels against z - 1, so its mode is replaced by z - 1."""
+    a, b, c = (jnp.asarray(x, z.dtype) for x in (system.A, system.B, system.C))
+    n = b.shape[0]
+    unit = jnp.eye(n, dtype=z.dtype)
+    mode = jnp.outer(jnp.where(rest.integrates, rest.state, 0).astype(z.dtype), c)
+    buffers = buffers_only(system, rest.state).astype(z.dtype)
+    kept = jnp.where(rest.integrates, buffers + (z - 1) * mode, drop_unread(system, a))
+    response = jnp.linalg.solve(z * unit - kept, b)
+    steps = c @ b + (c @ buffers) @ response
+    return -jnp.where(rest.integrates, steps, (z - 1) * (c @ response))

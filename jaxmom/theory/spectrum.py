@@ -1,35 +1,30 @@
-"""What a linear optimizer must do on a quadratic, one eigenvalue of the Hessian at a time.
+"""Rates, damping and oscillation of a linear optimizer on a quadratic, from its eigenvalues.
 
-With the system (A, B, C) of `linearize`, x <- A x + B g, and g = curvature * params, the state
-follows ``x <- M x`` with ``M = A + curvature B C``: rate, damping, ripples and divergence are in
-its eigenvalues. Every function takes an optimizer or its `LinearSystem`, and maps and compiles:
-``jax.jit(jax.vmap(theory.spectral_radius))(optimizer, curvature)`` is the phase diagram.
+With the system (A, B, C) of `linearize` and gradients curvature * params, the state follows
+``x <- M x`` with ``M = A + curvature B C``, whose eigenvalues say everything. Every function takes
+an optimizer or its `LinearSystem`, and curvatures of any shape, each a problem of its own. They
+compile, map and differentiate: ``jax.vmap(theory.spectral_radius, (0, None))(optimizers, 1.0)``.
 
-Eigenvalues of one buffer (2 x 2) have a closed form here, which every device can run. Others go
-through `jnp.linalg.eigvals`, which JAX has for CPUs, for GPUs only by way of the host, MAGMA or a
-recent cuSOLVER, and for TPUs not at all: map many small matrices on a CPU.
+The eigenvalues for one buffer (2 x 2) are a closed form, which every device can run. For more
+buffers they come from `jnp.linalg.eigvals`, which JAX has for CPUs, for GPUs by way of the host,
+MAGMA or a recent cuSOLVER, and for TPUs not at all: map many small matrices on a CPU.
 """
-
-from typing import Any, TypeAlias
 
 import jax
 import jax.numpy as jnp
-import optax
+import numpy as np
 from jax.typing import ArrayLike
 
-from jaxmom.theory.linear_system import LinearSystem, transfer_function
-from jaxmom.theory._linearize import linearize
-
-Linear: TypeAlias = optax.GradientTransformation | LinearSystem
-
-
-def as_system(optimizer: Linear) -> LinearSystem:
-    """The system of an optimizer; a `LinearSystem` is its own."""
-    return optimizer if isinstance(optimizer, LinearSystem) else linearize(optimizer)
+from jaxmom.theory._systems import Linear, check_interval, map_numbers
+from jaxmom.theory.linear_system import LinearSystem
 
 
 def iteration_matrix(optimizer: Linear, curvature: ArrayLike) -> jax.Array:
-    """M [n, n] of ``x <- M x``, where x is params and the optimizer's buffers.
+    """Return M [..., n, n] of ``x <- M x``, where x holds params and the optimizer's buffers.
+
+    Args:
+      optimizer: A linear optimizer, or its `LinearSystem`.
+      curvature: The eigenvalue lambda of the Hessian, or an array [...] of them.
 
     Example:
       >>> import jaxmom as jm
@@ -38,43 +33,46 @@ def iteration_matrix(optimizer: Linear, curvature: ArrayLike) -> jax.Array:
       [[ 0.5  0.5]
        [-0.5  0.5]]
     """
-    system = as_system(optimizer)
-    curvature = jnp.asarray(curvature, system.A.dtype)
-    return system.A + curvature * jnp.outer(system.B, system.C)
+    return map_numbers(closed_loop, optimizer, curvature, result="(n,n)")
 
 
 def eigenvalues(optimizer: Linear, curvature: ArrayLike) -> jax.Array:
-    """The n eigenvalues of the iteration matrix, complex, the largest first."""
-    roots = _eigenvalues(iteration_matrix(optimizer, curvature))
-    return roots[jnp.argsort(-jnp.abs(roots), stable=True)]
-
-
-def characteristic_polynomial(optimizer: Linear, curvature: ArrayLike) -> jax.Array:
-    """The n + 1 coefficients of det(z I - M), the highest power first.
-
-    One momentum buffer: ``z^2 - (1 + beta - a c) z + beta (1 - a direct)`` with a = alpha *
-    curvature and c = direct + read gain, of the new buffer.
-
-    Source: Faddeev and LeVerrier's recursion; it needs no eigenvalues.
-    """
-    matrix = iteration_matrix(optimizer, curvature)
-    n = matrix.shape[0]
-    product, coefficients = matrix, [jnp.ones([], matrix.dtype)]
-    for k in range(1, n + 1):
-        coefficients.append(-jnp.trace(product) / k)
-        product = matrix @ (product + coefficients[-1] * jnp.eye(n, dtype=matrix.dtype))
-    return jnp.stack(coefficients)
-
-
-def spectral_radius(optimizer: Linear, curvature: ArrayLike) -> jax.Array:
-    """The asymptotic rate: errors shrink, in the long run, by this factor per step.
-
-    Above 1 the run diverges. It is differentiable where the largest eigenvalue is simple. A buffer
-    that params do not feel counts as well; `minimal` drops it.
+    """Return the eigenvalues [..., n] of the iteration matrix, complex, the largest first.
 
     Args:
       optimizer: A linear optimizer, or its `LinearSystem`.
-      curvature: The eigenvalue lambda of the Hessian.
+      curvature: The eigenvalue lambda of the Hessian, or an array [...] of them.
+    """
+    return map_numbers(_sorted_eigenvalues, optimizer, curvature, result="(n)")
+
+
+def characteristic_polynomial(optimizer: Linear, curvature: ArrayLike) -> jax.Array:
+    """Return the coefficients [..., n + 1] of det(z I - M), the highest power first.
+
+    One momentum buffer: ``z^2 - (1 + beta - a c) z + beta (1 - a direct)`` with a = alpha *
+    curvature and c = direct + read gain, for coefficients that read the new buffer.
+
+    Args:
+      optimizer: A linear optimizer, or its `LinearSystem`.
+      curvature: The eigenvalue lambda of the Hessian, or an array [...] of them.
+
+    Source: the recursion of Faddeev and LeVerrier; it needs no eigenvalues.
+    """
+    return map_numbers(_polynomial, optimizer, curvature, result="(m)")
+
+
+def spectral_radius(optimizer: Linear, curvature: ArrayLike) -> jax.Array:
+    """Return the asymptotic rate: in the long run, errors shrink by this factor per step.
+
+    Above 1 the run diverges. It is differentiable where the largest eigenvalue is simple. A buffer
+    that params never read counts as well; `minimal` drops it.
+
+    Args:
+      optimizer: A linear optimizer, or its `LinearSystem`.
+      curvature: The eigenvalue lambda of the Hessian, or an array of them.
+
+    Returns:
+      A rate for every curvature, of its shape.
 
     Example:
       >>> import jax, jax.numpy as jnp, jaxmom as jm
@@ -86,14 +84,23 @@ def spectral_radius(optimizer: Linear, curvature: ArrayLike) -> jax.Array:
       >>> print(radius.round(6))  # from beta = (1 - sqrt(0.25))^2 on it is sqrt(beta)
       [0.75 0.5  0.9 ]
     """
-    return _radius(iteration_matrix(optimizer, curvature))
+    return map_numbers(_spectral_radius, optimizer, curvature)
 
 
 def rate(optimizer: Linear, mu: ArrayLike, L: ArrayLike, points: int = 257) -> jax.Array:
-    """The worst spectral radius over curvatures in [mu, L].
+    """Return the worst spectral radius over curvatures in [mu, L].
 
-    Taken at the two ends and at `points` curvatures between them, evenly spaced in their square
-    root, where the worst of a resonance between two of them may be missed by a little.
+    It is taken at the two ends and at curvatures between them, evenly spaced in their square root;
+    a resonance between two of them may be missed by a little.
+
+    Args:
+      optimizer: A linear optimizer, or its `LinearSystem`.
+      mu: The least curvature, or an array of them.
+      L: The greatest curvature, or an array of them.
+      points: The number of curvatures, the two ends included.
+
+    Raises:
+      ValueError: The curvatures are not 0 <= mu <= L.
 
     Example:
       >>> import jaxmom as jm
@@ -102,18 +109,28 @@ def rate(optimizer: Linear, mu: ArrayLike, L: ArrayLike, points: int = 257) -> j
       >>> print(f"{theory.rate(tuned, mu=1.0, L=25.0):.6f}")  # (5 - 1) / (5 + 1)
       0.666667
     """
-    system = as_system(optimizer)
-    ends = (jnp.sqrt(jnp.asarray(x, system.A.dtype)) for x in (mu, L))
-    low, high = ends
-    curvatures = (low + (high - low) * jnp.linspace(0.0, 1.0, points)) ** 2
-    return jnp.max(jax.vmap(lambda curvature: spectral_radius(system, curvature))(curvatures))
+    check_interval(mu, L, "0 <= mu <= L")
+
+    def worst(system: LinearSystem, low: jax.Array, high: jax.Array) -> jax.Array:
+        grid = jnp.linspace(0.0, 1.0, points, dtype=low.dtype)
+        curvatures = (jnp.sqrt(low) + (jnp.sqrt(high) - jnp.sqrt(low)) * grid) ** 2
+        return jnp.max(spectral_radius(system, curvatures))
+
+    return map_numbers(worst, optimizer, mu, L)
 
 
 def damping(optimizer: Linear, curvature: ArrayLike) -> jax.Array:
-    """The damping ratio: below 1 the run oscillates, at 1 it is critical, above 1 overdamped.
+    """Return the damping ratio: below 1 the run oscillates, 1 is critical, above 1 overdamped.
 
-    For the two eigenvalues z, w that lead, ``|z + w| / (2 sqrt(z w))``: the cosine of the angle of
-    a complex pair, and above 1 for real ones, which do not turn. Infinite without a second one.
+    For the two leading eigenvalues z and w it is ``|z + w| / (2 sqrt(z w))``: the cosine of the
+    angle of a complex pair, and above 1 for real ones. Infinite if there is only one eigenvalue.
+
+    Args:
+      optimizer: A linear optimizer, or its `LinearSystem`.
+      curvature: The eigenvalue lambda of the Hessian, or an array of them.
+
+    Returns:
+      A ratio for every curvature, of its shape.
 
     Example:
       >>> import jaxmom as jm
@@ -121,20 +138,19 @@ def damping(optimizer: Linear, curvature: ArrayLike) -> jax.Array:
       >>> print(theory.damping(jm.heavy_ball(0.25, beta=0.25), curvature=1.0))
       1.0
     """
-    roots = eigenvalues(optimizer, curvature)
-    if roots.shape[0] == 1:
-        return jnp.full([], jnp.inf, roots.real.dtype)
-    z = roots[0]
-    turns = z.imag != 0
-    w = jnp.where(turns, jnp.conj(z), roots[1])
-    product = jnp.abs(z) * jnp.abs(w)
-    spread = jnp.abs(z - w) ** 2 / (4 * jnp.where(product > 0, product, 1.0))
-    spread = jnp.where(product > 0, spread, jnp.inf)
-    return jnp.sqrt(jnp.where(turns, jnp.maximum(1 - spread, 0.0), 1 + spread))
+    return map_numbers(_damping, optimizer, curvature)
 
 
 def regime(optimizer: Linear, curvature: ArrayLike, tolerance: float = 1e-6) -> str:
-    """The damping in a word: "over", "critical" (within the tolerance) or "under".
+    """Return the damping in a word: "over", "critical" (within the tolerance) or "under".
+
+    Args:
+      optimizer: A linear optimizer, or its `LinearSystem`.
+      curvature: The eigenvalue lambda of the Hessian, one plain number.
+      tolerance: The distance from critical damping that counts as zero.
+
+    Raises:
+      ValueError: There are several curvatures.
 
     Example:
       >>> import jaxmom as jm
@@ -142,6 +158,10 @@ def regime(optimizer: Linear, curvature: ArrayLike, tolerance: float = 1e-6) -> 
       >>> [theory.regime(jm.heavy_ball(0.25, beta), 1.0) for beta in (0.2, 0.25, 0.3)]
       ['over', 'critical', 'under']
     """
+    if np.ndim(curvature) > 0:
+        raise ValueError(
+            f"regime is a word for one curvature, got {curvature}; use damping for arrays."
+        )
     ratio = float(damping(optimizer, curvature))
     if abs(ratio - 1) <= tolerance:
         return "critical"
@@ -149,120 +169,94 @@ def regime(optimizer: Linear, curvature: ArrayLike, tolerance: float = 1e-6) -> 
 
 
 def period(optimizer: Linear, curvature: ArrayLike) -> jax.Array:
-    """Steps per oscillation of params: 2 pi over the leading eigenvalue's angle.
+    """Return the steps per oscillation of params: 2 pi over the leading eigenvalue's angle.
 
     Infinite for a positive eigenvalue, 2 for a negative one.
-    """
-    angle = jnp.abs(jnp.angle(eigenvalues(optimizer, curvature)[0]))
-    return jnp.where(angle > 0, 2 * jnp.pi / jnp.where(angle > 0, angle, 1.0), jnp.inf)
-
-
-def transient_growth(optimizer: Linear, curvature: ArrayLike, steps: int = 1000) -> jax.Array:
-    """How much an error may grow before it shrinks: the largest norm of a power of M, 1 at least.
-
-    Taken in the coordinates (params_t, params_{t-1} ...), where M is the companion matrix of its
-    characteristic polynomial, so that the units of the buffers do not matter. Heavy ball at its
-    optimal tuning grows by about 0.37 sqrt(kappa).
-    """
-    coefficients = characteristic_polynomial(optimizer, curvature)
-    n = coefficients.shape[0] - 1
-    matrix = jnp.eye(n, k=-1, dtype=coefficients.dtype).at[0].set(-coefficients[1:])
-
-    def multiply(power: jax.Array, _: Any) -> tuple[jax.Array, jax.Array]:
-        power = matrix @ power
-        return power, jnp.linalg.norm(power, ord=2)
-
-    _, norms = jax.lax.scan(multiply, jnp.eye(n, dtype=coefficients.dtype), length=steps)
-    return jnp.maximum(jnp.max(norms), 1.0)
-
-
-# What the filter itself does with gradients, whatever the curvature.
-
-
-def frequency_response(optimizer: Linear, frequency: ArrayLike) -> jax.Array:
-    """H(exp(i w)): gain (the modulus) and delay (the angle) for gradients that go like a wave.
 
     Args:
       optimizer: A linear optimizer, or its `LinearSystem`.
-      frequency: w in radians per step, from 0 (steady) to pi (alternating).
-
-    Returns:
-      A complex number: the step per gradient.
-
-    Example:
-      >>> import jax.numpy as jnp, jaxmom as jm
-      >>> from jaxmom import theory
-      >>> response = theory.frequency_response(jm.ema_momentum(0.1, beta=0.9), jnp.pi)
-      >>> print(f"{abs(response):.5f}")  # 0.1 (1 - beta) / (1 + beta)
-      0.00526
+      curvature: The eigenvalue lambda of the Hessian, or an array of them.
     """
-    system = as_system(optimizer)
-    frequency = jnp.asarray(frequency, system.A.dtype)
-    return transfer_function(system, jax.lax.complex(jnp.cos(frequency), jnp.sin(frequency)))
+    angle = jnp.abs(jnp.angle(eigenvalues(optimizer, curvature)[..., 0]))
+    return jnp.where(angle > 0, 2 * jnp.pi / jnp.where(angle > 0, angle, 1.0), jnp.inf)
 
 
-def effective_learning_rate(optimizer: Linear) -> jax.Array:
-    """H(1), the step per gradient in a steady gradient: alpha / (1 - beta) for heavy ball.
-
-    To compare methods, match this and vary the rest.
-    """
-    return transfer_function(as_system(optimizer), 1.0)
+# Functions of one system and one curvature.
 
 
-def memory(optimizer: Linear) -> jax.Array:
-    """How many gradients a step is made of: one more than their mean age in it.
-
-    ``1 / (1 - beta)`` for heavy ball and averages, 1 for gradient descent. The mean is weighted by
-    what the step takes of each: ``1 - H'(1) / H(1)``.
-    """
-    system = as_system(optimizer)
-    gain = lambda z: transfer_function(system, z)  # noqa: E731
-    value, slope = jax.jvp(gain, (jnp.ones([], system.A.dtype),), (jnp.ones([], system.A.dtype),))
-    return 1 - slope / value
+def closed_loop(system: LinearSystem, curvature: jax.Array) -> jax.Array:
+    """Return the iteration matrix [n, n] for one curvature, a scalar."""
+    return system.A + curvature * jnp.outer(system.B, system.C)
 
 
-def half_life(optimizer: Linear) -> jax.Array:
-    """After how many steps half of a gradient is forgotten: ln(1/2) / ln(the slowest decay)."""
-    slowest = _radius(as_system(optimizer).A[1:, 1:])
-    safe = jnp.where(slowest > 0, slowest, 0.5)
-    return jnp.where(slowest > 0, jnp.log(0.5) / jnp.log(safe), 0.0)
+def _sorted_eigenvalues(system: LinearSystem, curvature: jax.Array) -> jax.Array:
+    roots = matrix_eigenvalues(closed_loop(system, curvature))
+    return roots[jnp.argsort(-jnp.abs(roots), stable=True)]
 
 
-# Eigenvalues, by hand for 1 x 1 and 2 x 2.
+def _polynomial(system: LinearSystem, curvature: jax.Array) -> jax.Array:
+    matrix = closed_loop(system, curvature)
+    n = matrix.shape[0]
+    product, coefficients = matrix, [jnp.ones([], matrix.dtype)]
+    for k in range(1, n + 1):
+        coefficients.append(-jnp.trace(product) / k)
+        product = matrix @ (product + coefficients[-1] * jnp.eye(n, dtype=matrix.dtype))
+    return jnp.stack(coefficients)
 
 
-def _eigenvalues(matrix: jax.Array) -> jax.Array:
+def _spectral_radius(system: LinearSystem, curvature: jax.Array) -> jax.Array:
+    return matrix_radius(closed_loop(system, curvature))
+
+
+def _damping(system: LinearSystem, curvature: jax.Array) -> jax.Array:
+    roots = _sorted_eigenvalues(system, curvature)
+    if roots.shape[0] == 1:
+        return jnp.full([], jnp.inf, roots.real.dtype)
+    z = roots[0]
+    is_pair = z.imag != 0
+    w = jnp.where(is_pair, jnp.conj(z), roots[1])
+    product = jnp.abs(z) * jnp.abs(w)
+    spread = jnp.abs(z - w) ** 2 / (4 * jnp.where(product > 0, product, 1.0))
+    spread = jnp.where(product > 0, spread, jnp.inf)
+    return jnp.sqrt(jnp.where(is_pair, jnp.maximum(1 - spread, 0.0), 1 + spread))
+
+
+# Eigenvalues of a matrix, in closed form for 1 x 1 and 2 x 2.
+
+
+def matrix_eigenvalues(matrix: jax.Array) -> jax.Array:
+    """Return the eigenvalues of a matrix [n, n], complex, in any order."""
     if matrix.shape[0] > 2:
         return jnp.linalg.eigvals(matrix)
     if matrix.shape[0] < 2:
-        return complexified(jnp.diagonal(matrix))
+        return as_complex(jnp.diagonal(matrix))
     middle, discriminant, product = _quadratic(matrix)
     root = jnp.sqrt(jnp.where(discriminant > 0, discriminant, 1.0))
     # The larger one first, and the other from their product: no cancellation.
     first = middle + jnp.where(middle < 0, -root, root)
     second = product / jnp.where(first == 0, 1.0, first)
     turn = jnp.sqrt(jnp.where(discriminant < 0, -discriminant, 1.0))
-    real = complexified(jnp.stack([first, second]))
+    real = as_complex(jnp.stack([first, second]))
     pair = jax.lax.complex(jnp.stack([middle, middle]), jnp.stack([turn, -turn]))
-    double = complexified(jnp.stack([middle, middle]))
+    double = as_complex(jnp.stack([middle, middle]))
     return jnp.where(discriminant > 0, real, jnp.where(discriminant < 0, pair, double))
 
 
-def _radius(matrix: jax.Array) -> jax.Array:
-    """The largest modulus of an eigenvalue; 0 of an empty matrix."""
+def matrix_radius(matrix: jax.Array) -> jax.Array:
+    """Return the largest modulus of an eigenvalue; 0 for an empty matrix."""
     if matrix.shape[0] == 0:
         return jnp.zeros([], matrix.dtype)
     if matrix.shape[0] != 2:
-        return jnp.max(jnp.abs(_eigenvalues(matrix)))
+        return jnp.max(jnp.abs(matrix_eigenvalues(matrix)))
     middle, discriminant, product = _quadratic(matrix)
-    positive, negative = discriminant > 0, discriminant < 0
-    root = jnp.sqrt(jnp.where(positive, discriminant, 1.0))
-    modulus = jnp.sqrt(jnp.where(negative, product, 1.0))
-    return jnp.where(negative, modulus, jnp.abs(middle) + jnp.where(positive, root, 0.0))
+    is_real, is_pair = discriminant > 0, discriminant < 0
+    root = jnp.sqrt(jnp.where(is_real, discriminant, 1.0))
+    modulus = jnp.sqrt(jnp.where(is_pair, product, 1.0))
+    return jnp.where(is_pair, modulus, jnp.abs(middle) + jnp.where(is_real, root, 0.0))
 
 
-def complexified(x: jax.Array) -> jax.Array:
-    """The same numbers as complex ones, of the same precision."""
+def as_complex(x: jax.Array) -> jax.Array:
+    """Convert real numbers to complex ones of the same precision."""
     return jax.lax.complex(x, jnp.zeros_like(x))
 
 

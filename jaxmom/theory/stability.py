@@ -1,24 +1,30 @@
-"""Up to which curvature a linear optimizer is stable: the closed form for any number of buffers.
+"""The largest stable curvature of a linear optimizer, in closed form for any number of buffers.
 
 As the curvature grows from zero, eigenvalues of the iteration matrix leave the unit circle at -1
 (params flip their sign at every step), as a complex pair, or at 1. Each of the three has its
-formula, so nothing is searched for.
+formula, so that nothing is searched for.
 """
-
-from typing import Any
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxmom.theory.linear_system import LinearSystem, transfer_function
-from jaxmom.theory.spectrum import Linear, as_system, complexified, spectral_radius
+from jaxmom.theory._systems import Linear, as_system
+from jaxmom.theory.linear_system import rest_state, transfer_function
+from jaxmom.theory.spectrum import as_complex, spectral_radius
 
 
 def flip_bound(optimizer: Linear) -> jax.Array:
-    """The curvature at which an eigenvalue is -1: ``2 / H(-1)``; infinite if there is none.
+    """Return the curvature at which an eigenvalue is -1: ``2 / H(-1)``; infinite if there is none.
 
-    For W-form coefficients: ``2 / (alpha (direct + sum_i read_i gain_i / (1 + decay_i)))``.
+    For coefficients that read the new buffers it is
+    ``2 / (alpha (direct + sum_i read_i gain_i / (1 + decay_i)))``.
+
+    Args:
+      optimizer: A linear optimizer, or its `LinearSystem`.
+
+    Returns:
+      A curvature [].
 
     Example:
       >>> import jaxmom as jm
@@ -26,46 +32,60 @@ def flip_bound(optimizer: Linear) -> jax.Array:
       >>> print(f"{theory.flip_bound(jm.heavy_ball(0.5, beta=0.9)):.1f}")  # 2 (1 + beta) / alpha
       7.6
     """
-    return _least(transfer_function(as_system(optimizer), -1.0)[None] / 2)
+    return _least_curvature(transfer_function(as_system(optimizer), -1.0)[None] / 2)
 
 
-def pair_bound(optimizer: Linear) -> jax.Array:
-    """The least curvature at which two eigenvalues have the product 1, as a pair on the circle has.
+def neimark_sacker_bound(optimizer: Linear) -> jax.Array:
+    """Return the least curvature at which two eigenvalues have the product 1.
 
-    The products of two eigenvalues are the eigenvalues of M's second compound. B C has rank one, so
-    that the compound of ``M = A + curvature B C`` is linear in the curvature, and the bound is an
-    eigenvalue problem: for one buffer, det(M) = 1 and a closed form. Two real eigenvalues with the
-    product 1 satisfy it as well, but then one of them is unstable already.
-
-    Source: the guardian maps of Saydy, Tits and Abed 1990 (Math. Control Signals Syst. 3).
-    """
-    system = as_system(optimizer)
-    n = system.A.shape[0]
-    if n < 2:
-        return jnp.full([], jnp.inf, system.A.dtype)
-    fixed, slope = (
-        _compound(system.A, system.A) / 2,
-        _compound(system.A, jnp.outer(system.B, system.C)),
-    )
-    unit = jnp.eye(fixed.shape[0], dtype=fixed.dtype)
-    turned = jnp.linalg.solve(unit - fixed, slope)  # its eigenvalues are 1 / curvature
-    inverse = complexified(turned[0]) if fixed.shape[0] == 1 else jnp.linalg.eigvals(turned)
-    real = jnp.abs(inverse.imag) <= 1e-9 * jnp.abs(inverse)
-    return _least(jnp.where(real, inverse.real, 0.0))
-
-
-def stability_limit(optimizer: Linear) -> jax.Array:
-    """The largest curvature up to which the optimizer converges; 0 if it never does.
-
-    The least of `flip_bound`, `pair_bound` and the curvature at which an eigenvalue is 1 (only
-    where params are drawn to a point, as by a negative weight decay). Times the learning rate it
-    is the edge of stability: 2 for gradient descent, ``2 (1 + beta)`` for heavy ball.
+    A complex pair on the unit circle has it: the Neimark-Sacker bifurcation. The products of two
+    eigenvalues are the eigenvalues of M's second compound. B C has rank one, so that the compound
+    of ``M = A + curvature B C`` is linear in the curvature, and the bound is an eigenvalue problem:
+    for one buffer, det(M) = 1 and a closed form. Two real eigenvalues with the product 1 satisfy it
+    as well, but then one of them is unstable already.
 
     Args:
       optimizer: A linear optimizer, or its `LinearSystem`.
 
     Returns:
-      A curvature; infinite if every positive one is stable.
+      A curvature []; infinite if there is none.
+
+    Source: the guardian maps of Saydy, Tits and Abed 1990 (Math. Control Signals Syst. 3).
+
+    Example:
+      >>> import jaxmom as jm
+      >>> from jaxmom import theory
+      >>> optimizer = jm.qhm(0.1, beta=0.9, nu=1.02)  # (1 - beta) / (alpha beta (nu - 1))
+      >>> print(f"{theory.neimark_sacker_bound(optimizer):.1f}")
+      55.6
+    """
+    system = as_system(optimizer)
+    n = system.A.shape[0]
+    if n < 2:
+        return jnp.full([], jnp.inf, system.A.dtype)
+    fixed = _compound(system.A, system.A) / 2
+    slope = _compound(system.A, jnp.outer(system.B, system.C))
+    unit = jnp.eye(fixed.shape[0], dtype=fixed.dtype)
+    turned = jnp.linalg.solve(unit - fixed, slope)  # its eigenvalues are 1 / curvature
+    inverse = as_complex(turned[0]) if fixed.shape[0] == 1 else jnp.linalg.eigvals(turned)
+    rounding = max(1e-9, 8 * float(jnp.finfo(fixed.dtype).eps))
+    real = jnp.abs(inverse.imag) <= rounding * jnp.abs(inverse)
+    return _least_curvature(jnp.where(real, inverse.real, 0.0))
+
+
+def stability_limit(optimizer: Linear) -> jax.Array:
+    """Return the largest curvature up to which the optimizer converges; 0 if it never does.
+
+    It is the least of `flip_bound`, `neimark_sacker_bound` and the curvature at which an eigenvalue
+    is 1 (only where something drives params away from zero, such as a negative weight decay). Times
+    the learning rate it is the edge of stability: 2 for gradient descent, ``2 (1 + beta)`` for
+    heavy ball.
+
+    Args:
+      optimizer: A linear optimizer, or its `LinearSystem`.
+
+    Returns:
+      A curvature []; infinite if every positive one is stable.
 
     Example:
       >>> import jaxmom as jm
@@ -74,31 +94,23 @@ def stability_limit(optimizer: Linear) -> jax.Array:
       4.0
     """
     system = as_system(optimizer)
-    limit = jnp.minimum(flip_bound(system), pair_bound(system))
-    limit = jnp.minimum(limit, _fold_bound(system))
+    # A gradient of c per unit of params holds them at rest: at curvature c an eigenvalue is 1.
+    hold = rest_state(system).gradient
+    fold = jnp.where(hold > 0, hold, jnp.inf)
+    limit = jnp.minimum(jnp.minimum(flip_bound(system), neimark_sacker_bound(system)), fold)
     # Nothing crosses the circle below the limit: one curvature there stands for all of them.
     inside = jnp.where(jnp.isfinite(limit), limit / 2, 1.0)
     return jnp.where(spectral_radius(system, inside) < 1, limit, 0.0)
 
 
-def _fold_bound(system: LinearSystem) -> jax.Array:
-    """The curvature at which an eigenvalue is 1, not counting the zero where all integrate."""
-    n = system.A.shape[0]
-    unit = jnp.eye(n, dtype=system.A.dtype)
-    fixed = jnp.linalg.det(unit - system.A)
-    slope = jnp.linalg.det(unit - system.A - jnp.outer(system.B, system.C)) - fixed
-    integrates = jnp.abs(fixed) <= 64 * n * jnp.finfo(system.A.dtype).eps
-    return _least(jnp.where(integrates, 0.0, -slope / jnp.where(integrates, 1.0, fixed))[None])
-
-
 def _compound(a: jax.Array, b: jax.Array) -> jax.Array:
     """The mixed second compound: a_ij b_kl + a_kl b_ij - a_il b_kj - a_kj b_il, i < k, j < l."""
     i, k = np.triu_indices(a.shape[0], 1)
-    minors: Any = a[jnp.ix_(i, i)] * b[jnp.ix_(k, k)] + a[jnp.ix_(k, k)] * b[jnp.ix_(i, i)]
+    minors = a[jnp.ix_(i, i)] * b[jnp.ix_(k, k)] + a[jnp.ix_(k, k)] * b[jnp.ix_(i, i)]
     return minors - a[jnp.ix_(i, k)] * b[jnp.ix_(k, i)] - a[jnp.ix_(k, i)] * b[jnp.ix_(i, k)]
 
 
-def _least(inverses: jax.Array) -> jax.Array:
+def _least_curvature(inverses: jax.Array) -> jax.Array:
     """The least positive of the curvatures that have these inverses."""
     positive = inverses > 0
     return jnp.min(jnp.where(positive, 1 / jnp.where(positive, inverses, 1.0), jnp.inf))

@@ -1,22 +1,23 @@
-"""When momentum on temporal differences is stable: heavy ball on an operator without symmetry.
+"""Stability of temporal-difference learning with momentum: heavy ball on an asymmetric operator.
 
-Momentum that ticks once per visit sees the mean of its differences as ``(gamma P - I)`` times the
-error, with P the transition matrix from pair to pair. On an eigenvector of eigenvalue lambda,
+Momentum that advances once per visit sees the mean of its differences as ``(gamma P - I)`` times
+the error, with P the transition matrix from pair to pair. On an eigenvector of eigenvalue lambda,
 
     z^2 - (1 + beta + alpha lambda) z + beta = 0,
 
 and both roots are in the unit disc exactly if ``1 + beta + alpha lambda`` is in an ellipse whose
-half-axes are ``1 + beta`` (real) and ``1 - beta`` (imaginary). Curvature is real and likes a long
-memory; a cycle of states has complex lambda, and 1 - beta is little room for them.
+half-axes are ``1 + beta`` (real) and ``1 - beta`` (imaginary). For real eigenvalues a large beta is
+safe; for complex ones (cycles of states) the stable step shrinks like 1 - beta.
 """
 
+import chex
 import jax
 import jax.numpy as jnp
 from jax.typing import ArrayLike
 
 
 def max_stable_alpha(beta: ArrayLike, discount: ArrayLike) -> jax.Array:
-    """The largest alpha that no cycle of states can make diverge, for any process and policy.
+    """Return the largest alpha that is stable for every process and policy.
 
     A cycle of n states has lambda = gamma e^{i theta} - 1, theta a multiple of 2 pi / n; all
     other transition matrices have their eigenvalues inside that circle, and the ellipse is convex,
@@ -26,13 +27,13 @@ def max_stable_alpha(beta: ArrayLike, discount: ArrayLike) -> jax.Array:
     0.99 as 0.6 (1 - beta)^2, where symmetry would have allowed 2 (1 + beta) / (1 + gamma).
 
     Args:
-      beta: In (-1, 1).
-      discount: gamma, in [0, 1).
+      beta: In (-1, 1), of any shape.
+      discount: gamma, in [0, 1), of any shape that broadcasts with beta.
 
     Returns:
       alpha, of the broadcast shape.
 
-    Source: ours; Schur and Cohn's criterion for a complex quadratic.
+    Source: derived here from the criterion of Schur and Cohn for a complex quadratic.
 
     Example:
       >>> from jaxmom.theory import td
@@ -50,12 +51,15 @@ def max_stable_alpha(beta: ArrayLike, discount: ArrayLike) -> jax.Array:
 
 
 def td_spectrum(transition: ArrayLike, discount: ArrayLike) -> jax.Array:
-    """The eigenvalues of ``gamma P - I``, complex [n].
+    """Return the eigenvalues of ``gamma P - I``, complex [n].
 
     Args:
       transition: P [n, n], rows the probabilities of what follows; a row may sum to less than 1
         where the episode ends. `jaxmom.rl.transition_matrix` makes it from a process and a policy.
-      discount: gamma.
+      discount: gamma, a scalar.
+
+    Raises:
+      ValueError: The transition matrix is not square, or the discount is not a scalar.
 
     Example:
       >>> import jax.numpy as jnp
@@ -64,54 +68,80 @@ def td_spectrum(transition: ArrayLike, discount: ArrayLike) -> jax.Array:
       >>> print(jnp.sort(jnp.round(td.td_spectrum(ring, 0.5).imag, 3) + 0.0))
       [-0.5  0.   0.   0.5]
     """
-    transition = jnp.asarray(transition, float)
+    transition, discount = jnp.asarray(transition, float), jnp.asarray(discount, float)
+    try:
+        chex.assert_rank([transition, discount], [2, 0])
+        chex.assert_shape(transition, (transition.shape[0], transition.shape[0]))
+    except AssertionError as error:
+        raise ValueError(
+            "td_spectrum takes one transition matrix [n, n] and one discount [], got shapes "
+            f"{transition.shape} and {discount.shape}; map many of them with jax.vmap."
+        ) from error
     unit = jnp.eye(transition.shape[-1], dtype=transition.dtype)
-    return jnp.linalg.eigvals(jnp.asarray(discount, transition.dtype) * transition - unit)
+    return jnp.linalg.eigvals(discount * transition - unit)
 
 
 def td_stable_alpha(beta: ArrayLike, spectrum: ArrayLike) -> jax.Array:
-    """The largest stable alpha on given eigenvalues: the criterion for one process and policy.
+    """Return the largest stable alpha on given eigenvalues: the limit of one process and policy.
 
     ``alpha < -2 (1 + beta) Re / (Re^2 + Im^2 ((1 + beta) / (1 - beta))^2)`` for every eigenvalue.
 
     Args:
-      beta: A scalar in (-1, 1).
+      beta: In (-1, 1), of any shape.
       spectrum: [n] eigenvalues, as of `td_spectrum`.
 
     Returns:
-      alpha; 0 where an eigenvalue has no negative real part.
+      alpha, of beta's shape; 0 where an eigenvalue has no negative real part.
+
+    Raises:
+      ValueError: The spectrum is not a vector.
 
     Example:
       >>> from jaxmom.theory import td
       >>> print(f"{td.td_stable_alpha(0.9, [-1.0, -0.5]):.1f}")  # real: 2 (1 + beta) / |lambda|
       3.8
     """
-    values = jnp.asarray(spectrum, complex)
-    beta = jnp.asarray(beta, values.real.dtype)
+    values = _as_spectrum(spectrum)
+    beta = jnp.asarray(beta, values.real.dtype)[..., None]
     ratio = ((1 + beta) / (1 - beta)) ** 2
     falls = values.real < 0
     size = jnp.where(falls, values.real**2 + ratio * values.imag**2, 1.0)
-    return jnp.min(jnp.where(falls, -2 * (1 + beta) * values.real / size, 0.0))
+    return jnp.min(jnp.where(falls, -2 * (1 + beta) * values.real / size, 0.0), axis=-1)
 
 
 def td_growth(alpha: ArrayLike, beta: ArrayLike, spectrum: ArrayLike) -> jax.Array:
-    """The factor per sweep of the largest mode: the largest root for any of the eigenvalues.
+    """Return the factor per sweep of the fastest growing error, over all eigenvalues.
 
     Args:
-      alpha: A scalar, the learning rate.
-      beta: A scalar in (-1, 1).
+      alpha: The learning rate, of any shape.
+      beta: In (-1, 1), of any shape that broadcasts with alpha.
       spectrum: [n] eigenvalues, as of `td_spectrum`.
 
     Returns:
-      A scalar; above 1, errors grow.
+      A factor, of the broadcast shape of alpha and beta; above 1, errors grow.
+
+    Raises:
+      ValueError: The spectrum is not a vector.
 
     Example:
       >>> from jaxmom.theory import td
       >>> print(f"{td.td_growth(0.5, 0.0, [-0.5 + 0j, -1.0]):.2f}")
       0.75
     """
-    values = jnp.asarray(spectrum, complex)
-    alpha, beta = (jnp.asarray(x, complex) for x in (alpha, beta))
+    values = _as_spectrum(spectrum)
+    alpha, beta = (jnp.asarray(x, complex)[..., None] for x in (alpha, beta))
     half = (1 + beta + alpha * values) / 2
     root = jnp.sqrt(half**2 - beta)
-    return jnp.max(jnp.maximum(jnp.abs(half + root), jnp.abs(half - root)))
+    return jnp.max(jnp.maximum(jnp.abs(half + root), jnp.abs(half - root)), axis=-1)
+
+
+def _as_spectrum(spectrum: ArrayLike) -> jax.Array:
+    values = jnp.asarray(spectrum, complex)
+    try:
+        chex.assert_rank(values, 1)
+    except AssertionError as error:
+        raise ValueError(
+            f"a spectrum is a vector of eigenvalues [n], got the shape {values.shape}; "
+            "map many of them with jax.vmap."
+        ) from error
+    return values

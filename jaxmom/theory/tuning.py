@@ -1,17 +1,22 @@
-"""Hyperparameters that are optimal on quadratics with curvatures in [mu, L], and their rate."""
+"""Optimal hyperparameters for quadratics with curvatures in [mu, L], and their rates."""
 
 import dataclasses
 import math
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from typing import TypeAlias
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+from jax.typing import ArrayLike
 
+from jaxmom.theory._systems import as_number, check_interval
 from jaxmom.theory.spectrum import rate
-from jaxmom.transform import hyperparameters, replace
+from jaxmom.transform import PyTree, hyperparameters, replace
+
+# From mu and L to hyperparameters by name, and their rate.
+ClosedForm: TypeAlias = Callable[[float, float], tuple[dict[str, float], float]]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -19,21 +24,28 @@ class Tuning:
     """The hyperparameters with the least worst-case rate that was found.
 
     Attributes:
-      hyperparameters: By name.
+      hyperparameters: A number, or a list of numbers, by name.
       rate: The worst spectral radius over [mu, L] with them.
       lower_bound: `lower_bound`, which no method can beat.
     """
 
-    hyperparameters: dict[str, float]
+    hyperparameters: dict[str, PyTree]
     rate: float
     lower_bound: float
 
 
 def lower_bound(mu: float, L: float) -> float:
-    """``(sqrt(kappa) - 1) / (sqrt(kappa) + 1)``: no first-order method has a better rate.
+    """Return ``(sqrt(kappa) - 1) / (sqrt(kappa) + 1)``: no first-order method has a better rate.
 
     It holds for methods whose steps are sums of gradients, on quadratics of high dimension with
     curvatures all over [mu, L]; heavy ball and Chebyshev's iteration attain it.
+
+    Args:
+      mu: The least curvature, positive.
+      L: The greatest curvature.
+
+    Raises:
+      ValueError: The curvatures are not 0 < mu <= L.
 
     Source: Nemirovski and Yudin 1983; Nesterov 2018 (Lectures on Convex Optimization), 2.1.13.
 
@@ -42,6 +54,8 @@ def lower_bound(mu: float, L: float) -> float:
       >>> theory.lower_bound(mu=1.0, L=9.0)
       0.5
     """
+    mu, L = as_number("mu", mu), as_number("L", L)
+    check_interval(mu, L)
     low, high = _roots(mu, L)
     return (high - low) / (high + low)
 
@@ -54,25 +68,27 @@ def tune(
     names: Sequence[str] | None = None,
     points: int = 65,
 ) -> Tuning:
-    """The hyperparameters of a method that are best for quadratics with curvatures in [mu, L].
+    """Return the best hyperparameters of a method for quadratics with curvatures in [mu, L].
 
     For the names of `CLOSED_FORMS` they are known. Otherwise the worst spectral radius is minimized
-    numerically from the optimizer's own hyperparameters, which should converge: by BFGS with
-    gradients through the eigenvalues, and where those end, at the kinks where two eigenvalues meet
-    and an optimum likes to be, by SciPy's Nelder and Mead. A local optimum.
+    numerically, starting from the optimizer's own hyperparameters, which should converge, by BFGS
+    with gradients through the eigenvalues. BFGS stalls where eigenvalues coalesce, and optima often
+    lie there; Nelder-Mead then refines. The result is a local optimum.
 
     Args:
       method: One of `CLOSED_FORMS`, or a pytree optimizer.
       mu: The least curvature, positive.
       L: The greatest curvature.
       names: The hyperparameters to tune, all of them by default. The others stay.
-      points: Curvatures between mu and L at which the rate is looked at while searching.
+      points: The number of curvatures between mu and L that the search looks at. The rate of the
+        result is taken at ten times as many.
 
     Returns:
       A `Tuning`.
 
     Raises:
-      ValueError: An unknown name, curvatures that are not 0 < mu <= L, or nothing to tune.
+      ValueError: The name is unknown, the curvatures are not 0 < mu <= L, or there is nothing to
+        tune.
 
     Example:
       >>> import jaxmom as jm
@@ -83,8 +99,8 @@ def tune(
       >>> print(f"{tuned.rate:.6f}")
       0.800000
     """
-    if not 0 < mu <= L:
-        raise ValueError(f"curvatures are 0 < mu <= L, got mu={mu} and L={L}.")
+    mu, L = as_number("mu", mu), as_number("L", L)
+    check_interval(mu, L)
     if isinstance(method, str):
         if method not in CLOSED_FORMS:
             raise ValueError(
@@ -93,7 +109,7 @@ def tune(
             )
         values, best = CLOSED_FORMS[method](mu, L)
         return Tuning(values, best, lower_bound(mu, L))
-    return _search(method, mu, L, names, points)
+    return _tune_numerically(method, mu, L, names, points)
 
 
 # The closed forms: (mu, L) -> hyperparameters and rate.
@@ -135,7 +151,7 @@ def _roots(mu: float, L: float) -> tuple[float, float]:
     return math.sqrt(mu), math.sqrt(L)
 
 
-CLOSED_FORMS: dict[str, Callable[[float, float], tuple[dict[str, float], float]]] = {
+CLOSED_FORMS: dict[str, ClosedForm] = {
     "gradient_descent": _gradient_descent,
     "heavy_ball": _heavy_ball,
     "nesterov": _nesterov,
@@ -148,40 +164,68 @@ CLOSED_FORMS: dict[str, Callable[[float, float], tuple[dict[str, float], float]]
 # The numerical tuner.
 
 
-def _search(
+def _tune_numerically(
     optimizer: optax.GradientTransformation,
     mu: float,
     L: float,
     names: Sequence[str] | None,
     points: int,
 ) -> Tuning:
-    from scipy import optimize
+    space = _flatten(optimizer, names)
 
+    def worst(x: ArrayLike, points: int = points) -> jax.Array:
+        return rate(replace(optimizer, **space.values(x)), mu, L, points)
+
+    x = _minimize(worst, space.start)
+    tuned = {name: np.asarray(value).tolist() for name, value in space.values(x).items()}
+    found, bound = float(worst(x, 10 * points)), lower_bound(mu, L)
+    # The bound may be attained; then rounding alone can put the rate below it.
+    below_by_rounding = bound * (1 - 1e-9) < found < bound
+    return Tuning(tuned, bound if below_by_rounding else found, bound)
+
+
+@dataclasses.dataclass(frozen=True)
+class _Flat:
+    """The hyperparameters to tune as one vector, each in units of its start."""
+
+    start: np.ndarray
+    units: np.ndarray
+    shapes: Mapping[str, tuple[int, ...]]
+
+    def values(self, x: ArrayLike) -> dict[str, jax.Array]:
+        """Return the hyperparameters by name."""
+        cuts = np.cumsum([math.prod(shape) for shape in self.shapes.values()])[:-1]
+        parts = jnp.split(jnp.asarray(x, float) * self.units, cuts)
+        return {
+            name: part.reshape(shape)
+            for (name, shape), part in zip(self.shapes.items(), parts, strict=True)
+        }
+
+
+def _flatten(optimizer: optax.GradientTransformation, names: Sequence[str] | None) -> _Flat:
     known = hyperparameters(optimizer)
     names = list(known) if names is None else list(names)
     if not names:
         raise ValueError("there is nothing to tune: a plain optax chain has no hyperparameters.")
-    shapes = [jnp.shape(known[name]) for name in names]
+    missing = [name for name in names if name not in known]
+    if missing:
+        raise ValueError(f"there are no hyperparameters {missing}; there are {list(known)}.")
     start = np.concatenate([np.ravel(np.asarray(known[name], float)) for name in names])
-    cuts = np.cumsum([math.prod(shape) for shape in shapes])[:-1]
-    # Every number in units of its start, so that learning rates and betas are alike.
     units = np.where(start == 0, 1.0, start)
+    return _Flat(start / units, units, {name: jnp.shape(known[name]) for name in names})
 
-    def values(x: Any) -> dict[str, Any]:
-        parts = jnp.split(jnp.asarray(x, float) * units, cuts)
-        return {n: p.reshape(s) for n, p, s in zip(names, parts, shapes, strict=True)}
 
-    def worst(x: Any) -> jax.Array:
-        return rate(replace(optimizer, **values(x)), mu, L, points)
+def _minimize(worst: Callable[[ArrayLike], jax.Array], start: np.ndarray) -> np.ndarray:
+    """Minimize a rate by BFGS, then by Nelder-Mead."""
+    from scipy import optimize
 
-    with_slope = jax.jit(jax.value_and_grad(worst))
+    with_slope, compiled = jax.jit(jax.value_and_grad(worst)), jax.jit(worst)
 
     def smooth(x: np.ndarray) -> tuple[float, np.ndarray]:
         value, slope = with_slope(x)
         return float(value), np.nan_to_num(np.asarray(slope, float))
 
-    compiled = jax.jit(worst)
-    x = optimize.minimize(smooth, start / units, jac=True, method="BFGS").x
+    x = optimize.minimize(smooth, start, jac=True, method="BFGS").x
     options = {"xatol": 1e-12, "fatol": 1e-14, "maxiter": 400 * len(x), "adaptive": True}
     best = float(compiled(x))
     for _ in range(20):  # a simplex that has collapsed starts anew, until it finds nothing better
@@ -191,5 +235,4 @@ def _search(
         x, gained, best = found.x, best - found.fun, found.fun
         if gained <= 1e-9:
             break
-    tuned = {name: np.asarray(value).tolist() for name, value in values(x).items()}
-    return Tuning(tuned, float(best), lower_bound(mu, L))
+    return x

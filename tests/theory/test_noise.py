@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import scipy.linalg
 import scipy.stats
-from test_theory_linear import LINEAR
+from test_linearize import LINEAR
 
 import jaxmom as jm
 from jaxmom import theory

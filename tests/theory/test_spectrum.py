@@ -8,7 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
-from test_theory_linear import LINEAR
+from test_linearize import LINEAR
 
 import jaxmom as jm
 from jaxmom import theory
@@ -206,7 +206,7 @@ def test_the_complex_pair_leaves_first_where_there_is_too_much_extrapolation():
     limit = theory.stability_limit(optimizer)
     np.testing.assert_allclose(limit, 10 * 0.1 / (0.9 * 0.02), rtol=1e-12)
     np.testing.assert_allclose(theory.flip_bound(optimizer), 593.75, rtol=1e-10)
-    assert theory.pair_bound(optimizer) == limit
+    assert theory.neimark_sacker_bound(optimizer) == limit
     below, above = measured_rates(optimizer, [limit * (1 - 1e-3), limit * (1 + 1e-3)])
     assert below < 1 < above
 
@@ -216,7 +216,7 @@ def test_a_pair_of_many_buffers():
     law = jm.Coefficients([0.2, 0.5, 0.9], [1.0, 1.0, 1.0], read_new=[-0.4, 0.9, 0.3])
     optimizer = jm.chain(jm.scale_by_momentum(law), optax.scale(-0.1))
     limit = theory.stability_limit(optimizer)
-    assert limit == theory.pair_bound(optimizer) < theory.flip_bound(optimizer)
+    assert limit == theory.neimark_sacker_bound(optimizer) < theory.flip_bound(optimizer)
     below, above = measured_rates(optimizer, [limit * (1 - 1e-3), limit * (1 + 1e-3)])
     assert below < 1 < above
 

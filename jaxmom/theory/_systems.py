@@ -1,0 +1,61 @@
+"""Arguments of the public functions: optimizers, curvatures and intervals of them."""
+
+import functools
+from collections.abc import Callable
+from typing import TypeAlias
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from jax.core import Tracer
+from jax.typing import ArrayLike
+
+from jaxmom.theory._linearize import linearize
+from jaxmom.theory.linear_system import LinearSystem, check_system
+
+Linear: TypeAlias = optax.GradientTransformation | LinearSystem
+# From a system and numbers, as scalars, to an array.
+SystemFn: TypeAlias = Callable[..., jax.Array]
+
+
+def as_system(optimizer: Linear) -> LinearSystem:
+    """Linearize an optimizer; check a `LinearSystem` and return it."""
+    return check_system(optimizer if isinstance(optimizer, LinearSystem) else linearize(optimizer))
+
+
+def map_numbers(
+    function: SystemFn, optimizer: Linear, *numbers: ArrayLike, result: str = "()"
+) -> jax.Array:
+    """Apply a function of a system and scalars to arrays of numbers, each on its own.
+
+    Args:
+      function: (system, *scalars) -> array.
+      optimizer: A linear optimizer, or its `LinearSystem`.
+      *numbers: Of any shapes that broadcast.
+      result: The dimensions of what the function returns, as in `jax.numpy.vectorize`.
+    """
+    system = as_system(optimizer)
+    arrays = [jnp.asarray(number, system.A.dtype) for number in numbers]
+    signature = ",".join(["()"] * len(arrays)) + f"->{result}"
+    return jnp.vectorize(functools.partial(function, system), signature=signature)(*arrays)
+
+
+def check_interval(mu: ArrayLike, L: ArrayLike, least: str = "0 < mu <= L") -> None:
+    """Raise ValueError if the curvatures are known and not ordered as `least` says."""
+    if isinstance(mu, Tracer) or isinstance(L, Tracer):
+        return
+    low, high = np.asarray(mu, float), np.asarray(L, float)
+    positive = (low >= 0 if least.startswith("0 <=") else low > 0) & np.isfinite(high)
+    ordered = low < high if least.endswith("< L") else low <= high
+    if not np.all(positive & ordered):
+        raise ValueError(f"curvatures are {least}, got mu={mu} and L={L}.")
+
+
+def as_number(name: str, value: ArrayLike) -> float:
+    """Convert an argument that must be one plain number."""
+    if isinstance(value, Tracer) or np.ndim(value) > 0:
+        raise ValueError(
+            f"{name} is one plain number, got {value}; call the function once for each."
+        )
+    return float(np.asarray(value, float))

@@ -1,0 +1,104 @@
+"""Gain, delay and memory of a linear optimizer's filter, whatever the curvature."""
+
+import jax
+import jax.numpy as jnp
+from jax.typing import ArrayLike
+
+from jaxmom.theory._systems import Linear, as_system
+from jaxmom.theory.linear_system import (
+    LinearSystem,
+    buffers_only,
+    rest_state,
+    transfer_function,
+)
+from jaxmom.theory.spectrum import matrix_radius
+
+
+def frequency_response(optimizer: Linear, frequency: ArrayLike) -> jax.Array:
+    """Return H(exp(i w)): gain (the modulus) and delay (the angle) for a wave of gradients.
+
+    Args:
+      optimizer: A linear optimizer, or its `LinearSystem`.
+      frequency: w in radians per step, from 0 (steady) to pi (alternating), or an array of them.
+
+    Returns:
+      Complex numbers of the frequency's shape: the step per gradient.
+
+    Example:
+      >>> import jax.numpy as jnp, jaxmom as jm
+      >>> from jaxmom import theory
+      >>> response = theory.frequency_response(jm.ema_momentum(0.1, beta=0.9), jnp.pi)
+      >>> print(f"{abs(response):.5f}")  # 0.1 (1 - beta) / (1 + beta)
+      0.00526
+    """
+    system = as_system(optimizer)
+    frequency = jnp.asarray(frequency, system.A.dtype)
+    return transfer_function(system, jax.lax.complex(jnp.cos(frequency), jnp.sin(frequency)))
+
+
+def effective_learning_rate(optimizer: Linear) -> jax.Array:
+    """Return H(1), the step per gradient in a steady gradient: alpha / (1 - beta) for heavy ball.
+
+    To compare methods, match this and vary the rest. It is zero under weight decay, where params
+    come to rest.
+
+    Args:
+      optimizer: A linear optimizer, or its `LinearSystem`.
+    """
+    return transfer_function(as_system(optimizer), 1.0)
+
+
+def memory(optimizer: Linear) -> jax.Array:
+    """Return how many gradients a step is made of: one more than their mean age in it.
+
+    ``1 / (1 - beta)`` for heavy ball and averages, 1 for gradient descent. The mean is weighted by
+    what the step takes of each gradient: ``1 - H'(1) / H(1)``. Weight decay does not count: params
+    are held at zero while the gradients are filtered. A `LinearSystem` in a basis other than that
+    of `linearize` does not tell the two apart, and its memory is NaN under weight decay.
+
+    Args:
+      optimizer: A linear optimizer, or its `LinearSystem`.
+
+    Example:
+      >>> import jaxmom as jm
+      >>> from jaxmom import theory
+      >>> print(f"{theory.memory(jm.sgd(0.1, momentum=0.9, weight_decay=1e-4)):.3f}")
+      10.000
+    """
+    system = as_system(optimizer)
+    buffers = _filter_matrix(system)
+    inner = jnp.eye(buffers.shape[0], dtype=buffers.dtype) - buffers
+    # The weights of the gradients are w_k = C buffers^k B, so that sum w_k = C inner^-1 B and
+    # sum (k + 1) w_k = C inner^-2 B.
+    once = jnp.linalg.solve(inner, system.B)
+    return system.C @ jnp.linalg.solve(inner, once) / (system.C @ once)
+
+
+def half_life(optimizer: Linear) -> jax.Array:
+    """Return the steps after which half of a gradient is forgotten: ln(1/2) / ln(slowest decay).
+
+    Infinite if a buffer never forgets; weight decay does not count, as in `memory`.
+
+    Args:
+      optimizer: A linear optimizer, or its `LinearSystem`.
+
+    Example:
+      >>> import jaxmom as jm
+      >>> from jaxmom import theory
+      >>> print(f"{theory.half_life(jm.heavy_ball(0.1, beta=0.9)):.2f}")
+      6.58
+    """
+    slowest = matrix_radius(_filter_matrix(as_system(optimizer)))
+    decays = (slowest > 0) & (slowest < 1)
+    steps = jnp.log(0.5) / jnp.log(jnp.where(decays, slowest, 0.5))
+    extreme = jnp.where(slowest >= 1, jnp.inf, jnp.where(slowest <= 0, 0.0, slowest))
+    return jnp.where(decays, steps, extreme)
+
+
+def _filter_matrix(system: LinearSystem) -> jax.Array:
+    """The matrix of the buffers while params are held; NaN where the basis does not tell it."""
+    rest = rest_state(system)
+    first = jnp.eye(len(system.C), dtype=system.C.dtype)[0]
+    separates = jnp.all(first == system.C) & (system.names[0] == "params")
+    held = jnp.where(rest.integrates, rest.state, jnp.where(separates, first, jnp.nan))
+    return buffers_only(system, held)
