@@ -1,0 +1,117 @@
+"""Laws of any space: lanes are numbered without gaps, and a sweep equals the loop."""
+
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from strategies import STATIC, TRACED, eighths, spaces
+
+from jaxmom.sweeps import grid, open_sweep, sweep
+from jaxmom.sweeps.results.dataset import OK
+from jaxmom.sweeps.space.serialize import digest_labels, from_json, hash_lanes, to_json
+
+laws = settings(
+    max_examples=100,
+    deadline=None,
+    derandomize=True,
+    suppress_health_check=[HealthCheck.too_slow, HealthCheck.function_scoped_fixture],
+)
+few_runs = settings(laws, max_examples=30)
+
+
+def weigh(flag=False, word="", **axes):
+    """A number that tells all arguments apart; sums of the values are exact."""
+    total = jnp.asarray(float(flag) / 16 + len(word) / 32)
+    for place, name in enumerate(TRACED):
+        if name in axes:
+            total = total + (place + 1) * 1024.0 * jnp.asarray(axes[name], jnp.float64)
+    return {"value": total}
+
+
+def weigh_in_numpy(lane):
+    total = float(lane.get("flag", False)) / 16 + len(lane.get("word", "")) / 32
+    return total + sum(
+        (place + 1) * 1024.0 * lane[name] for place, name in enumerate(TRACED) if name in lane
+    )
+
+
+def in_order(runs, space):
+    """The values of a result in the order of the lanes."""
+    return runs.value.transpose(*[dim.name for dim in space.dims()]).values.ravel()
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """A new folder at each call."""
+    return lambda: tmp_path_factory.mktemp("store")
+
+
+@few_runs
+@given(space=spaces(), data=st.data())
+def test_a_sweep_equals_the_loop(folder, space, data):
+    width = data.draw(st.integers(1, min(space.size, 8) + 2), "width")
+    expected = [weigh_in_numpy(lane) for lane in space]
+    store = folder() if data.draw(st.booleans(), "with a store") else None
+    runs = sweep(weigh, space, width=width, store=store, progress=False)
+    np.testing.assert_array_equal(in_order(runs, space), expected)
+    assert (runs.status == OK).all()
+    if store is not None:
+        np.testing.assert_array_equal(in_order(open_sweep(store), space), expected)
+        sizes = [len(np.load(path)["status"]) for path in (store / "parts").glob("*.npz")]
+        assert sum(sizes) == space.size
+
+
+@settings(few_runs, max_examples=8)
+@given(first=eighths(), second=eighths(), extra=eighths(), width=st.integers(1, 4))
+def test_an_extended_sweep_equals_the_loop(folder, first, second, extra, width):
+    """The lanes of the old space stay, in whatever order and company the new one has them."""
+    store = folder()
+    old = grid(a=first, b=second)
+    sweep(weigh, old, width=width, store=store, progress=False)
+    longer = grid(b=[*second, 99.0], a=first) + grid(a=extra, word=["yes"])
+    runs = sweep(weigh, longer, width=width, store=store, resume="extend", progress=False)
+    np.testing.assert_array_equal(in_order(runs, longer), [weigh_in_numpy(x) for x in longer])
+    assert (runs.status == OK).all()
+
+
+@laws
+@given(space=spaces())
+def test_groups_divide_the_lanes_of_any_space(space):
+    seen = []
+    for group in space.groups():
+        positions = np.arange(group.rows.size)
+        index = group.rows.at(positions)
+        seen += index.tolist()
+        np.testing.assert_array_equal(group.rows.find(index), positions)
+        others = np.setdiff1d(np.arange(-2, space.size + 2), index)
+        assert (group.rows.find(others) == -1).all()
+        lane = space.lane(int(index[-1]))
+        assert set(lane) == {*group.static, *group.names}
+        for name in group.names:
+            assert space.take(index)[name][-1] == lane[name]
+    assert sorted(seen) == list(range(space.size))
+
+
+@laws
+@given(space=spaces())
+def test_any_space_survives_json(space):
+    again, index = from_json(to_json(space)), np.arange(space.size)
+    for name, column in space.labels(index).items():
+        np.testing.assert_array_equal(again.labels(index)[name], column)
+    assert [g.labels for g in space.groups()] == [g.labels for g in again.groups()]
+
+
+@laws
+@given(first=spaces(), second=spaces())
+def test_lanes_have_one_hash_exactly_if_they_have_the_same_arguments(first, second):
+    lanes = {}
+    for space in (first, second):
+        hashes = hash_lanes(space, digest_labels(space), block=7)
+        for lane, words in zip(space, map(tuple, hashes.tolist()), strict=True):
+            arguments = tuple(
+                sorted((name, float(v)) for name, v in lane.items() if name in TRACED)
+            )
+            arguments += tuple((name, lane[name]) for name in STATIC if name in lane)
+            assert lanes.setdefault(words, arguments) == arguments
+    assert len(set(lanes.values())) == len(lanes)
