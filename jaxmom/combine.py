@@ -1,4 +1,4 @@
-"""Transformations one after the other, and side by side; both stay pytrees."""
+"""Combinators of optimizers: `chain` (one after the other) and `mix` (side by side)."""
 
 from collections.abc import Sequence
 from typing import Any
@@ -8,9 +8,11 @@ import jax.numpy as jnp
 import optax
 
 from jaxmom.transform import (
+    Hyperparameters,
     Optimizer,
-    Rule,
+    PyTree,
     ScalarOrSchedule,
+    TransformFns,
     as_leaf,
     as_pytree,
     assemble,
@@ -71,14 +73,16 @@ def mix(
     return assemble(_MIX, (), values, tuple(map(as_pytree, transforms)), ())
 
 
-# The two combinators as rules; ``hp["transforms"]`` holds the children's halves.
+# The two as pure functions; ``hp["transforms"]`` holds the children's `init` or `update`.
 
 
-def _init_all(hp, params):
+def _init_all(hp: Hyperparameters, params: PyTree) -> tuple[PyTree, ...]:
     return tuple(init(params) for init in hp["transforms"])
 
 
-def _update_in_turn(hp, updates, state, params, **extra):
+def _update_in_turn(
+    hp: Hyperparameters, updates: PyTree, state: PyTree, params: PyTree, **extra: Any
+) -> tuple[PyTree, PyTree]:
     states = []
     for update, inner in zip(hp["transforms"], state, strict=True):
         updates, inner = update(updates, inner, params, **extra)
@@ -86,7 +90,7 @@ def _update_in_turn(hp, updates, state, params, **extra):
     return updates, tuple(states)
 
 
-def _readout_in_turn(hp, state, params):
+def _readout_in_turn(hp: Hyperparameters, state: PyTree, params: PyTree) -> PyTree | None:
     offset = None
     for update, inner in zip(hp["transforms"], state, strict=True):
         if offset is not None:
@@ -96,23 +100,25 @@ def _readout_in_turn(hp, state, params):
     return offset
 
 
-def _update_side_by_side(hp, updates, state, params, **extra):
+def _update_side_by_side(
+    hp: Hyperparameters, updates: PyTree, state: PyTree, params: PyTree, **extra: Any
+) -> tuple[PyTree, PyTree]:
     pairs = [
         update(updates, inner, params, **extra)
         for update, inner in zip(hp["transforms"], state, strict=True)
     ]
-    return _weighted(hp["weights"], [pair[0] for pair in pairs]), tuple(p[1] for p in pairs)
+    return _weighted_sum(hp["weights"], [pair[0] for pair in pairs]), tuple(p[1] for p in pairs)
 
 
-def _readout_side_by_side(hp, state, params):
+def _readout_side_by_side(hp: Hyperparameters, state: PyTree, params: PyTree) -> PyTree | None:
     offsets = [read_out(u, s, params) for u, s in zip(hp["transforms"], state, strict=True)]
     if all(offset is None for offset in offsets):
         return None
-    none = jax.tree.map(jnp.zeros_like, params)
-    return _weighted(hp["weights"], [none if offset is None else offset for offset in offsets])
+    zero = jax.tree.map(jnp.zeros_like, params)
+    return _weighted_sum(hp["weights"], [zero if offset is None else offset for offset in offsets])
 
 
-def _weighted(weights: Any, trees: Sequence[Any]) -> Any:
+def _weighted_sum(weights: Any, trees: Sequence[PyTree]) -> PyTree:
     def combine(*leaves: Any) -> Any:
         dtype = wide_dtype(leaves[0])
         terms = [
@@ -123,5 +129,5 @@ def _weighted(weights: Any, trees: Sequence[Any]) -> Any:
     return jax.tree.map(combine, *trees)
 
 
-_CHAIN = Rule(_init_all, _update_in_turn, _readout_in_turn)
-_MIX = Rule(_init_all, _update_side_by_side, _readout_side_by_side)
+_CHAIN = TransformFns(_init_all, _update_in_turn, _readout_in_turn)
+_MIX = TransformFns(_init_all, _update_side_by_side, _readout_side_by_side)

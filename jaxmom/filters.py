@@ -1,4 +1,4 @@
-"""What a momentum method is as data: the coefficients of a linear filter of the gradient.
+"""Momentum methods as data: the coefficients of a linear filter of the gradient.
 
 With k buffers and the step's coefficients, every method of `jaxmom.coefficients` is
 
@@ -17,8 +17,9 @@ from typing import Any, TypeAlias
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jax.typing import ArrayLike
+
+from jaxmom._values import PyTree, floating, is_plain_number
 
 
 @jax.tree_util.register_pytree_with_keys_class
@@ -71,7 +72,7 @@ class Coefficients:
             )
 
     def reading_old(self) -> "Coefficients":
-        """The same filter without `read_new`: the (A, B, C, D) of control theory, A diagonal."""
+        """Return the same filter without `read_new`: (A, B, C, D) of control, with A diagonal."""
         if self.read_new is None:
             return self
         read = self.read_new * self.decay
@@ -84,13 +85,13 @@ class Coefficients:
         )
 
     def tree_flatten_with_keys(self):
-        """The fields as children, each under its name."""
+        """Return the fields as children, each under its name."""
         fields = dataclasses.fields(self)
         return [(jax.tree_util.GetAttrKey(f.name), getattr(self, f.name)) for f in fields], None
 
     @classmethod
     def tree_unflatten(cls, _, children):
-        """Check nothing: what JAX puts into a pytree (axes, shapes, sentinels) may be no number."""
+        """Skip all checks: JAX also puts axes, shapes and sentinels into a pytree."""
         new = object.__new__(cls)
         for field, child in zip(dataclasses.fields(cls), children, strict=True):
             object.__setattr__(new, field.name, child)
@@ -112,11 +113,16 @@ class Recurrence:
         hyperparameters.
     """
 
-    start: Any
-    step: Callable[[Any], tuple[Any, Coefficients]]
+    start: PyTree
+    step: "StepFn"
 
 
-Law: TypeAlias = Coefficients | Recurrence | Callable[[Any], Coefficients]
+# (carry) -> (next carry, coefficients of this step)
+StepFn: TypeAlias = Callable[[PyTree], tuple[PyTree, Coefficients]]
+# Constant coefficients, a recurrence, or (int32 count) -> coefficients of this step.
+CoefficientsOrSchedule: TypeAlias = Coefficients | Recurrence | Callable[[Any], Coefficients]
+# (**hyperparameters) -> coefficients: what each function of `jaxmom.coefficients` is.
+CoefficientsFn: TypeAlias = Callable[..., CoefficientsOrSchedule]
 
 
 def reading_new(
@@ -126,7 +132,7 @@ def reading_new(
     direct: ArrayLike | None = None,
     evaluate: Any = None,
 ) -> Coefficients:
-    """Coefficients of ``m_i <- decay_i m_i + gain_i g; u = direct g + sum_i read_i m_i``.
+    """Return coefficients of ``m_i <- decay_i m_i + gain_i g; u = direct g + sum_i read_i m_i``.
 
     Args:
       decay: [..., k], or a number for one buffer.
@@ -169,7 +175,7 @@ def stack(filters: Mapping[str, Coefficients]) -> Stack:
 
     Raises:
       ValueError: There is nothing to stack.
-      TypeError: One of them varies with time; such a law is a program, not a row of numbers.
+      TypeError: One of them varies with the step: it is a program, not a row of numbers.
 
     Example:
       >>> import jax, jax.numpy as jnp, jaxmom as jm
@@ -198,43 +204,39 @@ def stack(filters: Mapping[str, Coefficients]) -> Stack:
     return Stack(tuple(filters), jax.tree.map(lambda *rows: jnp.stack(rows), *padded))
 
 
-def letter(name: str, value: Any, interval: str = "(-inf, inf)") -> jax.Array:
-    """A hyperparameter of a recipe as a float array (a vector, if it is a sequence).
+def as_hyperparameter(name: str, value: Any, bounds: str = "(-inf, inf)") -> jax.Array:
+    """Return a hyperparameter of a method as a float array (a vector, if it is a sequence).
 
     Args:
       name: For the message.
       value: A number, an array, a tracer, or a sequence of them.
-      interval: The admissible plain numbers, as in "[0, 1)". Arrays are not looked at: they may be
+      bounds: The admissible plain numbers, as in "[0, 1)". Arrays are not checked: they may be
         traced, and what happens outside is a fair question.
 
     Raises:
-      ValueError: A plain number is outside of the interval.
+      ValueError: A plain number is out of bounds.
 
     Example:
-      >>> from jaxmom.filters import letter
-      >>> letter("beta", 1.5, "[0, 1)")
+      >>> from jaxmom.filters import as_hyperparameter
+      >>> as_hyperparameter("beta", 1.5, "[0, 1)")
       Traceback (most recent call last):
       ...
       ValueError: beta = 1.5 is outside of [0, 1); to study what happens there, give an array.
     """
-    low, high = map(float, interval[1:-1].split(","))
     sequence = isinstance(value, list | tuple)
-    for x in value if sequence else [value]:
-        if not isinstance(x, int | float | np.number):
-            continue
-        if not (
-            low < x < high or (x == low and "[" in interval) or (x == high and "]" in interval)
-        ):
+    for number in value if sequence else [value]:
+        if is_plain_number(number) and not _is_within(number, bounds):
             raise ValueError(
-                f"{name} = {x} is outside of {interval}; "
+                f"{name} = {number} is outside of {bounds}; "
                 "to study what happens there, give an array."
             )
     return _vector(value) if sequence else floating(value)
 
 
-def floating(x: Any) -> jax.Array:
-    """A number as an array of the widest float in use: 1 - beta must not be formed in bfloat16."""
-    return jnp.asarray(x, complex if jnp.iscomplexobj(x) else float)
+def _is_within(number: float, bounds: str) -> bool:
+    low, high = map(float, bounds[1:-1].split(","))
+    above = number >= low if bounds[0] == "[" else number > low
+    return above and (number <= high if bounds[-1] == "]" else number < high)
 
 
 def _vector(x: Any) -> jax.Array:
@@ -252,7 +254,7 @@ def _padded(c: Coefficients, buffers: int) -> Coefficients:
 
 
 def _filled(c: Coefficients, used: set[str]) -> Coefficients:
-    """Write out the zeros of what other filters in the stack use."""
+    """Write out the zeros for what other filters in the stack use."""
     zeros = {"direct": jnp.zeros_like(c.decay[..., 0]) if c.decay.shape[-1] else jnp.zeros([])}
     zeros |= dict.fromkeys(_VECTORS, jnp.zeros_like(c.decay))
     missing = {name: zeros[name] for name in used if getattr(c, name) is None}

@@ -3,7 +3,7 @@
 import dataclasses
 import functools
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any, Literal, NamedTuple, TypeAlias
 
 import jax
@@ -11,32 +11,46 @@ import jax.numpy as jnp
 import numpy as np
 from jax.tree_util import Partial
 
-from jaxmom.filters import Coefficients, Law, Recurrence, floating, letter
-from jaxmom.transform import Optimizer, Static, transformation, wide_dtype
+from jaxmom._values import floating, is_plain_number
+from jaxmom.filters import (
+    Coefficients,
+    CoefficientsFn,
+    CoefficientsOrSchedule,
+    Recurrence,
+    as_hyperparameter,
+)
+from jaxmom.transform import (
+    Hyperparameters,
+    Optimizer,
+    PyTree,
+    Static,
+    transformation,
+    wide_dtype,
+)
 
-Place: TypeAlias = Literal["outside", "inside", "nowhere"]
+LearningRatePosition: TypeAlias = Literal["outside", "inside"] | None
 
 
 class MomentumState(NamedTuple):
-    """State of a momentum filter: k pytrees of the shapes of params, and what the law carries."""
+    """State of a momentum filter."""
 
-    buffers: tuple[Any, ...]
-    carry: Any = ()
+    buffers: tuple[PyTree, ...]  # k trees of the shapes of params
+    carry: PyTree = ()  # of coefficients that follow a recurrence
 
 
 def scale_by_momentum(
-    law: Law,
+    coefficients: CoefficientsOrSchedule,
     *,
     start: Literal["zeros", "first_gradient"] = "zeros",
     accumulator_dtype: Any = None,
 ) -> Optimizer:
-    """Filter the gradients; what comes out has the gradient's sign and no learning rate.
+    """Filter the gradients; the result has the gradient's sign and no learning rate.
 
     Args:
-      law: `Coefficients`; or a function of the count (int32, 0 at the first step) that returns
-        them; or a `Recurrence`, as `jaxmom.coefficients` returns for the time-varying methods.
-        The first is a pytree of leaves, named ``coefficients``; so are the other two if they are
-        (or hold) a `jax.tree_util.Partial`.
+      coefficients: `Coefficients`; or a function of the count (int32, 0 at the first step) that
+        returns them; or a `Recurrence`, as `jaxmom.coefficients` returns for the time-varying
+        methods. The first is a pytree of leaves, named ``coefficients``; so are the other two if
+        they are (or hold) a `jax.tree_util.Partial`.
       start: What the buffers hold before the first step. With "first_gradient" every buffer equals
         the first gradient after it, as in PyTorch's SGD and in an average that starts at g_0; a
         pure delay takes the first gradient for its own predecessor.
@@ -48,7 +62,7 @@ def scale_by_momentum(
 
     Raises:
       ValueError: `start` is neither of the two.
-      TypeError: `law` is none of the three.
+      TypeError: `coefficients` is none of the three.
 
     Example:
       >>> import jax.numpy as jnp, jaxmom as jm
@@ -61,36 +75,48 @@ def scale_by_momentum(
     """
     if start not in ("zeros", "first_gradient"):
         raise ValueError(f'start is "zeros" or "first_gradient", not {start!r}.')
-    if not isinstance(law, Coefficients | Recurrence) and not callable(law):
+    if not isinstance(coefficients, Coefficients | Recurrence) and not callable(coefficients):
         raise TypeError(
-            f"law is Coefficients, a function of the count, or a Recurrence, not {law!r}; "
-            "jaxmom.coefficients has those of the named methods."
+            "scale_by_momentum needs Coefficients, a function of the count, or a Recurrence, not "
+            f"{coefficients!r}; jaxmom.coefficients has those of the named methods."
         )
     first = start == "first_gradient"
-    settings = _Settings(_given, first_gradient=first, accumulator_dtype=accumulator_dtype)
-    known = isinstance(law, Coefficients | Recurrence | Partial)
-    return _filter(settings, {"coefficients": law if known else Partial(law)})
+    settings = _Settings(
+        _coefficients_as_given, first_gradient=first, accumulator_dtype=accumulator_dtype
+    )
+    is_tree = isinstance(coefficients, Coefficients | Recurrence | Partial)
+    return _make_filter(
+        settings, {"coefficients": coefficients if is_tree else Partial(coefficients)}
+    )
 
 
 def momentum_method(
-    recipe: Callable[..., Law], place: Place, *, first_gradient: bool = False, **hp: Any
+    coefficients_fn: CoefficientsFn,
+    learning_rate_position: LearningRatePosition,
+    *,
+    first_gradient: bool = False,
+    **hyperparameters: Any,
 ) -> Optimizer:
-    """Make an optimizer from a recipe of `jaxmom.coefficients`; the named methods are made so.
+    """Make an optimizer from a function of `jaxmom.coefficients`, as all named methods are made.
 
     Args:
-      recipe: A function at the top of a module, of letters alone, that returns a law. A default
-        that is a tuple says that a letter has one number for each buffer.
-      place: Where -learning_rate stands (-1 if there is none among `hp`). With "outside",
-        ``y <- y - alpha filter(g)``: a change of alpha acts on all gradients in the buffers at
-        once. With "inside", ``y <- y + filter(-alpha g)``: the buffers are velocities, and what is
-        in them keeps the learning rate that it was made with. With "nowhere" it is left out, and
-        the sign is the gradient's.
+      coefficients_fn: A function at the top of a module, of hyperparameters alone, that returns
+        `Coefficients` or a `Recurrence`. A hyperparameter whose default is a tuple has one number
+        for each buffer.
+      learning_rate_position: Where -learning_rate stands (-1 if there is none among the
+        hyperparameters). With "outside", ``y <- y - alpha filter(g)``: a change of alpha acts on
+        all gradients in the buffers at once. With "inside", ``y <- y + filter(-alpha g)``: the
+        buffers are velocities, and what is in them keeps the learning rate that it was made with.
+        With None it is left out, and the sign is the gradient's.
       first_gradient: As ``start="first_gradient"`` of `scale_by_momentum`.
-      **hp: The letters of the recipe, and learning_rate. Numbers, arrays and schedules are leaves;
-        booleans stay static.
+      **hyperparameters: Those of the function, and learning_rate. Numbers, arrays and schedules
+        are leaves; booleans stay static.
 
     Returns:
       A pytree optimizer; its state is `MomentumState`.
+
+    Raises:
+      ValueError: `learning_rate_position` is none of the three, or a plain number is out of bounds.
 
     Example:
       >>> import jax.numpy as jnp, jaxmom as jm
@@ -100,51 +126,61 @@ def momentum_method(
       >>> jm.hyperparameters(optimizer)
       {'learning_rate': 0.1, 'beta': 0.9}
     """
-    return _filter(_Settings(recipe, place, first_gradient), hp)
+    if learning_rate_position not in ("outside", "inside", None):
+        raise ValueError(
+            'learning_rate_position is "outside" (scale what leaves the filter), "inside" (scale '
+            f"what enters it) or None (no learning rate), not {learning_rate_position!r}."
+        )
+    settings = _Settings(coefficients_fn, learning_rate_position, first_gradient)
+    return _make_filter(settings, hyperparameters)
 
 
-# The filter as a transformation: hp holds the letters, the learning rate, and `settings`.
+# The filter as a transformation: hp holds the hyperparameters, the learning rate, and `settings`.
 
 
 @dataclasses.dataclass(frozen=True)
 class _Settings:
-    recipe: Callable[..., Law]
-    place: Place = "nowhere"
+    coefficients_fn: CoefficientsFn
+    learning_rate_position: LearningRatePosition = None
     first_gradient: bool = False
     accumulator_dtype: Any = None
     buffers: int = 0
-    start: Any = ()
+    start: PyTree = ()
 
 
-def _filter(settings: _Settings, values: dict[str, Any]) -> Optimizer:
-    buffers, start = _probe(settings.recipe, values)
+def _make_filter(settings: _Settings, values: dict[str, Any]) -> Optimizer:
+    buffers, start = _probe(settings.coefficients_fn, values)
     settings = dataclasses.replace(settings, buffers=buffers, start=start)
     hp = {**values, "settings": Static(settings)}
-    return transformation(_init, _update, hp, readout=_readout, check=_check)
+    return transformation(
+        _init_filter, _filter_gradients, hp, readout=_read_evaluation, check=_check_filter
+    )
 
 
-def _init(hp, params):
+def _init_filter(hp: Hyperparameters, params: PyTree) -> MomentumState:
     settings = hp["settings"]
-    zeros = functools.partial(_zeros_like, dtype=settings.accumulator_dtype)
+    zeros = functools.partial(_zero_buffer, dtype=settings.accumulator_dtype)
     buffers = tuple(jax.tree.map(zeros, params) for _ in range(settings.buffers))
-    carry = _carry(settings.start)
+    carry = _as_carry(settings.start)
     return MomentumState(buffers, (jnp.array(True), carry) if settings.first_gradient else carry)
 
 
-def _update(hp, updates, state, params, **extra):
+def _filter_gradients(
+    hp: Hyperparameters, updates: PyTree, state: MomentumState, params: PyTree, **extra: Any
+) -> tuple[PyTree, MomentumState]:
     del params, extra
-    c, carry = _step(hp, state.carry)
+    c, carry = _coefficients_now(hp, state.carry)
     leaves, treedef = jax.tree.flatten(updates, is_leaf=lambda leaf: leaf is None)
     columns = (treedef.flatten_up_to(buffer) for buffer in state.buffers)
-    rows = [_filtered(c, *row) for row in zip(leaves, *columns, strict=True)]
+    rows = [_filter_leaf(c, *row) for row in zip(leaves, *columns, strict=True)]
     new_updates, *new_buffers = (
         treedef.unflatten([row[i] for row in rows]) for i in range(1 + len(state.buffers))
     )
     return new_updates, MomentumState(tuple(new_buffers), carry)
 
 
-def _readout(hp, state, params):
-    c, _ = _step(hp, state.carry)
+def _read_evaluation(hp: Hyperparameters, state: MomentumState, params: PyTree) -> PyTree | None:
+    c, _ = _coefficients_now(hp, state.carry)
     if c.evaluate is None:
         return None
 
@@ -157,8 +193,8 @@ def _readout(hp, state, params):
     return jax.tree.map(offset, params, *state.buffers)
 
 
-def _filtered(c: Coefficients, gradient: Any, *buffers: Any) -> tuple[Any, ...]:
-    """The new update and the new buffers of one leaf; a leaf without gradient stays as it is."""
+def _filter_leaf(c: Coefficients, gradient: Any, *buffers: Any) -> tuple[Any, ...]:
+    """Return one leaf's new update and new buffers; a leaf without gradient stays as it is."""
     if gradient is None:
         return (None, *buffers)
     dtype = wide_dtype(buffers[0] if buffers else gradient)
@@ -171,24 +207,24 @@ def _filtered(c: Coefficients, gradient: Any, *buffers: Any) -> tuple[Any, ...]:
     return (sum(terms[1:], terms[0]) if terms else jnp.zeros_like(g), *new)
 
 
-def _step(hp: dict[str, Any], carry: Any) -> tuple[Coefficients, Any]:
-    """The coefficients of this step, with -learning_rate in its place, and the next carry."""
+def _coefficients_now(hp: Hyperparameters, carry: PyTree) -> tuple[Coefficients, PyTree]:
+    """Return the coefficients of this step, with -learning_rate in its place, and the carry."""
     settings = hp["settings"]
-    law = settings.recipe(**_letters(hp))
+    found = settings.coefficients_fn(**_without_learning_rate(hp))
     first, inner = carry if settings.first_gradient else (jnp.array(False), carry)
-    inner, c = law.step(inner) if isinstance(law, Recurrence) else (inner, law)
+    inner, c = found.step(inner) if isinstance(found, Recurrence) else (inner, found)
     if settings.first_gradient:
-        c, inner = _first_step(c, first), (jnp.array(False), inner)
-    if settings.place == "nowhere":
+        c, inner = _at_first_gradient(c, first), (jnp.array(False), inner)
+    if settings.learning_rate_position is None:
         return c, inner
     rate = -floating(hp.get("learning_rate", 1.0))
-    inside = settings.place == "inside"
+    inside = settings.learning_rate_position == "inside"
     scaled = ("gain", "direct") if inside else ("read", "direct", "evaluate", "read_new")
     fields = {name: getattr(c, name) for name in scaled if getattr(c, name) is not None}
     return dataclasses.replace(c, **{n: rate * x for n, x in fields.items()}), inner
 
 
-def _first_step(c: Coefficients, first: jax.Array) -> Coefficients:
+def _at_first_gradient(c: Coefficients, first: jax.Array) -> Coefficients:
     """At the first step, act on zero buffers as if they made every new buffer the gradient."""
     changed = {"gain": jnp.where(first, 1.0, c.gain)}
     if c.read is not None:
@@ -199,64 +235,64 @@ def _first_step(c: Coefficients, first: jax.Array) -> Coefficients:
     return dataclasses.replace(c, **changed)
 
 
-def _given(coefficients: Law) -> Law:
+def _coefficients_as_given(coefficients: CoefficientsOrSchedule) -> CoefficientsOrSchedule:
     return coefficients
 
 
-def _letters(hp: Mapping[str, Any]) -> dict[str, Any]:
+def _without_learning_rate(hp: Mapping[str, Any]) -> dict[str, Any]:
     return {n: v for n, v in hp.items() if n not in ("learning_rate", "settings", "transforms")}
 
 
-def _check(hp: dict[str, Any]) -> None:
-    if _is_plain(rate := hp.get("learning_rate")):
-        letter("learning_rate", rate, "[0, inf)")
-    buffers, _ = _probe(hp["settings"].recipe, hp)
-    if buffers != hp["settings"].buffers:
+def _check_filter(hp: Hyperparameters) -> None:
+    settings = hp["settings"]
+    if is_plain_number(rate := hp.get("learning_rate")):
+        as_hyperparameter("learning_rate", rate, "[0, inf)")
+    buffers, _ = _probe(settings.coefficients_fn, hp)
+    if buffers != settings.buffers:
         raise ValueError(
-            f"this optimizer has {hp['settings'].buffers} buffers, the new coefficients are for "
+            f"this optimizer has {settings.buffers} buffers, the new coefficients are for "
             f"{buffers}; make a new optimizer, or pad with zeros."
         )
 
 
-def _probe(recipe: Callable[..., Law], hp: Mapping[str, Any]) -> tuple[int, Any]:
-    """The number of buffers and the start of a recipe, by tracing it on one lane.
+def _probe(coefficients_fn: CoefficientsFn, hp: Mapping[str, Any]) -> tuple[int, PyTree]:
+    """Return the number of buffers and the start of a recurrence, by tracing one lane.
 
-    Plain numbers stay what they are, so that the recipe can refuse them; arrays may be batched, so
-    that nothing can be learned from them but the length of a vector.
+    Plain numbers stay what they are, so that the function can refuse them. Arrays may be batched,
+    so that nothing can be learned from them but the length of a vector.
     """
-    letters = _letters(hp)
-    if recipe is _given:
-        return _traced(recipe, {}, letters)
-    vectors = _vector_letters(recipe)
-    plain = {n: tuple(v) if isinstance(v, list) else v for n, v in letters.items() if _is_plain(v)}
-    others = {n: _stand_in(v, vectors.get(n)) for n, v in letters.items() if n not in plain}
-    return _probe_once(recipe, tuple(plain.items()), tuple(others.items()))
+    values = _without_learning_rate(hp)
+    if coefficients_fn is _coefficients_as_given:
+        return _trace_coefficients(coefficients_fn, {}, values)
+    vectors = _vector_defaults(coefficients_fn)
+    plain = {n: tuple(v) if isinstance(v, list) else v for n, v in values.items() if _is_plain(v)}
+    others = {n: _stand_in(v, vectors.get(n)) for n, v in values.items() if n not in plain}
+    return _probe_once(coefficients_fn, tuple(plain.items()), tuple(others.items()))
 
 
 @functools.lru_cache(maxsize=4096)
-def _probe_once(recipe: Callable[..., Law], plain: Any, others: Any) -> tuple[int, Any]:
-    return _traced(recipe, dict(plain), dict(others))
+def _probe_once(coefficients_fn: CoefficientsFn, plain: Any, others: Any) -> tuple[int, PyTree]:
+    return _trace_coefficients(coefficients_fn, dict(plain), dict(others))
 
 
-def _traced(recipe: Callable[..., Law], plain: Any, others: Any) -> tuple[int, Any]:
-    start: Any = ()
+def _trace_coefficients(
+    coefficients_fn: CoefficientsFn, plain: dict[str, Any], others: dict[str, Any]
+) -> tuple[int, PyTree]:
+    def first_coefficients(traced: dict[str, Any]) -> tuple[Static, Coefficients]:
+        found = coefficients_fn(**plain, **traced)
+        if isinstance(found, Coefficients):
+            return Static(()), found
+        if not isinstance(found, Recurrence):
+            return Static(()), found(jnp.zeros([], jnp.int32))
+        return Static(found.start), found.step(_as_carry(found.start))[1]
 
-    def coefficients(letters: dict[str, Any]) -> Coefficients:
-        nonlocal start
-        law = recipe(**plain, **letters)
-        if isinstance(law, Coefficients):
-            return law
-        if not isinstance(law, Recurrence):
-            return law(jnp.zeros([], jnp.int32))
-        start = law.start
-        return law.step(_carry(start))[1]
-
-    return jax.eval_shape(coefficients, others).decay.shape[-1], start
+    start, c = jax.eval_shape(first_coefficients, others)
+    return c.decay.shape[-1], start.value
 
 
 def _is_plain(value: Any) -> bool:
     numbers = value if isinstance(value, list | tuple) else [value]
-    return all(isinstance(x, int | float | np.number) for x in numbers)
+    return all(map(is_plain_number, numbers))
 
 
 def _stand_in(value: Any, default: tuple[float, ...] | None) -> jax.ShapeDtypeStruct:
@@ -269,15 +305,15 @@ def _stand_in(value: Any, default: tuple[float, ...] | None) -> jax.ShapeDtypeSt
 
 
 @functools.cache
-def _vector_letters(recipe: Callable[..., Law]) -> dict[str, tuple[float, ...]]:
-    """The letters of a recipe that stand for one number per buffer: their default is a tuple."""
-    parameters = inspect.signature(recipe).parameters.values()
+def _vector_defaults(coefficients_fn: CoefficientsFn) -> dict[str, tuple[float, ...]]:
+    """Return the hyperparameters that have one number for each buffer: their default is a tuple."""
+    parameters = inspect.signature(coefficients_fn).parameters.values()
     return {p.name: p.default for p in parameters if isinstance(p.default, tuple)}
 
 
-def _carry(start: Any) -> Any:
+def _as_carry(start: PyTree) -> PyTree:
     return jax.tree.map(lambda x: jnp.asarray(x, jnp.int32 if isinstance(x, int) else float), start)
 
 
-def _zeros_like(leaf: Any, dtype: Any) -> jax.Array:
+def _zero_buffer(leaf: Any, dtype: Any) -> jax.Array:
     return jnp.zeros(jnp.shape(leaf), dtype or wide_dtype(leaf))

@@ -16,7 +16,7 @@ from jax.typing import ArrayLike
 
 
 def constant(value: ArrayLike) -> Partial:
-    """The same value at every step: a number that is followed by others in `join`.
+    """A constant; `join` continues it with other schedules.
 
     Example:
       >>> import jaxmom as jm
@@ -55,7 +55,8 @@ def polynomial(
 def cosine(init_value: ArrayLike, end_value: ArrayLike, steps: ArrayLike) -> Partial:
     """Half a cosine: ``end + (init - end) (1 + cos(pi t / steps)) / 2``, `end_value` after `steps`.
 
-    Source: Loshchilov and Hutter 2017 (arXiv 1608.03983), equation 5, without restarts.
+    Source:
+      Loshchilov and Hutter 2017 (arXiv 1608.03983), equation 5, without restarts.
 
     Example:
       >>> import jaxmom as jm
@@ -80,7 +81,7 @@ def half_life(init_value: ArrayLike, end_value: ArrayLike, steps: ArrayLike) -> 
     """A beta whose half-life ``ln(1/2) / ln(beta)`` grows along a straight line.
 
     A straight line in beta itself would spend most of its length at short memories. AdEMAMix warms
-    its beta_3 up so: with ``F(beta) = ln(1/2)/ln(beta) - 1``, ``beta_t = F^-1((1 - t/steps)
+    up its beta_3 like this: with ``F(beta) = ln(1/2)/ln(beta) - 1``, ``beta_t = F^-1((1 - t/steps)
     F(init) + (t/steps) F(end))``.
 
     Args:
@@ -104,7 +105,7 @@ def half_life(init_value: ArrayLike, end_value: ArrayLike, steps: ArrayLike) -> 
 
 
 def demon(beta: ArrayLike, steps: ArrayLike) -> Partial:
-    """Decaying momentum: the weight of a gradient over all the future falls along a straight line.
+    """Decaying momentum: the total weight of a gradient falls along a straight line.
 
     ``beta_t = beta (1 - t/T) / ((1 - beta) + beta (1 - t/T))``, so that ``beta_t / (1 - beta_t)``
     is linear in t, from ``beta / (1 - beta)`` to 0.
@@ -129,11 +130,12 @@ def demon(beta: ArrayLike, steps: ArrayLike) -> Partial:
 
 
 def sutskever(beta_max: ArrayLike = 0.99, period: ArrayLike = 250.0) -> Partial:
-    """Momentum that rises towards `beta_max`: ``min(1 - 2^(-1 - log2(floor(t/period) + 1)), max)``.
+    """Momentum that rises to `beta_max`: ``min(1 - 2^(-1 - log2(floor(t/period) + 1)), beta_max)``.
 
     That is 1/2, 3/4, 5/6, 7/8 ... for `period` steps each.
 
-    Source: Sutskever, Martens, Dahl and Hinton 2013 (ICML), equation 5, where period is 250.
+    Source:
+      Sutskever, Martens, Dahl and Hinton 2013 (ICML), equation 5, where period is 250.
 
     Example:
       >>> import jaxmom as jm
@@ -144,11 +146,11 @@ def sutskever(beta_max: ArrayLike = 0.99, period: ArrayLike = 250.0) -> Partial:
 
 
 def join(schedules: Sequence[ArrayLike | Callable[[Any], Any]], boundaries: Any) -> Partial:
-    """One schedule after the other; each starts to count at its own boundary.
+    """Several schedules in turn; each counts from its own boundary.
 
     Args:
       schedules: n schedules, or numbers for constant ones.
-      boundaries: n - 1 counts, in rising order, at which the next one takes over.
+      boundaries: n - 1 counts, in rising order, at which the next schedule takes over.
 
     Returns:
       A schedule.
@@ -196,7 +198,7 @@ def _float(x: Any) -> jax.Array:
 
 
 def _fraction(count: Any, steps: Any) -> jax.Array:
-    """``t / steps`` in [0, 1]: XLA may round the quotient to more than 1 at its very end."""
+    """Return ``t / steps``, clipped: XLA may round the quotient to more than 1 at the end."""
     return jnp.clip(_float(count) / _float(steps), 0.0, 1.0)
 
 
@@ -217,7 +219,7 @@ def _cosine(count, init_value, end_value, steps):
 
 
 def _between(init_value, end_value, share):
-    """`init_value` where the share left is 1, and exactly `end_value` where it is 0."""
+    """Return `init_value` where `share` is 1, and exactly `end_value` where it is 0."""
     return _float(end_value) + (_float(init_value) - _float(end_value)) * share
 
 
@@ -242,7 +244,7 @@ def _sutskever(count, beta_max, period):
 def _join(count, schedules, boundaries):
     value = schedules[0](count)
     for schedule, boundary in zip(schedules[1:], boundaries, strict=True):
-        # A schedule is not asked about counts before its own zero, where it may be no number.
+        # Never call a schedule with a count below its own zero: it may return NaN there.
         after = _float(count) - _float(boundary)
         value = jnp.where(after >= 0, schedule(jnp.maximum(after, 0.0)), value)
     return value

@@ -1,8 +1,8 @@
 """Optimizers as pytrees: an optax transformation whose leaves are its hyperparameters.
 
 ``init`` and ``update`` of every optimizer made here are `jax.tree_util.Partial`s. What may change
-without a new compilation (numbers, arrays, the parameters of schedules) is bound as their leaves;
-what may not (rules, flags, sizes) is part of their function, which compares by value. So
+without a new compilation (numbers, arrays, the parameters of schedules) is bound as their leaves.
+What may not (functions, flags, sizes) is part of their function, which compares by value. So
 ``jit(f)(optimizer)`` does not retrace when beta changes, ``vmap`` over the optimizer is a sweep,
 and ``grad`` with respect to it is the hypergradient.
 """
@@ -13,47 +13,88 @@ from typing import Any, NamedTuple, TypeAlias
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 import optax
 from jax.tree_util import Partial
 from jax.typing import ArrayLike
 
+from jaxmom._values import (
+    NUMBER,
+    PyTree,
+    Static,
+    as_leaf,
+    cast_like,
+    is_static,
+    strongly_typed,
+    wide_dtype,
+)
+
+__all__ = [
+    "NUMBER",
+    "CheckFn",
+    "Hyperparameters",
+    "InitFn",
+    "Optimizer",
+    "PyTree",
+    "ReadoutFn",
+    "ScalarOrSchedule",
+    "ScheduledState",
+    "Static",
+    "TransformFns",
+    "UpdateFn",
+    "as_leaf",
+    "as_pytree",
+    "assemble",
+    "eval_params",
+    "hyperparameters",
+    "read_out",
+    "replace",
+    "transformation",
+    "wide_dtype",
+]
+
 ScalarOrSchedule: TypeAlias = ArrayLike | Callable[[Any], ArrayLike]
 Optimizer: TypeAlias = optax.GradientTransformationExtraArgs
 
-# `isinstance(x, ArrayLike)` is False for tracers.
-NUMBER = (bool, int, float, complex, np.generic, np.ndarray, jax.Array)
+Hyperparameters: TypeAlias = dict[str, Any]  # name -> value at this step
+# (hyperparameters, params) -> state
+InitFn: TypeAlias = Callable[[Hyperparameters, PyTree], PyTree]
+# (hyperparameters, updates, state, params, **extra arguments) -> (updates, state)
+UpdateFn: TypeAlias = Callable[..., tuple[PyTree, PyTree]]
+# (hyperparameters, state, params) -> eval_params - params, or None where they are the same
+ReadoutFn: TypeAlias = Callable[[Hyperparameters, PyTree, PyTree], PyTree | None]
+# (hyperparameters) -> None; raises ValueError on an inadmissible plain number
+CheckFn: TypeAlias = Callable[[Hyperparameters], None]
 
 
-class Rule(NamedTuple):
-    """The pure functions of a transformation; ``hp`` is its dict of hyperparameters, by name."""
+class TransformFns(NamedTuple):
+    """The pure functions of a transformation; each gets its hyperparameters first."""
 
-    init: Callable[..., Any]  # (hp, params) -> state
-    update: Callable[..., Any]  # (hp, updates, state, params, **extra) -> updates, state
-    readout: Callable[..., Any] | None = None  # (hp, state, params) -> eval_params - params
-    check: Callable[[dict[str, Any]], None] | None = None  # raises on inadmissible plain numbers
+    init: InitFn
+    update: UpdateFn
+    readout: ReadoutFn | None = None
+    check: CheckFn | None = None
 
 
 class ScheduledState(NamedTuple):
     """State of a transformation that has a schedule among its hyperparameters."""
 
     schedule_count: jax.Array  # int32 [], the updates made so far
-    inner: Any
+    inner: PyTree
 
 
 def transformation(
-    init: Callable[..., Any],
-    update: Callable[..., Any],
+    init: InitFn,
+    update: UpdateFn,
     hyperparameters: Mapping[str, Any],
     *,
     init_needs: Sequence[str] = (),
-    readout: Callable[..., Any] | None = None,
-    check: Callable[[dict[str, Any]], None] | None = None,
+    readout: ReadoutFn | None = None,
+    check: CheckFn | None = None,
 ) -> Optimizer:
     """Make a pytree optimizer from pure functions of its hyperparameters.
 
-    The two functions should be defined at the top of a module, or at least only once: they are
-    compared by identity, so a function made anew for each optimizer is compiled anew.
+    Define the functions at the top of a module, or at least only once: they are compared by
+    identity, so a function that is made anew for each optimizer is compiled anew.
 
     Args:
       init: ``init(hp, params) -> state``; ``hp`` holds the hyperparameters named in `init_needs`
@@ -82,20 +123,20 @@ def transformation(
       >>> print(updates)
       [-0.5 -0.5]
     """
-    rule = Rule(init, update, readout, check)
+    fns = TransformFns(init, update, readout, check)
     static, values = {}, {}
     for name, value in hyperparameters.items():
         if isinstance(value, Static):
             static[name] = value.value
-        elif _is_static(value):
+        elif is_static(value):
             static[name] = value
         else:
             values[name] = as_leaf(name, value)
-    return assemble(rule, tuple(static.items()), values, (), tuple(init_needs))
+    return assemble(fns, tuple(static.items()), values, (), tuple(init_needs))
 
 
 def hyperparameters(optimizer: optax.GradientTransformation) -> dict[str, Any]:
-    """The hyperparameters of an optimizer, by name.
+    """Return the hyperparameters of an optimizer, by name.
 
     A name that occurs more than once in a chain or mixture is preceded by the position of its
     transformation, as in ``"1.beta"``; `replace` takes the same names.
@@ -111,13 +152,13 @@ def hyperparameters(optimizer: optax.GradientTransformation) -> dict[str, Any]:
       >>> jm.hyperparameters(jm.qhm(0.1, beta=0.99, nu=0.7))
       {'learning_rate': 0.1, 'beta': 0.99, 'nu': 0.7}
     """
-    places = _places(optimizer)
-    at = dict(_walk(optimizer.update))
-    return {label: at[path].args[0][name] for label, (path, name) in places.items()}
+    nodes = dict(_walk(optimizer.update))
+    labels = _label_hyperparameters(optimizer)
+    return {label: nodes[path].args[0][name] for label, (path, name) in labels.items()}
 
 
 def replace(optimizer: optax.GradientTransformation, **values: Any) -> Optimizer:
-    """The same optimizer with other values of some hyperparameters.
+    """Return the same optimizer with other values of some hyperparameters.
 
     Args:
       optimizer: A pytree optimizer.
@@ -135,23 +176,23 @@ def replace(optimizer: optax.GradientTransformation, **values: Any) -> Optimizer
       >>> import jax, jax.numpy as jnp, jaxmom as jm
       >>> optimizer = jm.heavy_ball(0.1)
       >>> def distance(beta):
-      ...     quick = jm.replace(optimizer, beta=beta)
-      ...     run = jm.optimize(lambda x: x**2, jnp.array(1.0), quick, steps=20)
+      ...     changed = jm.replace(optimizer, beta=beta)
+      ...     run = jm.optimize(lambda x: x**2, jnp.array(1.0), changed, steps=20)
       ...     return jnp.abs(run.params)
       >>> jax.vmap(distance)(jnp.array([0.0, 0.5, 0.9])).shape
       (3,)
     """
-    places, changes = _places(optimizer), {}
+    labels, changes = _label_hyperparameters(optimizer), {}
     for label, value in values.items():
-        if label not in places:
-            raise ValueError(_unknown(label, places))
-        path, name = places[label]
+        if label not in labels:
+            raise ValueError(_explain_unknown_name(label, labels))
+        path, name = labels[label]
         changes.setdefault(path, {})[name] = as_leaf(name, value)
     return _rebuild(as_pytree(optimizer), (), changes)
 
 
-def eval_params(optimizer: optax.GradientTransformation, params: Any, state: Any) -> Any:
-    """The point that the theorems about a method speak of, where it is not params.
+def eval_params(optimizer: optax.GradientTransformation, params: PyTree, state: PyTree) -> PyTree:
+    """Return the point that the theorems about a method speak of, where it is not params.
 
     Nesterov's methods take the gradient at an extrapolated point, and that point is what optax
     calls params; their guarantees are about the sequence it was extrapolated from. Losses should
@@ -171,8 +212,8 @@ def eval_params(optimizer: optax.GradientTransformation, params: Any, state: Any
       >>> x, state = jnp.array(1.0), optimizer.init(jnp.array(1.0))
       >>> update, state = optimizer.update(jnp.array(1.0), state)  # the gradient is 1
       >>> y = x + update
-      >>> there = jm.eval_params(optimizer, y, state)
-      >>> print(f"{y:.4f} {there:.4f}")  # x - 0.1 (1 + 0.5) and x - 0.1
+      >>> evaluated = jm.eval_params(optimizer, y, state)
+      >>> print(f"{y:.4f} {evaluated:.4f}")  # x - 0.1 (1 + 0.5) and x - 0.1
       0.8500 0.9000
     """
     offset = read_out(as_pytree(optimizer).update, state, params)
@@ -202,32 +243,32 @@ def as_pytree(transform: optax.GradientTransformation) -> Optimizer:
 class _Update:
     """The function of an optimizer's `update`; Partial binds the values and the children's."""
 
-    rule: Rule
+    fns: TransformFns
     static: tuple[tuple[str, Any], ...]
 
     def __call__(self, values, children, updates, state, params=None, **extra):
-        """Resolve schedules, apply the rule, and keep every dtype as it was."""
+        """Evaluate the schedules, update, and keep every dtype as it was."""
         hp, inner = self.resolve(values, children, state)
-        new_updates, new_inner = self.rule.update(hp, updates, inner, params, **extra)
-        new_updates, new_inner = _cast_like(new_updates, updates), _cast_like(new_inner, inner)
+        new_updates, new_inner = self.fns.update(hp, updates, inner, params, **extra)
+        new_updates, new_inner = cast_like(new_updates, updates), cast_like(new_inner, inner)
         if inner is state:
             return new_updates, new_inner
         count: Any = optax.safe_increment(state.schedule_count)
         return new_updates, ScheduledState(count, new_inner)
 
-    def resolve(self, values, children, state):
-        """The hyperparameters at the state's count, and the state of the rule itself."""
+    def resolve(self, values, children, state) -> tuple[Hyperparameters, PyTree]:
+        """Return the hyperparameters at the state's count, and the state without that count."""
         scheduled = _has_schedule(values)
         inner = state.inner if scheduled else state
-        at = _evaluated(values, state.schedule_count) if scheduled else dict(values)
-        return {**dict(self.static), **at, "transforms": children}, inner
+        now = _evaluate_schedules(values, state.schedule_count) if scheduled else dict(values)
+        return {"transforms": children, **dict(self.static), **now}, inner
 
 
 @dataclasses.dataclass(frozen=True)
 class _Init:
     """The function of an optimizer's `init`; only the values that it needs are bound to it."""
 
-    rule: Rule
+    fns: TransformFns
     static: tuple[tuple[str, Any], ...]
     needs: tuple[str, ...]
     scheduled: bool
@@ -235,8 +276,9 @@ class _Init:
     def __call__(self, values, children, params):
         """Make the first state, strongly typed so that it can be carried through a scan."""
         count = jnp.zeros([], jnp.int32)
-        hp = {**dict(self.static), **_evaluated(values, count), "transforms": children}
-        inner = jax.tree.map(_strong, self.rule.init(hp, params))
+        now = _evaluate_schedules(values, count)
+        hp = {"transforms": children, **dict(self.static), **now}
+        inner = jax.tree.map(strongly_typed, self.fns.init(hp, params))
         return ScheduledState(count, inner) if self.scheduled else inner
 
 
@@ -254,20 +296,20 @@ class _Plain:
 
 
 def assemble(
-    rule: Rule,
+    fns: TransformFns,
     static: tuple[tuple[str, Any], ...],
     values: dict[str, Any],
     children: Sequence[Optimizer],
     needs: tuple[str, ...],
 ) -> Optimizer:
-    """Bind a rule to its values and to the optimizers that it is made of."""
-    if rule.check is not None:
-        rule.check({**dict(static), **values})
-    init = _Init(rule, static, needs, _has_schedule(values))
+    """Bind functions to their values and to the optimizers that they are made of."""
+    if fns.check is not None:
+        fns.check({**dict(static), **values, "transforms": children})
+    init = _Init(fns, static, needs, _has_schedule(values))
     needed = {name: values[name] for name in needs}
     return Optimizer(
         Partial(init, needed, tuple(child.init for child in children)),
-        Partial(_Update(rule, static), values, tuple(child.update for child in children)),
+        Partial(_Update(fns, static), values, tuple(child.update for child in children)),
     )
 
 
@@ -279,7 +321,7 @@ def _rebuild(optimizer: Optimizer, path: tuple[int, ...], changes: dict[Any, Any
     halves = zip(init.args[1], update.args[1], strict=True)
     children = [_rebuild(Optimizer(*c), (*path, i), changes) for i, c in enumerate(halves)]
     values = {**update.args[0], **changes.get(path, {})}
-    return assemble(update.func.rule, update.func.static, values, children, init.func.needs)
+    return assemble(update.func.fns, update.func.static, values, children, init.func.needs)
 
 
 def _walk(update: Any, path: tuple[int, ...] = ()) -> Iterator[tuple[tuple[int, ...], Any]]:
@@ -289,8 +331,10 @@ def _walk(update: Any, path: tuple[int, ...] = ()) -> Iterator[tuple[tuple[int, 
             yield from _walk(child, (*path, i))
 
 
-def _places(optimizer: optax.GradientTransformation) -> dict[str, tuple[tuple[int, ...], str]]:
-    """Label -> (path, name), with positions only where a name alone is ambiguous."""
+def _label_hyperparameters(
+    optimizer: optax.GradientTransformation,
+) -> dict[str, tuple[tuple[int, ...], str]]:
+    """Return label -> (path, name), with positions only where a name alone is ambiguous."""
     found = [(path, name) for path, node in _walk(optimizer.update) for name in node.args[0]]
     names = [name for _, name in found]
     return {
@@ -299,100 +343,33 @@ def _places(optimizer: optax.GradientTransformation) -> dict[str, tuple[tuple[in
     }
 
 
-def _unknown(label: str, places: Mapping[str, Any]) -> str:
-    several = [known for known in places if known.endswith(f".{label}")]
+def _explain_unknown_name(label: str, labels: Mapping[str, Any]) -> str:
+    several = [known for known in labels if known.endswith(f".{label}")]
     if several:
         return f"there are several hyperparameters {label!r}; choose one of {several}."
-    if not places:
+    if not labels:
         return (
             f"there is no hyperparameter {label!r}: a plain optax transformation has none; "
-            "make it with jm.lift(factory)(...)."
+            "make it with jm.lift(factory)(...), and chain with jm.chain instead of optax.chain."
         )
-    return f"there is no hyperparameter {label!r}; this optimizer has {list(places)}."
+    return f"there is no hyperparameter {label!r}; this optimizer has {list(labels)}."
 
 
-def read_out(update: Any, state: Any, params: Any) -> Any:
-    """What `eval_params` adds to params, for the `update` of one optimizer; None for nothing."""
+def read_out(update: Any, state: PyTree, params: PyTree) -> PyTree | None:
+    """Return what `eval_params` adds to params, for the `update` of one optimizer, or None."""
     own = isinstance(update.func, _Update)
     hp, inner = update.func.resolve(*update.args, state) if own else ({}, state)
     if isinstance(inner, optax.contrib.ScheduleFreeState):
         point = optax.contrib.schedule_free_eval_params(inner, params)
         return jax.tree.map(jnp.subtract, point, params)
-    if own and update.func.rule.readout is not None:
-        return update.func.rule.readout(hp, inner, params)
+    if own and update.func.fns.readout is not None:
+        return update.func.fns.readout(hp, inner, params)
     return None
-
-
-# Values: what is a leaf, what is a schedule, and what stays static.
-
-
-def _is_static(value: Any) -> bool:
-    return value is None or isinstance(value, bool | str | np.dtype | type)
-
-
-@dataclasses.dataclass(frozen=True)
-class Static:
-    """Marks a hyperparameter (a function, a size) as part of the program, not a leaf of it."""
-
-    value: Any
-
-
-def as_leaf(name: str, value: Any) -> Any:
-    """A hyperparameter's value in the form in which it is bound."""
-    if isinstance(value, int | np.integer) and not isinstance(value, bool):
-        return float(value)
-    if isinstance(value, jax.Array) and jnp.issubdtype(value.dtype, jnp.integer):
-        return value.astype(float)
-    if isinstance(value, float | complex | np.generic | jax.Array | Partial):
-        return value
-    if isinstance(value, np.ndarray) or (type(value) in (list, tuple) and value):
-        return _as_array(value)
-    if not jax.tree_util.all_leaves([value]):
-        return value
-    if callable(value):  # no number and no pytree, so it can only be a function of the count
-        return Partial(value)
-    raise TypeError(
-        f"{name}={value!r} is no hyperparameter: give a number, an array, "
-        "or a schedule (a function of the step count)."
-    )
-
-
-def _as_array(value: Any) -> Any:
-    concrete = not any(isinstance(leaf, jax.Array) for leaf in jax.tree.leaves(value))
-    array = np.asarray(value) if concrete else jnp.asarray(value)
-    return array.astype(float) if jnp.issubdtype(array.dtype, jnp.integer) else array
 
 
 def _has_schedule(values: Mapping[str, Any]) -> bool:
     return any(isinstance(value, Partial) for value in values.values())
 
 
-def _evaluated(values: Mapping[str, Any], count: Any) -> dict[str, Any]:
+def _evaluate_schedules(values: Mapping[str, Any], count: Any) -> dict[str, Any]:
     return {n: v(count) if isinstance(v, Partial) else v for n, v in values.items()}
-
-
-def _strong(leaf: Any) -> Any:
-    """Give a leaf of a state the type that it will have after an update: strong, not weak."""
-    if not isinstance(leaf, NUMBER):
-        return leaf
-    dtype = jnp.result_type(leaf)
-    return leaf if jnp.issubdtype(dtype, jax.dtypes.prng_key) else jnp.asarray(leaf, dtype)
-
-
-def _cast_like(new: Any, old: Any) -> Any:
-    def cast(old_leaf: Any, new_leaf: Any) -> Any:
-        if old_leaf is None or new_leaf is None:
-            return new_leaf
-        dtype = jnp.result_type(old_leaf)
-        if jnp.issubdtype(dtype, jax.dtypes.prng_key):
-            return new_leaf
-        return jnp.asarray(new_leaf, dtype)
-
-    return jax.tree.map(cast, old, new, is_leaf=lambda leaf: leaf is None)
-
-
-def wide_dtype(leaf: Any) -> Any:
-    """The dtype of a leaf, and float32 at least: averages with long memories need its digits."""
-    dtype = jnp.result_type(leaf)
-    narrow = jnp.issubdtype(dtype, jnp.floating) and jnp.finfo(dtype).bits < 32
-    return jnp.dtype(jnp.float32) if narrow else dtype

@@ -1,8 +1,8 @@
-"""The table of methods: how to make each, its letters, and its paper's own recurrence as a loop.
+"""The table of methods: how to make each, its hyperparameters, and its paper's own loop.
 
-A new method is one row here; every law in `test_methods.py` then covers it. A recurrence is written
-as its source writes it (two steps, two sequences, velocities ...), never in the form in which
-jaxmom stores it. It gets ``gradient(point, t)`` and yields the points at which it asks for
+A new method is one row here; `methods/test_laws.py` then asks all its laws of it. A recurrence is
+written as its source writes it (two steps, two sequences, velocities ...), never in the form in
+which jaxmom stores it. It gets ``gradient(point, t)`` and yields the points at which it asks for
 gradients, and, where they differ, the points that its theorem speaks of.
 """
 
@@ -20,10 +20,10 @@ Points = Iterator[tuple[np.ndarray, np.ndarray]]  # (where the gradient is taken
 @dataclass(frozen=True)
 class Case:
     make: Callable[..., jm.Optimizer]
-    letters: dict[str, Any]  # floats; every one of them is a leaf
+    hyperparameters: dict[str, Any]  # floats; every one of them is a leaf
     paper: Callable[..., Points]
     static: dict[str, Any] = field(default_factory=dict)
-    positive: tuple[str, ...] = ()  # letters that may not be zero
+    positive: tuple[str, ...] = ()  # hyperparameters that may not be zero
     with_zero: dict[str, dict[str, float]] = field(default_factory=dict)  # others to set then
     linear: bool = True
 

@@ -24,9 +24,9 @@ CONSTANT = {
 }
 
 
-def outputs(law, **options):
+def outputs(c, **options):
     """What a filter makes of the gradients above, [60, 4]."""
-    optimizer = jm.scale_by_momentum(law, **options)
+    optimizer = jm.scale_by_momentum(c, **options)
     gradients = jnp.asarray(GRADIENTS)
     _, out = jax.lax.scan(
         lambda state, g: optimizer.update(g, state)[::-1], optimizer.init(gradients[0]), gradients
@@ -82,17 +82,17 @@ def test_order_and_units_of_buffers_do_not_matter():
 
 
 def test_a_function_of_the_count():
-    law = outputs(lambda count: coefficients.heavy_ball(jnp.where(count < 10, 0.0, 0.9)))
+    c = outputs(lambda count: coefficients.heavy_ball(jnp.where(count < 10, 0.0, 0.9)))
     m, expected = np.zeros(4), []
     for t, g in enumerate(GRADIENTS):
         m = (0.0 if t < 10 else 0.9) * m + g
         expected.append(m)
-    np.testing.assert_allclose(law, expected, rtol=0, atol=1e-13)
+    np.testing.assert_allclose(c, expected, rtol=0, atol=1e-13)
 
 
 def test_a_recurrence_with_its_hyperparameters_as_leaves():
-    law = coefficients.chebyshev(mu=jnp.array(1.0), L=jnp.array(9.0))
-    optimizer = jm.scale_by_momentum(law)
+    c = coefficients.chebyshev(mu=jnp.array(1.0), L=jnp.array(9.0))
+    optimizer = jm.scale_by_momentum(c)
     (leaves,) = jm.hyperparameters(optimizer).values()
     assert sorted(map(float, jax.tree.leaves(leaves))) == [1.0, 9.0]
     assert optimizer.init(jnp.ones(3)).carry == 0.0
@@ -121,10 +121,10 @@ def test_optax_optimistic_gradient_is_its_own_predecessor():
     for g in GRADIENTS:
         update, state = theirs.update(jnp.asarray(g), state)
         expected.append(update)
-    law = coefficients.optimistic_gradient(1.0)
-    np.testing.assert_allclose(outputs(law, start="first_gradient"), expected, atol=1e-13)
-    np.testing.assert_allclose(outputs(law)[1:], expected[1:], atol=1e-13)
-    np.testing.assert_allclose(outputs(law)[0], 2 * GRADIENTS[0], atol=1e-13)
+    c = coefficients.optimistic_gradient(1.0)
+    np.testing.assert_allclose(outputs(c, start="first_gradient"), expected, atol=1e-13)
+    np.testing.assert_allclose(outputs(c)[1:], expected[1:], atol=1e-13)
+    np.testing.assert_allclose(outputs(c)[0], 2 * GRADIENTS[0], atol=1e-13)
 
 
 def test_a_bfloat16_buffer_sticks_and_the_default_does_not():
@@ -142,7 +142,7 @@ def test_a_bfloat16_buffer_sticks_and_the_default_does_not():
     np.testing.assert_allclose(trace(None), (1 - 0.999**3000) / 0.001, rtol=1e-4)
 
 
-def test_vmap_over_a_recipe_makes_a_batch():
+def test_vmap_over_a_coefficients_function_makes_a_batch():
     batch = jax.vmap(coefficients.qhm)(jnp.linspace(0, 0.9, 5), jnp.linspace(0, 1, 5))
     assert batch.decay.shape == (5, 1)
     assert batch.direct.shape == (5,)
@@ -157,7 +157,7 @@ def test_bad_coefficients_get_a_sentence():
         jm.stack({"chebyshev": coefficients.chebyshev(1.0, 2.0)})
     with pytest.raises(ValueError, match=r'"zeros" or "first_gradient", not \'zero\''):
         jm.scale_by_momentum(CONSTANT["qhm"], start="zero")
-    with pytest.raises(TypeError, match="law is Coefficients, a function of the count"):
+    with pytest.raises(TypeError, match="needs Coefficients, a function of the count"):
         jm.scale_by_momentum(0.9)
 
 

@@ -1,4 +1,4 @@
-"""Schedules: optax's numbers where optax has them, finite everywhere, traceable in every letter."""
+"""Schedules: optax's numbers where optax has them, finite everywhere, traceable in every number."""
 
 import jax
 import jax.numpy as jnp
@@ -54,15 +54,15 @@ every_schedule = pytest.mark.parametrize("name", MADE)
 
 
 @every_schedule
-def test_formula_exact_in_float64_with_every_letter_traced(name):
-    make, letters = MADE[name]
+def test_formula_exact_in_float64_with_all_numbers_traced(name):
+    make, numbers = MADE[name]
 
     @jax.jit
-    def values(letters, counts):
-        return jax.vmap(make(**letters))(counts)
+    def values(numbers, counts):
+        return jax.vmap(make(**numbers))(counts)
 
     expected = [FORMULAS[name](int(t)) for t in COUNTS]
-    traced = jax.tree.map(lambda v: jnp.asarray(v, float), letters)
+    traced = jax.tree.map(lambda v: jnp.asarray(v, float), numbers)
     actual = values(traced, jnp.asarray(COUNTS, jnp.int32))
     assert actual.dtype == jnp.float64
     np.testing.assert_allclose(actual, expected, rtol=1e-13)
@@ -70,10 +70,10 @@ def test_formula_exact_in_float64_with_every_letter_traced(name):
 
 @every_schedule
 def test_finite_with_finite_derivatives_at_and_after_the_end(name):
-    make, letters = MADE[name]
-    letters = {n: jnp.asarray(v, float) for n, v in letters.items()}
+    make, numbers = MADE[name]
+    numbers = {n: jnp.asarray(v, float) for n, v in numbers.items()}
     for count in (0, 9, 10, 11, 10**6):
-        value, slope = jax.value_and_grad(lambda v: make(**v)(jnp.int32(count)))(letters)  # noqa: B023
+        value, slope = jax.value_and_grad(lambda v: make(**v)(jnp.int32(count)))(numbers)  # noqa: B023
         assert np.isfinite(value)
         assert all(np.isfinite(leaf) for leaf in slope.values())
 

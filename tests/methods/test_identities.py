@@ -214,8 +214,8 @@ LINEAR = {name: case for name, case in METHODS.items() if case.linear}
 def test_updates_are_linear_in_the_gradients(name):
     """Where there is no decay of params: F(2 a - 3 b) = 2 F(a) - 3 F(b), over many steps."""
     case = LINEAR[name]
-    letters = {k: v for k, v in case.letters.items() if k != "weight_decay"}
-    optimizer = case.make(**letters, **case.static)
+    hyperparameters = {k: v for k, v in case.hyperparameters.items() if k != "weight_decay"}
+    optimizer = case.make(**hyperparameters, **case.static)
     a, b = RNG.normal(size=(2, 20, 3))
 
     @jax.jit

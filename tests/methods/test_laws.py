@@ -1,8 +1,10 @@
 """Laws that every method in the table keeps: its paper's iteration, and a pytree's contract."""
 
 import functools
+import importlib
 import inspect
 import itertools
+import pkgutil
 
 import chex
 import jax
@@ -13,7 +15,7 @@ import pytest
 from cases import METHODS, Case
 
 import jaxmom as jm
-from jaxmom import methods
+from jaxmom import coefficients, methods
 
 STEPS, DIMENSION = 200, 6
 
@@ -35,7 +37,7 @@ def loss(x, hessian_and_noise):
 
 
 def make(case: Case, **changes):
-    return case.make(**{**case.letters, **changes}, **case.static)
+    return case.make(**{**case.hyperparameters, **changes}, **case.static)
 
 
 def run(optimizer, steps=STEPS, record=("params",)):
@@ -51,9 +53,24 @@ def points_of(optimizer, step):
 
 
 def test_every_method_has_a_row():
-    own = inspect.getmembers(methods, lambda f: getattr(f, "__module__", "") == methods.__name__)
-    public = {name for name, _ in own if not name.startswith("_")}
-    assert {case.make.__name__ for case in METHODS.values()} == public
+    assert {case.make.__name__ for case in METHODS.values()} == set(methods.__all__)
+
+
+@pytest.mark.parametrize("package", [methods, coefficients], ids=["methods", "coefficients"])
+def test_a_package_exports_all_of_its_families(package):
+    modules = [importlib.import_module(m.name) for m in _public_modules(package)]
+    for module in modules:
+        own = inspect.getmembers(module, lambda f: getattr(f, "__module__", "") == module.__name__)  # noqa: B023
+        for name, function in own:
+            assert name.startswith("_") or getattr(package, name) is function
+            assert name.startswith("_") or name in package.__all__
+    families = {m.__name__.rpartition(".")[2] for m in modules}
+    assert families == {m.name.rpartition(".")[2] for m in _public_modules(methods)}
+
+
+def _public_modules(package):
+    found = pkgutil.iter_modules(package.__path__, f"{package.__name__}.")
+    return [m for m in found if not m.name.rpartition(".")[2].startswith("_")]
 
 
 @every_method
@@ -62,7 +79,7 @@ def test_equals_the_papers_recurrence(case):
     optimizer = make(case)
     history = run(optimizer, record=functools.partial(points_of, optimizer)).history
     paper = case.paper(
-        lambda point, t: hessian @ point + noise[t], start, **case.letters, **case.static
+        lambda point, t: hessian @ point + noise[t], start, **case.hyperparameters, **case.static
     )
     points = list(itertools.islice(paper, STEPS))
     for name, expected in zip("yx", zip(*points, strict=True), strict=True):
@@ -88,7 +105,7 @@ def test_new_values_do_not_retrace(case):
     gradient = jnp.ones(3)
     updates = [
         first_update(make(case, **{name: scaled(value, factor)}), gradient)
-        for name, value in case.letters.items()
+        for name, value in case.hyperparameters.items()
         for factor in (1.0, 0.9)
     ]
     assert all(np.isfinite(update).all() for update in updates)
@@ -182,7 +199,7 @@ def test_leaves_without_gradient_stand_still(case):
 @every_method
 def test_a_frozen_array_keeps_its_buffers(case):
     """The gradient of one array is None; the filter leaves that array's buffers alone."""
-    if "weight_decay" in case.letters or not case.linear:
+    if "weight_decay" in case.hyperparameters or not case.linear:
         pytest.skip("the stage after the filter is optax's, which knows no frozen arrays")
     params = {"a": jnp.ones(2), "b": jnp.ones(3)}
     optimizer = make(case)

@@ -1,0 +1,100 @@
+"""Accelerated methods: Nesterov, triple momentum, Chebyshev, as coefficients."""
+
+from typing import Any
+
+import jax.numpy as jnp
+from jax.tree_util import Partial
+from jax.typing import ArrayLike
+
+from jaxmom.filters import Coefficients, Recurrence, as_hyperparameter, reading_new
+
+
+def nesterov(beta: ArrayLike = 0.9) -> Coefficients:
+    """Nesterov: ``x_{t+1} = y_t - alpha g_t; y_{t+1} = x_{t+1} + beta_t (x_{t+1} - x_t)``.
+
+    The buffer is y - x. At constant beta and alpha this is PyTorch's and optax's Nesterov momentum,
+    and Sutskever's seen at its look-ahead point. Under a schedule it is still Nesterov's, with
+    beta_t = mu_{t+1} of Sutskever's velocities; theirs uses mu_t in both places, and is not.
+
+    Source:
+      Nesterov 1983 (Soviet Math. Dokl. 27(2)); Sutskever et al. 2013 (ICML), section 2.
+    """
+    return _extrapolated(1.0, as_hyperparameter("beta", beta, "(-1, 1)"))
+
+
+def nesterov_convex() -> Recurrence:
+    """Nesterov for convex functions: `nesterov` with ``beta_k = (t_k - 1) / t_{k+1}``.
+
+    ``t_0 = 1; t_{k+1} = (1 + sqrt(1 + 4 t_k^2)) / 2``. With alpha = 1/L, ``f(x_N) - f* <=
+    2 L |x_0 - x*|^2 / (N + 1)^2``.
+
+    Source:
+      Nesterov 1983; Beck and Teboulle 2009 (SIAM J. Imaging Sci. 2(1)), theorem 4.4.
+    """
+    return Recurrence(1.0, Partial(_nesterov_convex))
+
+
+def _nesterov_convex(t: Any) -> tuple[Any, Coefficients]:
+    following = (1 + jnp.sqrt(1 + 4 * t**2)) / 2
+    return following, _extrapolated(1.0, (t - 1) / following)
+
+
+def nesterov_strongly_convex(mu: ArrayLike, L: ArrayLike) -> Coefficients:
+    """Nesterov for strongly convex functions: `nesterov` with alpha and beta from mu and L.
+
+    ``alpha = 1/L; beta = (sqrt(L) - sqrt(mu)) / (sqrt(L) + sqrt(mu))``, and then ``f(x_N) - f* <=
+    (1 - sqrt(mu/L))^N (f(x_0) - f* + mu |x_0 - x*|^2 / 2)``.
+
+    Source:
+      Nesterov 2018 (Lectures on Convex Optimization), constant step scheme III, (2.2.22).
+    """
+    mu, L = as_hyperparameter("mu", mu, "(0, inf)"), as_hyperparameter("L", L, "(0, inf)")
+    return _extrapolated(1 / L, (jnp.sqrt(L) - jnp.sqrt(mu)) / (jnp.sqrt(L) + jnp.sqrt(mu)))
+
+
+def _extrapolated(step: Any, beta: Any) -> Coefficients:
+    return reading_new(decay=beta, gain=beta * step, read=1.0, direct=step, evaluate=-1.0)
+
+
+def triple_momentum(mu: ArrayLike, L: ArrayLike) -> Coefficients:
+    """Triple momentum: the fastest first-order method known for smooth strongly convex functions.
+
+    ``xi_{t+1} = (1+b) xi_t - b xi_{t-1} - a g(y_t); y_t = (1+c) xi_t - c xi_{t-1}``, and the
+    guarantee ``|x_t - x*| = O(rho^t)`` is for ``x_t = (1+d) xi_t - d xi_{t-1}``, with
+    ``rho = 1 - sqrt(mu/L)``, ``a = (1+rho)/L``, ``b = rho^2/(2-rho)``,
+    ``c = rho^2/((1+rho)(2-rho))``, ``d = rho^2/(1-rho^2)``.
+
+    Source:
+      Van Scoy, Freeman and Lynch 2018 (IEEE Control Syst. Lett. 2(1)), section II.
+    """
+    mu, L = as_hyperparameter("mu", mu, "(0, inf)"), as_hyperparameter("L", L, "(0, inf)")
+    rho = 1 - jnp.sqrt(mu / L)
+    ahead, out = rho**2 / ((1 + rho) * (2 - rho)), rho**2 / (1 - rho**2)
+    return reading_new(
+        decay=rho**2 / (2 - rho),
+        gain=1 / L,
+        read=2 * rho / (2 - rho),
+        direct=1 / L,
+        evaluate=(out - ahead) * (1 + rho),
+    )
+
+
+def chebyshev(mu: ArrayLike, L: ArrayLike) -> Recurrence:
+    """Chebyshev semi-iteration: no polynomial method is faster on all spectra in [mu, L].
+
+    ``x_1 = x_0 - 2/(L+mu) g_0``, then ``x_{t+1} = x_t + (w_{t+1} - 1)(x_t - x_{t-1}) -
+    (2/(L+mu)) w_{t+1} g_t`` with ``w_1 = 2; w_{t+1} = 1 / (1 - r^2 w_t / 4); r = (L-mu)/(L+mu)``.
+    For quadratics only.
+
+    Source:
+      Golub and Varga 1961 (Numer. Math. 3), section 2.
+    """
+    mu, L = as_hyperparameter("mu", mu, "(0, inf)"), as_hyperparameter("L", L, "(0, inf)")
+    return Recurrence(0.0, Partial(_chebyshev, mu=mu, L=L))
+
+
+def _chebyshev(w: Any, mu: Any, L: Any) -> tuple[Any, Coefficients]:
+    # From w = 0 the recurrence gives the 1 of the first step, which w_1 = 2 follows.
+    following = 1 / (1 - ((L - mu) / (L + mu)) ** 2 * w / 4)
+    c = reading_new(decay=following - 1, gain=2 * following / (L + mu), read=1.0)
+    return jnp.where(w == 0, 2.0, following), c

@@ -1,0 +1,36 @@
+"""The named methods as optimizers, in the families of `jaxmom.coefficients`.
+
+The recurrences and their sources are in `jaxmom.coefficients`, under the same names. Every number
+is a leaf of the optimizer and may be a float, an array, a tracer, a batch, or a schedule.
+"""
+
+from jaxmom.methods.accelerated import (
+    chebyshev,
+    nesterov,
+    nesterov_convex,
+    nesterov_strongly_convex,
+    triple_momentum,
+)
+from jaxmom.methods.aggregated import aggmo, qhm
+from jaxmom.methods.basic import ema_momentum, gradient_descent, heavy_ball, sgd
+from jaxmom.methods.games import optimistic_gradient
+from jaxmom.methods.scheduled import demon
+from jaxmom.methods.sign import lion, signum
+
+__all__ = [
+    "aggmo",
+    "chebyshev",
+    "demon",
+    "ema_momentum",
+    "gradient_descent",
+    "heavy_ball",
+    "lion",
+    "nesterov",
+    "nesterov_convex",
+    "nesterov_strongly_convex",
+    "optimistic_gradient",
+    "qhm",
+    "sgd",
+    "signum",
+    "triple_momentum",
+]

@@ -1,0 +1,76 @@
+"""The stages around the filter of a method: weight decay, ascent, sign, and learning rate."""
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import optax
+
+from jaxmom._lift import lift
+from jaxmom.transform import (
+    Hyperparameters,
+    Optimizer,
+    PyTree,
+    ScalarOrSchedule,
+    transformation,
+    wide_dtype,
+)
+
+
+def add_decayed_weights(weight_decay: ScalarOrSchedule | None) -> list[Optimizer]:
+    """Return the stage that adds ``weight_decay * params``, or none, which needs no params."""
+    if weight_decay is None:
+        return []
+    return [transformation(_stateless, _add_weights, {"weight_decay": weight_decay})]
+
+
+def scale_by_learning_rate(learning_rate: ScalarOrSchedule) -> Optimizer:
+    """Return the stage that multiplies by -learning_rate."""
+    return transformation(_stateless, _scale, {"learning_rate": learning_rate})
+
+
+def _stateless(hp: Hyperparameters, params: PyTree) -> optax.EmptyState:
+    del hp, params
+    return optax.EmptyState()
+
+
+def _add_weights(
+    hp: Hyperparameters, updates: PyTree, state: PyTree, params: PyTree, **extra: Any
+) -> tuple[PyTree, PyTree]:
+    del extra
+    if params is None:
+        raise ValueError(
+            "weight decay needs params at every update: call update(gradient, state, params)."
+        )
+
+    def decay(update: Any, weight: Any) -> jax.Array | None:
+        if update is None:  # a frozen leaf
+            return None
+        dtype = wide_dtype(update)
+        u, p, factor = (jnp.asarray(x, dtype) for x in (update, weight, hp["weight_decay"]))
+        return u + factor * p
+
+    return jax.tree.map(decay, updates, params, is_leaf=lambda leaf: leaf is None), state
+
+
+def _scale(
+    hp: Hyperparameters, updates: PyTree, state: PyTree, params: PyTree, **extra: Any
+) -> tuple[PyTree, PyTree]:
+    del params, extra
+
+    def scale(update: Any) -> jax.Array:
+        dtype = wide_dtype(update)
+        return -jnp.asarray(hp["learning_rate"], dtype) * jnp.asarray(update, dtype)
+
+    return jax.tree.map(scale, updates), state
+
+
+def _negate(
+    hp: Hyperparameters, updates: PyTree, state: PyTree, params: PyTree, **extra: Any
+) -> tuple[PyTree, PyTree]:
+    del hp, params, extra
+    return jax.tree.map(jnp.negative, updates), state
+
+
+ASCEND = transformation(_stateless, _negate, {})
+SIGN = lift(optax.scale_by_sign)()
