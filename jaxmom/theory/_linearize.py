@@ -1,4 +1,4 @@
-"""From an optimizer's code to its linear system: the proof that it is linear, and its Jacobian."""
+"""Linear systems from optimizers' code: `linearize`, its proof of linearity and its matrices."""
 
 import math
 from collections.abc import Sequence
@@ -11,8 +11,9 @@ import optax
 from jax.core import Tracer
 from jax.typing import ArrayLike
 
+from jaxmom.theory._linearity import CONSTANT, LINEAR, OTHER, Linearity, Reason, linearity_of
 from jaxmom.theory.linear_system import LinearSystem
-from jaxmom.theory._linearity import CONSTANT, LINEAR, OTHER, Mark, Reason, marks_of
+from jaxmom.transform import PyTree
 
 
 class NotLinearError(ValueError):
@@ -22,24 +23,26 @@ class NotLinearError(ValueError):
 
 
 def linearize(
-    optimizer: optax.GradientTransformation, *, params: Any = None, count: ArrayLike | None = None
+    optimizer: optax.GradientTransformation,
+    *,
+    params: PyTree = None,
+    count: ArrayLike | None = None,
 ) -> LinearSystem:
-    """The linear system of an optimizer, exact, or an error that names what is not linear.
+    """Return the linear system of an optimizer, exactly, or name the stage that is not linear.
 
-    That it is linear is proved from its program, not sampled; the matrices are the Jacobian of one
-    update of a scalar parameter, in the widest float in use (float64 wants ``jax_enable_x64``).
-    `jit`, `vmap` and `grad` over the optimizer's leaves work as everywhere.
+    Linearity is proved from the optimizer's program, not sampled. The matrices are one update of a
+    scalar parameter at unit vectors, in the widest float in use (enable ``jax_enable_x64`` for
+    float64). `jit`, `vmap` and `grad` over the optimizer's leaves work as everywhere.
 
-    Counts, keys, flags and whatever else no gradient reaches are the optimizer's clock. If the
-    update depends on it, the clock must have come to rest after at most three steps (PyTorch's
-    undamped first step is such a case); otherwise the optimizer varies with time.
+    Counts, keys, flags and all else that no gradient reaches are the optimizer's clock. If the
+    update depends on the clock, it must have come to rest after at most three steps, as it has for
+    PyTorch's undamped first step; otherwise the optimizer varies with time.
 
     Args:
       optimizer: Any optax transformation that is linear in gradients, params and buffers.
       params: A scalar by default; `optax.LookaheadParams` of scalars for `optax.lookahead`, where
         the gradient is taken at ``fast``.
-      count: Freeze the clock as it is after so many updates. What comes out is the linear system
-        of that one step.
+      count: Freeze the clock as it is after so many updates, for the linear system of that step.
 
     Returns:
       A `LinearSystem`.
@@ -63,11 +66,11 @@ def linearize(
     program = _Program(optimizer, params)
     proof = _prove(program)
     if count is not None:
-        return _jacobian(program, proof, program.after(count))
+        return _system_at(program, proof, program.after(count))
     start = program.start()
-    for _ in range(_rest(program, proof)):
+    for _ in range(_steps_to_rest(program, proof)):
         start = program.advance(start)
-    return _jacobian(program, proof, start)
+    return _system_at(program, proof, start)
 
 
 class _Program:
@@ -76,25 +79,25 @@ class _Program:
     def __init__(self, optimizer: optax.GradientTransformation, params: Any):
         self.optimizer = optax.with_extra_args_support(optimizer)
         self.params = jax.tree.map(lambda _: 0.0, 0.0 if params is None else params)
-        paths, self.treedef = jax.tree_util.tree_flatten_with_path(self._born(_zero()))
-        self.names = [_label(path) for path, _ in paths]
+        paths, self.treedef = jax.tree_util.tree_flatten_with_path(self._leaves_at(_zero()))
+        self.names = [_leaf_name(path) for path, _ in paths]
         self.types = [jax.ShapeDtypeStruct(jnp.shape(x), jnp.result_type(x)) for _, x in paths]
 
-    def _born(self, point: Any) -> tuple[Any, Any]:
+    def _leaves_at(self, point: Any) -> tuple[Any, Any]:
         params = jax.tree.map(lambda _: point, self.params)
         with jax.numpy_dtype_promotion("standard"):
             return params, self.optimizer.init(params)
 
     def initial(self, point: Any) -> list[jax.Array]:
-        """The leaves before the first update, if all params are at this point."""
-        return [jnp.asarray(leaf) for leaf in jax.tree.leaves(self._born(point))]
+        """Return the leaves before the first update, if all params are at this point."""
+        return [jnp.asarray(leaf) for leaf in jax.tree.leaves(self._leaves_at(point))]
 
     def start(self) -> list[jax.Array]:
-        """The leaves before the first update of params at zero."""
+        """Return the leaves before the first update of params at zero."""
         return self.initial(_zero())
 
     def update(self, gradient: Any, value: Any, leaves: Sequence[Any]) -> list[jax.Array]:
-        """The leaves after an update, in the types of those before it."""
+        """Return the leaves after an update, in the types of those before it."""
         params, state = jax.tree.unflatten(self.treedef, leaves)
         known = {"value": value, "grad": gradient, "value_fn": lambda _: value}
         with jax.numpy_dtype_promotion("standard"):
@@ -103,11 +106,11 @@ class _Program:
         return [_as_type(leaf, like) for leaf, like in zip(new, self.types, strict=True)]
 
     def advance(self, leaves: Sequence[Any]) -> list[jax.Array]:
-        """An update without gradient: only the clock moves."""
+        """Return the leaves after an update without gradient: only the clock moves."""
         return self.update(_zero(), _zero(), leaves)
 
     def after(self, count: ArrayLike) -> list[jax.Array]:
-        """The leaves after so many updates without gradient."""
+        """Return the leaves after so many updates without gradient."""
         return jax.lax.fori_loop(0, count, lambda _, leaves: self.advance(leaves), self.start())
 
 
@@ -115,7 +118,7 @@ def _zero() -> jax.Array:
     return jnp.zeros([], float)
 
 
-def _label(path: Any) -> str:
+def _leaf_name(path: Any) -> str:
     text = jax.tree_util.keystr(path[1:]).lstrip(".")
     return text or ("params" if path[0].idx == 0 else "state")
 
@@ -125,83 +128,87 @@ def _as_type(leaf: Any, like: jax.ShapeDtypeStruct) -> Any:
     return leaf if key else jnp.asarray(leaf, like.dtype)
 
 
-# The proof that it is linear, from the marks of its leaves.
+# The proof that it is linear, from the linearity of its leaves.
 
 
 class _Proof(NamedTuple):
     update: Any  # the jaxpr of an update
-    born: list[Mark]  # of the leaves before the first update
-    seeds: list[Mark]  # of the leaves before any update: constant, linear, or of no account
-    driven: list[int]  # the leaves that the data reach: the state of the system
+    initial_marks: list[Linearity]  # of the leaves before the first update
+    entry_marks: list[Linearity]  # of the leaves before any update: constant, linear or unused
+    state_leaves: list[int]  # the leaves that the data reach: the state of the system
 
 
 def _prove(program: _Program) -> _Proof:
     """Find which leaves the data reach, and refuse an update that is not linear in them."""
     update = jax.make_jaxpr(program.update)(_zero(), _zero(), program.start())
-    born = marks_of(jax.make_jaxpr(program.initial)(_zero()), [Mark(LINEAR)])
-    seeds = _placed([mark if mark.kind == CONSTANT else Mark(LINEAR) for mark in born])
+    initial = jax.make_jaxpr(program.initial)(_zero())
+    initial_marks = linearity_of(initial, [Linearity(LINEAR)])
+    marks = [mark if mark.kind == CONSTANT else Linearity(LINEAR) for mark in initial_marks]
     # First only what the data reach: a buffer is not the constant zero that it starts as.
-    seeds = _settled(update, seeds, reach=True)
-    seeds = _settled(update, seeds, reach=False)
-    if seeds[0].reason is not None:
-        raise NotLinearError(_not_linear(program, seeds[0].reason))
-    return _Proof(update, born, seeds, [i for i, m in enumerate(seeds) if m.kind == LINEAR])
+    marks = _fixed_point(update, _as_clock(marks), reach_only=True)
+    marks = _fixed_point(update, marks, reach_only=False)
+    if marks[0].reason is not None:
+        raise NotLinearError(_explain_not_linear(program, marks[0].reason))
+    state_leaves = [index for index, mark in enumerate(marks) if mark.kind == LINEAR]
+    return _Proof(update, initial_marks, marks, state_leaves)
 
 
-def _settled(update: Any, seeds: list[Mark], reach: bool) -> list[Mark]:
-    """Marks that an update does not make worse, however often it is made."""
+def _fixed_point(update: Any, marks: list[Linearity], reach_only: bool) -> list[Linearity]:
+    """Return marks that an update does not make worse, however often it is made."""
     while True:
-        after = _once(update, seeds)
         after = [
-            mark if mark.kind == CONSTANT or (mark.kind == OTHER and not reach) else Mark(LINEAR)
-            for mark in after
+            mark if mark.kind == CONSTANT or (mark.kind == OTHER and not reach_only) else linear
+            for mark in _marks_after(update, marks)
+            for linear in [Linearity(LINEAR)]
         ]
-        worse = [new.kind > old.kind for new, old in zip(after, seeds, strict=True)]
-        if not any(worse):
-            return seeds
-        seeds = [new if w else old for w, new, old in zip(worse, after, seeds, strict=True)]
+        is_worse = [new.kind > old.kind for new, old in zip(after, marks, strict=True)]
+        if not any(is_worse):
+            return marks
+        marks = [new if w else old for w, new, old in zip(is_worse, after, marks, strict=True)]
 
 
-def _once(update: Any, seeds: Sequence[Mark]) -> list[Mark]:
-    value = Mark(OTHER, reason=Reason("", "the value of the loss"))
-    return marks_of(update, [Mark(LINEAR), value, *seeds])
+def _marks_after(update: Any, marks: Sequence[Linearity]) -> list[Linearity]:
+    value = Linearity(OTHER, reason=Reason("", "the value of the loss"))
+    return linearity_of(update, [Linearity(LINEAR), value, *marks])
 
 
-def _placed(marks: Sequence[Mark]) -> list[Mark]:
-    """Give the constants their places in the clock."""
+def _as_clock(marks: Sequence[Linearity]) -> list[Linearity]:
+    """Make each constant leaf a part of the clock, known by its index."""
     return [
-        Mark(CONSTANT, {i: ""}, mark.value) if mark.kind == CONSTANT else mark
+        Linearity(CONSTANT, {i: ""}, mark.value) if mark.kind == CONSTANT else mark
         for i, mark in enumerate(marks)
     ]
 
 
-def _rest(program: _Program, proof: _Proof) -> int:
-    """After how many updates the clock, as far as the update depends on it, has come to rest."""
-    before, moving = proof.seeds, {}
+def _steps_to_rest(program: _Program, proof: _Proof) -> int:
+    """Return after how many updates the clock rests, as far as the update depends on it."""
+    before, moving = proof.entry_marks, {}
     for steps in range(4):
-        after = _once(proof.update, before)
-        moving = _moving(before, after, proof.driven)
+        after = _marks_after(proof.update, before)
+        moving = _moving_clocks(before, after, proof.state_leaves)
         if not moving:
             return steps
-        before = _placed(
+        before = _as_clock(
             [new if old.kind == CONSTANT else old for old, new in zip(before, after, strict=True)]
         )
     index, stage = next(iter(moving.items()))
-    raise NotLinearError(_varies(program, proof, program.names[index], stage))
+    raise NotLinearError(_explain_varying(program, proof, program.names[index], stage))
 
 
-def _moving(before: list[Mark], after: list[Mark], driven: list[int]) -> dict[int, str]:
-    """The leaves of the clock on which the update depends, and which it changes."""
-    needed = {index: stage for i in driven for index, stage in after[i].clocks.items()}
+def _moving_clocks(
+    before: list[Linearity], after: list[Linearity], state_leaves: list[int]
+) -> dict[int, str]:
+    """Return the leaves of the clock on which the update depends, and which it changes."""
+    needed = {index: stage for i in state_leaves for index, stage in after[i].clocks.items()}
     while True:
         behind = {index: stage for i, stage in needed.items() for index in after[i].clocks}
         if behind.keys() <= needed.keys():
-            return {i: s for i, s in needed.items() if not _same(before[i], after[i])}
+            return {i: s for i, s in needed.items() if not _is_same(before[i], after[i])}
         needed = {**behind, **needed}
 
 
-def _same(before: Mark, after: Mark) -> bool:
-    if after is before:  # handed through, be it traced
+def _is_same(before: Linearity, after: Linearity) -> bool:
+    if after is before:  # handed through, even if traced
         return True
     if before.value is None or after.value is None:
         return False
@@ -209,45 +216,48 @@ def _same(before: Mark, after: Mark) -> bool:
         return bool(jnp.all(before.value == after.value))
 
 
-def _jacobian(program: _Program, proof: _Proof, start: list[jax.Array]) -> LinearSystem:
-    """A and B by autodiff; copies of params in the state become their distance from params."""
-    driven, types = proof.driven, program.types
-    sizes = [math.prod(types[i].shape) for i in driven]
+def _system_at(program: _Program, proof: _Proof, start: list[jax.Array]) -> LinearSystem:
+    """Return the matrices: an update of unit vectors, which is all of a map that is linear.
+
+    Derivatives would be those that a function may define for itself, not those of its values.
+    Copies of params in the state become their distance from params.
+    """
+    state_leaves, types = proof.state_leaves, program.types
+    sizes = [math.prod(types[i].shape) for i in state_leaves]
 
     def floats(leaves: Sequence[Any]) -> jax.Array:
-        return jnp.concatenate([jnp.ravel(jnp.asarray(leaves[i], float)) for i in driven])
+        return jnp.concatenate([jnp.ravel(jnp.asarray(leaves[i], float)) for i in state_leaves])
 
     def step(data: jax.Array) -> jax.Array:
         leaves = list(start)
         parts = jnp.split(data[1:], np.cumsum(sizes)[:-1])
-        for i, part in zip(driven, parts, strict=True):
+        for i, part in zip(state_leaves, parts, strict=True):
             leaves[i] = jnp.asarray(part.reshape(types[i].shape), types[i].dtype)
         return floats(program.update(data[0], _zero(), leaves))
 
-    jacobian = jax.jacfwd(step)(jnp.zeros(sum(sizes) + 1, float))
-    copied = jax.jacfwd(lambda point: floats(program.initial(point)))(_zero()).at[0].set(0.0)
+    columns = jax.vmap(step, out_axes=1)(jnp.eye(sum(sizes) + 1))
+    is_copy = [i > 0 and proof.initial_marks[i].kind == LINEAR for i in state_leaves]
+    copied = floats(program.initial(jnp.ones([], float))) - floats(program.start())
     unit = jnp.eye(sum(sizes))
-    shift = jnp.outer(copied, unit[0])
+    shift = jnp.outer(jnp.where(np.repeat(is_copy, sizes), copied, 0.0), unit[0])
     names = [
-        program.names[i]
-        + f"[{place}]" * (size > 1)
-        + " - params" * (i > 0 and proof.born[i].kind != CONSTANT)
-        for i, size in zip(driven, sizes, strict=True)
+        program.names[i] + f"[{place}]" * (size > 1) + " - params" * copy
+        for i, size, copy in zip(state_leaves, sizes, is_copy, strict=True)
         for place in range(size)
     ]
     return LinearSystem(
-        A=(unit - shift) @ jacobian[:, 1:] @ (unit + shift),
-        B=(unit - shift) @ jacobian[:, 0],
+        A=(unit - shift) @ columns[:, 1:] @ (unit + shift),
+        B=(unit - shift) @ columns[:, 0],
         C=unit[0],
         D=_zero(),
         names=("params", *names[1:]),
     )
 
 
-# What an error says.
+# Messages.
 
 
-def _not_linear(program: _Program, reason: Reason) -> str:
+def _explain_not_linear(program: _Program, reason: Reason) -> str:
     stage, defect = reason.stage or "this optimizer", _defect(program)
     verdict = f"{stage} is not linear: it puts the data through {reason.operation!r}"
     if defect is not None and defect < 1e-9:
@@ -262,7 +272,7 @@ def _not_linear(program: _Program, reason: Reason) -> str:
     )
 
 
-def _varies(program: _Program, proof: _Proof, name: str, stage: str) -> str:
+def _explain_varying(program: _Program, proof: _Proof, name: str, stage: str) -> str:
     return (
         f"{stage or 'this optimizer'} varies with time: its coefficients follow {name!r} of the "
         f"state{_drift(program, proof)}. For the linear system of one step, freeze it there with "
@@ -271,7 +281,7 @@ def _varies(program: _Program, proof: _Proof, name: str, stage: str) -> str:
 
 
 def _defect(program: _Program) -> float | None:
-    """How far steps are from adding up, at the worst of some scales; None while tracing."""
+    """Return how far steps are from adding up, at the worst of some scales; None in a trace."""
     start = program.start()
     if any(isinstance(leaf, Tracer) for leaf in start):
         return None
@@ -295,12 +305,12 @@ def _defect(program: _Program) -> float | None:
 
 
 def _drift(program: _Program, proof: _Proof) -> str:
-    """How much the matrices change from one of the first updates to the next."""
+    """Say how much the matrices change from one of the first updates to the next."""
     leaves, matrices = program.start(), []
     if any(isinstance(leaf, Tracer) for leaf in leaves):
         return ""
     for _ in range(4):
-        system = _jacobian(program, proof, leaves)
+        system = _system_at(program, proof, leaves)
         matrices.append(np.column_stack([system.A, system.B]))
         leaves = program.advance(leaves)
     change = np.max(np.abs(np.diff(matrices, axis=0)))
