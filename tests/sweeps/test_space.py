@@ -1,15 +1,21 @@
-"""Spaces: which lanes there are, in what order, in which groups, and what they cost."""
+"""Spaces: their lanes, in order and in groups; what they cost; and what is no space."""
 
+import functools
 import itertools
 import tracemalloc
+import warnings
 
 import jax
+import jax.numpy as jnp
 import numpy as np
+import pandas
 import pytest
+import xarray
 from scipy.stats import qmc
 
 import jaxmom as jm
 from jaxmom.sweeps import grid, half_life, log_uniform, memory, paired, sample, uniform
+from jaxmom.sweeps.space.components import group_key, label_groups
 from jaxmom.sweeps.space.serialize import digest_labels, from_json, hash_lanes, to_json
 
 METHODS = jm.stack(
@@ -37,6 +43,8 @@ SPACES = {
         + sample(8, seed=1, beta=uniform(0, 1)) * grid(optimizer={"sgd": jm.sgd})
     ),
 }
+MAKERS = {"grid": grid, "paired": paired}
+every_maker = pytest.mark.parametrize("make", MAKERS.values(), ids=MAKERS)
 every_space = pytest.mark.parametrize("name", SPACES)
 
 
@@ -227,3 +235,338 @@ def test_integers_beyond_int32_need_x64():
     assert grid(seed=[2**40]).lane(0) == {"seed": 2**40}
     with jax.enable_x64(False), pytest.raises(ValueError, match="jax_enable_x64"):
         grid(seed=[2**40])
+
+
+# What a group is
+
+
+@every_space
+def test_groups_of_any_space_have_different_keys_and_names(name):
+    groups = SPACES[name]().groups()
+    assert len(set(map(group_key, groups))) == len(groups)
+    assert len(set(label_groups(groups))) == len(groups)
+
+
+def test_groups_that_differ_in_their_arguments_alone_are_told_apart():
+    space = grid(a=[1.0], flag=[True]) + grid(b=[1.0], flag=[True]) + grid(flag=[True, False])
+    groups = space.groups()
+    assert label_groups(groups) == [
+        "flag=True (a)",
+        "flag=True (b)",
+        "flag=True (no arguments)",
+        "flag=False",
+    ]
+    assert len(set(map(group_key, groups))) == 4
+    assert label_groups(grid(a=[1.0], flag=[True]).groups()) == ["flag=True"]
+
+
+def test_a_group_is_the_same_in_any_space():
+    alone = grid(flag=[True], beta=[0.1])
+    among = grid(beta=[0.2], flag=[False, True]) + grid(other=[1.0])
+    keys = [set(map(group_key, space.groups())) for space in (alone, among)]
+    assert len(keys[0] & keys[1]) == 1
+
+
+# Numbers
+
+
+@pytest.mark.parametrize("base", [2**53, 2**60, -(2**60), 2**62])
+def test_large_integers_are_compared_as_integers(base):
+    seeds = [base + offset for offset in range(-2, 3)]
+    spaces = {
+        "grid": grid(seed=seeds),
+        "paired": paired(seed=seeds, x=[0.5] * 5),
+        "product": grid(x=[0.5]) * grid(seed=seeds),
+        "union": grid(seed=seeds[:2]) + grid(seed=seeds[2:]),
+    }
+    for space in spaces.values():
+        assert [lane["seed"] for lane in space] == seeds
+        assert len({tuple(words) for words in hash_lanes(space, {}).tolist()}) == 5
+    kept = from_json(to_json(spaces["grid"]))
+    np.testing.assert_array_equal(hash_lanes(kept, {}), hash_lanes(spaces["union"], {}))
+
+
+def test_an_integer_has_the_hash_of_the_float_that_it_equals():
+    whole, floats = grid(x=[0, 1, -3, 2**40]), grid(x=[0.0, 1.0, -3.0, 2.0**40])
+    np.testing.assert_array_equal(hash_lanes(whole, {}), hash_lanes(floats, {}))
+
+
+def test_a_lane_with_nan_is_not_one_without_the_argument():
+    space = grid(a=[1.0], b=[np.nan]) + grid(a=[1.0])
+    assert len({tuple(words) for words in hash_lanes(space, {}).tolist()}) == 2
+    other = grid(a=[1.0], b=[-np.nan])
+    np.testing.assert_array_equal(hash_lanes(other, {})[0], hash_lanes(space, {})[0])
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        [1, 2.5, 2**53 + 1],
+        [np.int64(2**60 + 1), 0.5],
+        (0.5, -(2**53) - 1),
+    ],
+)
+def test_integers_that_are_no_floats_are_refused_among_floats(given):
+    with pytest.raises(ValueError, match="beyond 2\\^53"):
+        grid(x=given)
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: grid(x=[2**60]) + grid(x=[0.5]),
+        lambda: grid(x=[0.5]) + paired(x=[2**60, 1], y=[1, 2]),
+        lambda: grid(x=[2**60]) + sample(2, x=uniform(0, 1)),
+        lambda: grid(x=[2**60], y=[1]) + grid(y=[1]),
+        lambda: grid(y=[1]) + sample(2, x=[2**60, 2**61]),
+    ],
+)
+def test_integers_that_a_union_would_round_are_refused(make):
+    with pytest.raises(ValueError, match="would be rounded"):
+        make()
+
+
+def test_integers_that_stay_exact_are_admitted_in_unions():
+    assert len(grid(x=[2**60]) + grid(x=[2**60 + 1, 5])) == 3
+    mixed = grid(x=[0, 2**53]) + grid(x=[0.5])
+    assert mixed.take(np.arange(3))["x"].tolist() == [0.0, 2.0**53, 0.5]
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        [np.int64(1), np.int64(2)],
+        [1, np.uint64(2)],
+        [np.int8(1), np.uint8(2)],
+        np.array([1, 2], np.uint8),
+        range(1, 3),
+        jnp.array([1, 2]),
+        [jnp.array(1), np.array(2)],
+    ],
+)
+def test_integers_of_any_type_are_integers(given):
+    space = grid(x=given)
+    assert space.take(np.arange(2))["x"].dtype == np.int64
+    assert [lane["x"] for lane in space] == [1, 2]
+
+
+def test_counts_and_seeds_may_be_numpy_integers():
+    ours = sample(np.int32(8), seed=np.int64(3), a=uniform(0, 1))
+    plain = sample(8, seed=3, a=uniform(0, 1))
+    assert to_json(ours) == to_json(plain)
+    assert type(to_json(ours)[0]["seed"]) is type(to_json(ours)[0]["count"]) is int
+    assert len(uniform(0, 1).points(np.int64(3))) == 3
+    assert plain.lane(np.int64(2)) == plain.lane(2)
+
+
+# Axes from other libraries
+
+
+@every_maker
+@pytest.mark.parametrize(
+    "given",
+    [
+        np.linspace(0, 1, 4),
+        np.linspace(0, 1, 4).astype(">f8"),
+        np.linspace(0, 1, 4).astype(object),
+        np.ma.masked_array(np.linspace(0, 1, 4)),
+        jnp.linspace(0, 1, 4),
+        xarray.DataArray(np.linspace(0, 1, 4), dims="labels", name="labels"),
+        xarray.Dataset(coords={"labels": np.linspace(0, 1, 4)}).labels,
+        list(xarray.DataArray(np.linspace(0, 1, 4))),
+        [np.float32(0.0), *map(jnp.asarray, np.linspace(0, 1, 4)[1:])],
+        pandas.Series(np.linspace(0, 1, 4)),
+        pandas.Index(np.linspace(0, 1, 4)),
+    ],
+    ids=lambda given: type(given).__name__,
+)
+def test_every_array_of_numbers_is_one_group(make, given):
+    space = make(beta=given)
+    (group,) = space.groups()
+    assert group.names == ("beta",)
+    np.testing.assert_array_equal(space.take(np.arange(4))["beta"], np.linspace(0, 1, 4))
+
+
+def test_torch_tensors_are_numbers():
+    torch = pytest.importorskip("torch")
+    assert grid(beta=torch.tensor([0.5, 0.25])).lane(1) == {"beta": 0.25}
+
+
+@pytest.mark.parametrize(
+    ("given", "values"),
+    [
+        (xarray.DataArray(["x", "y"]), ["x", "y"]),
+        (xarray.DataArray([True, False]), [True, False]),
+        (np.array(["x", "y"], object), ["x", "y"]),
+        (pandas.Series(["x", "y"]), ["x", "y"]),
+        (xarray.DataArray(0.5), [0.5]),
+        (jnp.float32(0.5), [0.5]),
+        (np.float64(0.5), [0.5]),
+        (0.5, [0.5]),
+        ("x", ["x"]),
+    ],
+    ids=str,
+)
+def test_words_and_single_values_are_axes_as_well(given, values):
+    assert [lane["a"] for lane in grid(a=given)] == values
+
+
+@every_maker
+@pytest.mark.parametrize(
+    "keys",
+    [
+        lambda: jax.random.split(jax.random.key(0), 3),
+        lambda: jax.random.key(0),
+        lambda: [jax.random.key(0), jax.random.key(1)],
+        lambda: list(jax.random.split(jax.random.key(0, impl="rbg"), 2)),
+        lambda: jm.Stack(("x", "y"), {"key": jax.random.split(jax.random.key(0))}),
+    ],
+)
+def test_random_keys_are_refused_with_the_remedy(make, keys):
+    with pytest.raises(ValueError, match=r"call jax\.random\.key\(key\) in the function"):
+        make(key=keys())
+
+
+@every_maker
+@pytest.mark.parametrize("scale", [uniform, log_uniform, memory, half_life])
+def test_a_scale_is_refused_as_an_axis_with_the_remedies(make, scale):
+    with pytest.raises(ValueError, match=rf"jm\.{scale.__name__}\(.*points.*jm\.sample"):
+        make(beta=scale(1, 100))
+
+
+# Labels
+
+
+def scaled(x, k):
+    return k * x
+
+
+class Activation:
+    def __call__(self, x):
+        return x
+
+
+ADDRESSED = {
+    "partials": [functools.partial(scaled, k=1.0), functools.partial(scaled, k=2.0)],
+    "objects": [Activation(), Activation()],
+    "one object": [Activation()],
+    "optimizers": [jm.sgd(0.1), jm.sgd(0.2)],
+    "among others": ["plain", Activation()],
+    "keys of a mapping": {Activation(): 1.0},
+    "labels of a stack": jm.Stack((Activation(), Activation()), np.ones(2)),
+}
+
+
+@every_maker
+@pytest.mark.parametrize("given", ADDRESSED.values(), ids=ADDRESSED)
+def test_labels_with_addresses_are_refused_with_the_remedy(make, given):
+    with pytest.raises(ValueError, match="give a mapping from labels to objects"):
+        make(act=given)
+
+
+def test_objects_with_labels_of_their_own_are_admitted():
+    space = grid(act={"one": Activation(), "two": functools.partial(scaled, k=1.0)})
+    assert space.labels(np.arange(2))["act"].tolist() == ["one", "two"]
+    assert len(grid(act=[jnp.tanh, jax.nn.relu, None])) == 3
+
+
+# Rounding
+
+
+@pytest.mark.parametrize(
+    "make",
+    [
+        lambda: grid(beta=memory(1, 1e9).points(4)),
+        lambda: grid(beta=half_life(1, 1e9).points(4)),
+        lambda: paired(beta=[0.5, 1 - 1e-9], x=[1, 2]),
+        lambda: grid(beta=[1 - 1e-9]),
+        lambda: grid(x=[1e300, 1.0]),
+        lambda: grid(x=[-1e300]),
+        lambda: grid(x=[1e-60]),
+        lambda: grid(x=[0.5, 0.5 + 1e-12]),
+        lambda: paired(x=[0.5 + 1e-12, 3.0, 0.5], y=[1, 2, 3]),
+        lambda: sample(8, beta=memory(1, 1e9)),
+        lambda: sample(8, beta=[1 - 1e-9, 0.5]),
+    ],
+)
+def test_values_that_float32_merges_or_moves_to_a_limit_are_warned_of(make):
+    with warnings.catch_warnings():
+        make()  # in float64 they are what they are
+    with jax.enable_x64(False), pytest.warns(UserWarning, match="rounded to others in float32"):
+        make()
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        np.linspace(0, 1, 1001),
+        np.arange(0.1, 1.01, 0.1),
+        0.1 * np.arange(-12, 12),
+        memory(1, 1e4).points(1000),
+        half_life(1, 1e4).points(1000),
+        log_uniform(1e-8, 1e8).points(1000),
+        [0.5, np.inf, np.nan],
+        np.float32([0.1, 0.2]),
+        jnp.bfloat16([0.1, 0.2]),
+    ],
+    ids=str,
+)
+def test_what_float32_merely_rounds_is_not_warned_of(given):
+    with jax.enable_x64(False):
+        assert len(paired(x=given)) == len(given)
+
+
+# Names
+
+
+def test_the_dimension_of_a_sample_is_lane_beside_any_axis():
+    space = grid(lane_rate=[1.0, 2.0]) * sample(4, a=uniform(0, 1)) * paired(b=[1, 2])
+    assert [dim.name for dim in space.dims()] == ["lane_rate", "lane", "lane_1"]
+
+
+@pytest.mark.parametrize("name", ["lane", "step", "status", "diverged_at", "lane_1", "lane_12"])
+@pytest.mark.parametrize("make", [grid, paired, functools.partial(sample, 2)])
+def test_names_that_every_result_has_are_refused(make, name):
+    with pytest.raises(ValueError, match="an axis is the name of an argument"):
+        make(**{name: [1.0]})
+
+
+# Unions and products
+
+
+@pytest.mark.parametrize(
+    ("first", "second"),
+    [
+        (np.ones((2, 3)), np.ones((2, 4))),
+        ({"a": np.ones(2)}, {"b": np.ones(2)}),
+        (np.ones(2), {"a": np.ones(2)}),
+    ],
+)
+def test_values_of_different_shapes_are_refused_in_a_union(first, second):
+    left, right = (grid(w=jm.Stack(("x", "y"), values)) for values in (first, second))
+    with pytest.raises(ValueError, match="values of different shapes"):
+        left + right
+    with pytest.raises(ValueError, match="values of different shapes"):
+        left + grid(w=jm.Stack(("x",), {"c": np.ones(1)}))
+    together = grid(flag=[True]) * left + grid(flag=[False]) * right
+    assert len(together.groups()) == 2
+
+
+@pytest.mark.parametrize("other", [3, {"a": [1]}, None])
+def test_only_spaces_are_multiplied_and_added(other):
+    for combine in (lambda: grid(a=[1]) * other, lambda: grid(a=[1]) + other):
+        with pytest.raises(TypeError, match="unsupported operand"):
+            combine()
+
+
+@pytest.mark.parametrize("seed", [-1, 0.5, 2**63, None, "0"])
+def test_seeds_of_a_sample_are_integers_from_zero_on(seed):
+    with pytest.raises(ValueError, match="an integer from 0 on"):
+        sample(8, seed=seed, a=uniform(0, 1))
+
+
+@pytest.mark.parametrize("given", [{"beta": [0.1]}, [0.1, 0.2], None, jm.memory(1, 10)])
+def test_a_sweep_over_no_space_is_refused_with_a_sentence(given):
+    for run in (jm.sweep, jm.explain):
+        with pytest.raises(TypeError, match=r"runs over a space, not over a .*jm\.grid"):
+            run(lambda beta: {"value": beta}, given)

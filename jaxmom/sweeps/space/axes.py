@@ -117,12 +117,13 @@ def warn_of_rounding(name: str, labels: NDArray[Any]) -> None:
     ran_type = jax.dtypes.canonicalize_dtype(labels.dtype)
     if labels.dtype.kind != "f" or ran_type == labels.dtype:
         return
-    with np.errstate(over="ignore", under="ignore"):
+    with np.errstate(over="ignore", under="ignore", invalid="ignore"):
         ran = labels.astype(ran_type)
+        error = np.abs(labels - ran)
     changed = np.isfinite(labels) & ~np.isfinite(ran)
     changed |= (ran == 0) & (labels != 0)
     # What is meant to be 1 may be off by rounding, as 0.5 + 0.1 + ... + 0.1 is.
-    changed |= (np.abs(ran) == 1) & (np.abs(labels - ran) > 1e-14)
+    changed |= (np.abs(ran) == 1) & (error > 1e-14)
     _, first = np.unique(labels, return_index=True)
     merged = np.diff(ran[first]) == 0
     changed[first[1:][merged]] = True
@@ -183,8 +184,7 @@ def _is_array(given: Any) -> bool:
 
 def _is_key(given: Any) -> bool:
     """Whether this is an array of typed random keys."""
-    dtype = getattr(given, "dtype", None)
-    return dtype is not None and jnp.issubdtype(dtype, jax.dtypes.prng_key)
+    return isinstance(given, jax.Array) and jnp.issubdtype(given.dtype, jax.dtypes.prng_key)
 
 
 def _key_message(name: str) -> str:

@@ -9,7 +9,7 @@ import jax
 import numpy as np
 from numpy.typing import NDArray
 
-from jaxmom.sweeps.space.axes import Axis
+from jaxmom.sweeps.space.axes import EXACT_IN_FLOAT, Axis
 from jaxmom.sweeps.space.components import (
     Component,
     Concatenation,
@@ -173,7 +173,7 @@ def _hash_column(name: str, column: NDArray[Any], digests: Mapping[str, str]) ->
         number = column.astype(np.float64) + 0.0  # + 0.0 for the zero with a sign
         bits = np.where(np.isnan(number), np.nan, number).view(np.uint64)
         if column.dtype.kind != "f":  # an integer is the float of the same value, if there is one
-            is_rounded = np.abs(number) > 2.0**53
+            is_rounded = (column > EXACT_IN_FLOAT) | (column < -EXACT_IN_FLOAT)
             bits = np.where(is_rounded, column.astype(np.int64).view(np.uint64), bits)
     else:
         values, position = np.unique(column, return_inverse=True)
