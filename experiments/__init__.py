@@ -1,1 +1,1 @@
-"""Questions about momentum, one per file; each is a command and a module to import."""
+"""Experiments: one question for each file, with its answer, its figure and its command."""

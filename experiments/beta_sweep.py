@@ -1,15 +1,15 @@
-"""Which beta wins on a quadratic, by how much, and does theory say so?
+"""Which beta is best on a quadratic, by how much, and does theory agree?
 
 The quadratic is f(x, y) = (4 x^2 + y^2) / 2 from (2, 2), on which a well-known tutorial shows
 momentum with beta = 0.9 and learning rate 0.1. In its 30 steps that run ends at f = 0.134, and
 plain descent at 0.0036: the tutorial's momentum loses. A thousand betas times fifty learning rates,
-in one compiled program, say why.
+in one compiled program, show why.
 
-Answer: kappa is only 4, so that there is little to gain from a long memory. The best beta, 0.12 at
-learning rate 0.45, is close to the optimum of theory, ((sqrt(kappa) - 1) / (sqrt(kappa) + 1))^2 =
-1/9 at 4/9, and leaves 15 orders of magnitude less loss than the best plain descent. With beta = 0.9
-no learning rate gets far below sqrt(0.9) per step: to the right of the dark wedge sqrt(beta) rules,
-whatever the learning rate. Losses grow exactly beyond the line 2 (1 + beta) / L.
+Answer: kappa is only 4, so a long memory gains little. The best beta, 0.12 at learning rate 0.45,
+is close to the optimum of theory, ((sqrt(kappa) - 1) / (sqrt(kappa) + 1))^2 = 1/9 at 4/9, and
+leaves 15 orders of magnitude less loss than the best plain descent. With beta = 0.9 no learning
+rate gets far below a factor of sqrt(0.9) per step: to the right of the dark wedge the factor is
+sqrt(beta), for every learning rate. Losses grow exactly beyond the line 2 (1 + beta) / L.
 """
 
 from dataclasses import dataclass
@@ -27,12 +27,12 @@ from experiments.command import option
 
 @dataclass(frozen=True)
 class Config:
-    """What is swept."""
+    """The grid and the length of the runs."""
 
-    betas: int = option(1000, "values of beta, evenly spaced in [0, 1)")
-    learning_rates: int = option(50, "values of the learning rate")
-    lowest: float = option(0.01, "the least learning rate")
-    per_decade: int = option(23, "learning rates in a decade; from 0.01, the 23rd is 0.1")
+    betas: int = option(1000, "number of betas, evenly spaced in [0, 1)")
+    learning_rates: int = option(50, "number of learning rates")
+    lowest: float = option(0.01, "smallest learning rate")
+    per_decade: int = option(23, "learning rates per decade; from 0.01, the 23rd is 0.1")
     steps: int = option(30, "steps of each run")
 
 
@@ -49,29 +49,29 @@ def compute(config: Config) -> xr.Dataset:
 
     data = jm.sweep(train, jm.grid(learning_rate=rates, beta=betas))
     data["loss"].attrs["long_name"] = f"f after {config.steps} steps"
-    known = {"mu": float(problem.mu), "L": float(problem.L), "steps": config.steps}
-    return data.assign_attrs(known)
+    facts = {"mu": float(problem.mu), "L": float(problem.L), "steps": config.steps}
+    return data.assign_attrs(facts)
 
 
 def theory(data: xr.Dataset) -> jm.theory.Tuning:
-    """What is optimal on quadratics with curvatures in [mu, L], as steps go to infinity."""
+    """Return the optimum on quadratics with curvatures in [mu, L], as steps go to infinity."""
     return jm.theory.tune("heavy_ball", data.attrs["mu"], data.attrs["L"])
 
 
 def stable_rates(data: xr.Dataset) -> np.ndarray:
-    """The largest stable learning rate at each beta: theory knows it of the optimizer's code."""
+    """Return the largest stable learning rate at each beta, from the optimizer's own code."""
     limit = jax.vmap(lambda beta: jm.theory.stability_limit(jm.heavy_ball(1.0, beta)))
     return np.asarray(limit(jnp.asarray(data.beta.values))) / data.attrs["L"]
 
 
 def best(data: xr.Dataset, **where: float) -> xr.Dataset:
-    """The cell of least final loss among those that did not diverge."""
+    """Return the cell of smallest final loss among those that did not diverge."""
     chosen = data.sel(where, method="nearest") if where else data
     return chosen.isel(chosen.loss.where(chosen.diverged_at < 0).argmin(...))
 
 
 def report(data: xr.Dataset) -> str:
-    """The best beta, beside no momentum and the tutorial's 0.9."""
+    """Return a table of the best beta beside beta = 0 and the tutorial's 0.9."""
     optimum = theory(data)
     values = optimum.hyperparameters
     rows = [
@@ -79,7 +79,7 @@ def report(data: xr.Dataset) -> str:
         ("beta = 0, best learning rate", best(data, beta=0.0)),
         ("beta = 0.9, best learning rate", best(data, beta=0.9)),
         ("learning rate 0.1, best beta", best(data, learning_rate=0.1)),
-        ("the tutorial: beta = 0.9, 0.1", best(data, beta=0.9, learning_rate=0.1)),
+        ("the tutorial: beta 0.9, rate 0.1", best(data, beta=0.9, learning_rate=0.1)),
     ]
     lines = [f"{data.sizes['beta'] * data.sizes['learning_rate']:,} runs of heavy ball"]
     lines += [f"{'':31s} {'beta':>6s} {'learning rate':>14s} {'final loss':>11s}"]
@@ -99,22 +99,24 @@ def report(data: xr.Dataset) -> str:
 
 
 def draw(data: xr.Dataset) -> Figure:
-    """The map with theory over it, and what each beta can do at its best learning rate."""
+    """Draw the map with theory over it, and the best loss of each beta."""
     optimum = theory(data).hyperparameters
     figure, (left, right) = jm.plot.figure(11.0, 4.4, columns=2)
     figure.get_layout_engine().set(wspace=0.06)
     field = data.loss.where(data.diverged_at < 0, np.inf)
     jm.plot.heatmap(field, x="beta", y="learning_rate", ax=left, limits=(1e-16, None))
     betas = data.beta.values
-    theirs = {"color": "#D55E00", "zorder": 6}
-    left.plot(betas, stable_rates(data), linewidth=1.5, label="limit of stability", **theirs)
+    theory_style = {"color": "#D55E00", "zorder": 6}
+    left.plot(betas, stable_rates(data), linewidth=1.5, label="limit of stability", **theory_style)
     at = (optimum["beta"], optimum["learning_rate"])
-    left.plot(*at, "D", markeredgecolor="white", markersize=5, label="optimum of theory", **theirs)
+    left.plot(
+        *at, "D", markeredgecolor="white", markersize=5, label="optimum of theory", **theory_style
+    )
     left.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=2, frameon=False, fontsize=8)
     tutorial = field.sel(learning_rate=0.1, method="nearest")
     right.semilogy(betas, field.min("learning_rate"), label="its best learning rate")
     right.semilogy(betas, tutorial, "--", color="#009E73", label="learning rate 0.1")
-    right.axvline(optimum["beta"], linewidth=1, label="optimum of theory", **theirs)
+    right.axvline(optimum["beta"], linewidth=1, label="optimum of theory", **theory_style)
     slow = betas[betas >= optimum["beta"]]
     label = r"$\propto \beta^{\,\mathrm{steps}}$: $\sqrt{\beta}$ per step"
     right.semilogy(slow, 10 * slow ** data.attrs["steps"], ":", color="#666666", label=label)

@@ -1,20 +1,21 @@
 """How much slower can a method be on convex functions than on quadratics of the same curvatures?
 
-For methods at their usual tunings and condition numbers from 2 to 1000: the rate on quadratics (the
-spectral radius at the worst curvature), the rate that integral quadratic constraints certify for
-every strongly convex smooth function, each checked by eigenvalues, and the rate of the theorem.
+For methods at their usual tunings, and condition numbers from 2 to 1000, three rates: that on
+quadratics (the spectral radius at the worst curvature); that which integral quadratic constraints
+certify for every strongly convex smooth function, checked by eigenvalues; and that of the theorem.
 
 Answer: gradient descent and triple momentum lose nothing: certified and quadratic rates agree.
-Nesterov's method pays a little: its certified rate lies between the quadratic one and that of its
-theorem, for about 1.4 times the steps at large kappa, and the step that is best on quadratics stays
-ahead of the usual one when certified too. Heavy ball as it is best on quadratics, the fastest of
-all there, pays everything: beyond kappa of about 18 nothing is certified.
+Nesterov's method loses a little: its certified rate lies between the quadratic one and that of its
+theorem, and costs about 1.4 times the steps at large kappa. The step that is best on quadratics
+stays ahead of the usual one when certified too. Heavy ball with its tuning for quadratics, the
+fastest of all there, loses everything: beyond kappa of about 18 no rate is certified.
 """
 
 from dataclasses import dataclass
 
 import numpy as np
 import xarray as xr
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 import jaxmom as jm
@@ -26,7 +27,7 @@ from experiments.command import option
 class Config:
     """The condition numbers; mu is 1."""
 
-    kappas: int = option(12, "condition numbers from 2 to the largest")
+    kappas: int = option(12, "number of condition numbers, from 2 to the largest")
     largest: float = option(1000.0, "the largest condition number")
 
 
@@ -56,7 +57,7 @@ METHODS = {
 
 
 def compute(config: Config) -> xr.Dataset:
-    """The three rates of every method at every condition number."""
+    """Compute the three rates of every method at every condition number."""
     kappas = np.geomspace(2.0, config.largest, config.kappas)
     rows = []
     for make, theorem in METHODS.values():
@@ -72,7 +73,7 @@ def compute(config: Config) -> xr.Dataset:
 
 
 def report(data: xr.Dataset) -> str:
-    """The table."""
+    """Return a table of every third condition number."""
     lines = [f"{'':31s} {'kappa':>8s} {'quadratic':>10s} {'certified':>10s} {'theorem':>10s}"]
     for name in data.method.values:
         rows = data.sel({"method": name})
@@ -90,28 +91,44 @@ def report(data: xr.Dataset) -> str:
 
 
 def draw(data: xr.Dataset) -> Figure:
-    """Steps for a factor e: on quadratics dashed, certified with marks, theorems as dots."""
-    figure, (left, right) = jm.plot.figure(11.0, 4.4, columns=2)
+    """Draw steps for a factor e, on quadratics and certified; and the ratio of the two.
+
+    Lines that coincide stay visible: those drawn later are thinner, and their markers smaller.
+    """
+    figure, (left, right) = jm.plot.figure(11.0, 4.8, columns=2)
     for i, name in enumerate(data.method.values):
         rows, look = data.sel({"method": name}), jm.plot.line_style(i)
         certified = rows.certified.where(np.isfinite(rows.certified))
-        left.loglog(data.kappa, -1 / np.log(rows.quadratic), "--", color=look.color, linewidth=1)
-        left.loglog(data.kappa, -1 / np.log(certified), color=look.color, marker=look.marker,
-                    markersize=4, linewidth=1.4, label=name)  # fmt: skip
-        right.semilogx(data.kappa, np.log(rows.quadratic) / np.log(certified), color=look.color,
-                       marker=look.marker, markersize=4, linewidth=1.4, label=name)  # fmt: skip
+        line = {"color": look.color, "marker": look.marker, "markerfacecolor": "none"}
+        line |= {"linewidth": 3.0 - 0.5 * i, "markersize": 11 - 1.8 * i}
+        quadratic = {"linestyle": "--", "color": look.color, "linewidth": 3.0 - 0.5 * i}
+        left.loglog(data.kappa, -1 / np.log(rows.quadratic), alpha=0.6, **quadratic)
+        left.loglog(data.kappa, -1 / np.log(certified), label=name, **line)
+        right.semilogx(data.kappa, np.log(rows.quadratic) / np.log(certified), **line)
         slower = np.log(rows.quadratic) / np.log(rows.theorem)
-        right.semilogx(data.kappa, slower, ":", color=look.color, linewidth=1)
-    left.plot([], [], "k--", linewidth=1, label="on quadratics")
-    left.set(xlabel="condition number kappa", ylabel="steps to divide the error by e")
+        right.semilogx(data.kappa, slower, ":", color=look.color, linewidth=2.6 - 0.5 * i)
+        _mark_last(right, name, np.log(rows.quadratic) / np.log(certified), look.color)
+    left.plot([], [], "k--", linewidth=1, label="the same, on quadratics")
+    left.set(xlabel="condition number kappa", ylabel="steps to divide the distance by e")
     left.set_title("Certified, and on quadratics", fontsize="medium")
     left.legend(frameon=False, fontsize="small", loc="upper left")
-    right.plot([], [], "k:", linewidth=1, label="its theorem")
+    right.plot([], [], "k:", linewidth=1, label="by the theorem of the method")
     right.axhline(1, color="#666666", linewidth=0.8)
     right.set(xlabel="condition number kappa", ylabel="steps certified / steps on quadratics")
-    right.set_title("The price of certainty", fontsize="medium")
+    right.set_title("What a guarantee for all functions costs", fontsize="medium")
     right.legend(frameon=False, fontsize="small", loc="upper right")
     return figure
+
+
+def _mark_last(ax: Axes, name: str, ratio: xr.DataArray, color: str) -> None:
+    """Name the last condition number that has a certificate, if some have none."""
+    found = ratio.dropna("kappa")
+    if 0 < found.size < ratio.size:
+        last = found.isel(kappa=-1)
+        at = (float(last.kappa), float(last))
+        text = f"{name}:\nno certificate from the next kappa on"
+        ax.annotate(text, at, xytext=(8, -4), textcoords="offset points", color=color,
+                    fontsize="small", va="top")  # fmt: skip
 
 
 if __name__ == "__main__":

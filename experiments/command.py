@@ -1,4 +1,4 @@
-"""What the experiments share: a command line made of a Config, and where the results go."""
+"""The command line of an experiment, made from its Config; and the files of its results."""
 
 import argparse
 import contextlib
@@ -6,36 +6,43 @@ import dataclasses
 import os
 import pathlib
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TypeAlias
 
 import jax
 import matplotlib
+import xarray as xr
+from matplotlib.figure import Figure
 
 matplotlib.use("Agg")
 
+Config: TypeAlias = Any  # a frozen dataclass whose fields are made by `option`
+ComputeFn: TypeAlias = Callable[[Config], xr.Dataset]
+DrawFn: TypeAlias = Callable[[xr.Dataset], Figure]
+ReportFn: TypeAlias = Callable[[xr.Dataset], str]
 
-def option(default: Any, describe: str) -> Any:
-    """A field of a Config, with what `--help` says of it."""
-    return dataclasses.field(default=default, metadata={"help": describe})
+
+def option(default: Any, description: str) -> Any:
+    """Return a field of a Config, with its description for `--help`."""
+    return dataclasses.field(default=default, metadata={"help": description})
 
 
 def run(
     module: str,
     doc: str,
-    config: type,
-    compute: Callable[[Any], Any],
-    draw: Callable[[Any], Any],
-    report: Callable[[Any], str],
+    config: type[Config],
+    compute: ComputeFn,
+    draw: DrawFn,
+    report: ReportFn,
 ) -> None:
-    """Compute, say what was found, and write a figure and a netCDF file.
+    """Run an experiment: print its report, and write its figure and a netCDF file.
 
     Args:
-        module: the name of the experiment, after which files are named.
-        doc: its docstring, whose first line and answer `--help` shows.
-        config: a dataclass of options.
-        compute: config -> xarray.Dataset.
-        draw: dataset -> matplotlib Figure.
-        report: dataset -> text.
+      module: The name of the experiment's module, after which the files are named.
+      doc: Its docstring, which `--help` shows.
+      config: A dataclass of options.
+      compute: Runs the experiment.
+      draw: Draws the figure.
+      report: Returns the table to print.
     """
     name = module.rpartition(".")[2]
     parser = argparse.ArgumentParser(
@@ -51,13 +58,16 @@ def run(
             help=f"{field.metadata['help']} (default: {field.default})",
         )
     parser.add_argument(
-        "--output", type=pathlib.Path, default=pathlib.Path("results") / name, help="folder"
+        "--output",
+        type=pathlib.Path,
+        default=pathlib.Path("results") / name,
+        help="folder of the results (default: %(default)s)",
     )
     options = vars(parser.parse_args())
     folder = options.pop("output")
     jax.config.update("jax_enable_x64", True)
-    with contextlib.suppress(RuntimeError):  # where JAX has its devices already, it keeps them
-        jax.config.update("jax_num_cpu_devices", os.cpu_count())  # for sweeps to use all cores
+    with contextlib.suppress(RuntimeError):  # JAX keeps devices that it has already
+        jax.config.update("jax_num_cpu_devices", os.cpu_count())  # so that sweeps use all cores
     dataset = compute(config(**options))
     print(report(dataset))
     folder.mkdir(parents=True, exist_ok=True)

@@ -1,12 +1,12 @@
-"""Is the heavy ball that is optimal on quadratics safe on other convex functions?
+"""Is the tuning of heavy ball that is optimal on quadratics safe on other convex functions?
 
-The tuning that is best on quadratics with curvatures in [mu, L] runs on a function whose curvature
-is 25, then 1, then 25 again: smooth, strongly convex, and no quadratic (Lessard, Recht and Packard
-2016, section 4.6). And certificates are sought for it at condition numbers from 1.5 to 40.
+Heavy ball, tuned for quadratics with curvatures in [mu, L], runs on a function whose curvature is
+25, then 1, then 25 again: it is smooth and strongly convex, and no quadratic (Lessard, Recht and
+Packard 2016, section 4.6). Certificates are computed at condition numbers from 1.5 to 40.
 
-Answer: no. From x = 3.3 it ends in a cycle of three points, (792, -2208, 2592) / 1225, and stays;
-so it does from 12 % of all starts in [-6, 6]. Beyond kappa of about 18 no certificate is found,
-while its rate on quadratics is the best there is; Nesterov's method is certified at every kappa.
+Answer: no. From x = 3.3 it ends in a cycle of three points, (792, -2208, 2592) / 1225, and never
+leaves it; the same holds from 12 % of all starts in [-6, 6]. Beyond kappa of about 18 no rate is
+certified, while its rate on quadratics is optimal; Nesterov's method is certified at every kappa.
 """
 
 from dataclasses import dataclass
@@ -31,24 +31,24 @@ class Config:
     """The runs, and the condition numbers."""
 
     start: float = option(3.3, "the first point")
-    steps: int = option(60, "steps of the run that is drawn")
-    starts: int = option(400, "starting points in [-6, 6], for how many of them cycle")
-    kappas: int = option(14, "condition numbers from 1.5 to 40")
+    steps: int = option(60, "steps of the run in the figure")
+    starts: int = option(400, "number of starting points in [-6, 6]")
+    kappas: int = option(14, "number of condition numbers, from 1.5 to 40")
 
 
-def bent(x):
-    """The function: 25 x^2 / 2 up to 1, curvature 1 between 1 and 2, and 25 again."""
+def bent(x: jax.Array) -> jax.Array:
+    """Return f(x): 25 x^2 / 2 up to 1, curvature 1 between 1 and 2, and 25 beyond."""
     middle = x**2 / 2 + 24 * x - 12
     return jnp.where(x < 1, 12.5 * x**2, jnp.where(x < 2, middle, 12.5 * x**2 - 24 * x + 36))
 
 
 def heavy_ball(kappa: float) -> jm.Optimizer:
-    """Optimal for quadratics with curvatures in [1, kappa]."""
+    """Return heavy ball, optimal for quadratics with curvatures in [1, kappa]."""
     return jm.heavy_ball(**jm.theory.tune("heavy_ball", 1.0, kappa).hyperparameters)
 
 
 def compute(config: Config) -> xr.Dataset:
-    """The cycling run beside Nesterov's, how many starts cycle, and the certificates."""
+    """Run heavy ball and Nesterov's method, from many starts too, and compute certificates."""
     optimizers = {"heavy ball": heavy_ball(L / MU), "Nesterov": jm.nesterov_strongly_convex(MU, L)}
     start = jnp.array(config.start)
     paths = [
@@ -91,7 +91,7 @@ def compute(config: Config) -> xr.Dataset:
 
 
 def report(data: xr.Dataset) -> str:
-    """The cycle, its distance from the exact one, and where certificates end."""
+    """Return the cycle, its distance from the exact one, and the certified rates."""
     ends = data.x.isel(step=slice(-3, None)).values
     cycle = np.sort(ends[0])
     found = np.isfinite(data.certified.values[0])
@@ -104,23 +104,23 @@ def report(data: xr.Dataset) -> str:
         f"{'kappa':>8s} {'quadratic':>10s} {'certified':>10s}   Nesterov: quadratic, certified",
     ]
     for i, kappa in enumerate(data.kappa.values):
-        mine, other = data.isel(kappa=i, method=0), data.isel(kappa=i, method=1)
-        proof = f"{float(mine.certified):10.4f}" if found[i] else f"{'none':>10s}"
+        ball, nesterov = data.isel(kappa=i, method=0), data.isel(kappa=i, method=1)
+        proof = f"{float(ball.certified):10.4f}" if found[i] else f"{'none':>10s}"
         lines.append(
-            f"{kappa:8.2f} {float(mine.quadratic):10.4f} {proof}   "
-            f"{float(other.quadratic):19.4f} {float(other.certified):10.4f}"
+            f"{kappa:8.2f} {float(ball.quadratic):10.4f} {proof}   "
+            f"{float(nesterov.quadratic):19.4f} {float(nesterov.certified):10.4f}"
         )
     return "\n".join(lines)
 
 
 def draw(data: xr.Dataset) -> Figure:
-    """The run, the cycle on the function, and the certified rates."""
+    """Draw the run, the cycle on the function, and the certified rates."""
     figure, (left, middle, right) = jm.plot.figure(13.0, 3.9, columns=3)
     for name, color in COLORS.items():
         path = data.x.sel({"method": name})
         left.plot(data.step, path, "o-", color=color, markersize=3, linewidth=1, label=name)
     left.set(xlabel="step", ylabel="x")
-    left.set_title("It never arrives", fontsize="medium")
+    left.set_title("From one start: heavy ball cycles", fontsize="medium")
     left.legend(frameon=False, fontsize="small", loc="upper right")
     x = np.linspace(-2.6, 2.9, 400)
     middle.plot(x, bent(jnp.asarray(x)), color="#666666", linewidth=1.2)
@@ -142,7 +142,7 @@ def draw(data: xr.Dataset) -> Figure:
     none = data.kappa.where(~np.isfinite(data.certified.isel(method=0)))
     right.plot(none, np.ones(none.size), "x", color="#D55E00", label="heavy ball, no certificate")
     right.set(xlabel="condition number kappa", ylabel="rate per step", ylim=(0, 1.05))
-    right.set_title("Where certificates end", fontsize="medium")
+    right.set_title("Rates on quadratics, and certified", fontsize="medium")
     right.set_xticks([2, 5, 10, 20, 40], labels=["2", "5", "10", "20", "40"])
     right.minorticks_off()
     right.legend(frameon=False, fontsize="small", loc="lower right")

@@ -5,12 +5,12 @@ coefficients, padded with zeros, and the method is an axis like any other. All a
 steady gain of one, so that a steady gradient moves every one of them by the learning rate, and all
 start at the same point of a quadratic with condition number 1000.
 
-Answer: yes, where the steps are large. Far to the left a method with a memory much shorter than the
-run is its effective learning rate and nothing else, and the curves lie on one another. To the right
-they end at different places: descent at 2 / L, heavy ball at 2 (1 + beta) / ((1 - beta) L), and
-what lies between the two is what momentum is for. In 300 steps a heavy ball of beta = 0.9 gets to
-1e-11 there, ten orders below descent; AggMo and Nesterov's method with the same beta get to 1e-4;
-and beta = 0.99, whose memory is a third of the run, gains nothing.
+Answer: yes, at large learning rates. At small ones a method whose memory is much shorter than the
+run is known by its effective learning rate alone, and the curves lie on one another. At large ones
+they become unstable at different limits: descent at 2 / L, heavy ball at 2 (1 + beta) /
+((1 - beta) L); between the two, momentum helps. In 300 steps heavy ball with beta = 0.9 reaches
+1e-11 there, ten orders below descent; AggMo and Nesterov's method with the same beta reach 1e-4;
+and heavy ball with beta = 0.99, whose memory is a third of the run, ends above descent.
 """
 
 from dataclasses import dataclass
@@ -26,18 +26,18 @@ from experiments.command import option
 
 @dataclass(frozen=True)
 class Config:
-    """What is swept."""
+    """The grid, the quadratic, and the length of the runs."""
 
-    learning_rates: int = option(200, "values of the learning rate")
-    lowest: float = option(1e-2, "the least one, in units of 1 / L")
-    highest: float = option(1e3, "the largest one")
+    learning_rates: int = option(200, "number of learning rates")
+    lowest: float = option(1e-2, "smallest learning rate, in units of 1 / L")
+    highest: float = option(1e3, "largest learning rate, in units of 1 / L")
     condition: float = option(1000.0, "L / mu of the quadratic, with mu = 1")
-    dimension: int = option(10, "of the quadratic; its spectrum is even in the logarithm")
+    dimension: int = option(10, "dimension of the quadratic; its spectrum is even in the logarithm")
     steps: int = option(300, "steps of each run")
 
 
 def methods() -> dict[str, jm.Coefficients]:
-    """A dozen filters with a steady gain of one."""
+    """Return a dozen filters with a gain of one for a steady gradient."""
     named = {"descent": jm.coefficients.gradient_descent()}
     for beta in (0.5, 0.9, 0.99):
         named[f"heavy ball {beta}"] = jm.coefficients.ema_momentum(beta)
@@ -53,7 +53,7 @@ def methods() -> dict[str, jm.Coefficients]:
 
 
 def compute(config: Config) -> xr.Dataset:
-    """Run every lane."""
+    """Run every method at every learning rate."""
     spectrum = jm.problems.log_spectrum(1.0, config.condition, config.dimension)
     problem = jm.problems.quadratic(spectrum)
 
@@ -72,33 +72,42 @@ def compute(config: Config) -> xr.Dataset:
 
 
 def best(data: xr.Dataset) -> xr.Dataset:
-    """Each method at its best learning rate."""
+    """Return each method at its best learning rate."""
     loss = data.loss.where(data.status == 1, np.inf)
     return data.isel(learning_rate=loss.argmin("learning_rate"))
 
 
 def report(data: xr.Dataset) -> str:
-    """What each method can do, and where it ends."""
+    """Return a table of the best loss of each method, and its largest stable learning rate."""
     lines = [f"{data.loss.size:,} runs, {data.sizes['method']} methods, one program"]
     lines += [f"{'':22s} {'best rate x L':>14s} {'final loss':>11s} {'stable up to':>13s}"]
     top = best(data)
     for method in top.method.values:
-        cell, own = (part.sel({"method": method}) for part in (top, data))
-        edge = own.learning_rate.where(own.status == 1).max()
+        cell, runs = (part.sel({"method": method}) for part in (top, data))
+        edge = runs.learning_rate.where(runs.status == 1).max()
         lines += [
             f"{method:22s} {float(cell.learning_rate):14.3g} {float(cell.loss):11.2e} "
             f"{float(edge):13.3g}"
         ]
     small = data.loss.isel(learning_rate=0)
     spread = float(small.max() / small.min() - 1)
-    return "\n".join([*lines, f"At the least learning rate they differ by {spread:.1%} at most."])
+    return "\n".join(
+        [*lines, f"At the smallest learning rate they differ by {spread:.1%} at most."]
+    )
 
 
 def draw(data: xr.Dataset) -> Figure:
-    """Final loss over the learning rate, a line for each method."""
-    figure, ax = jm.plot.figure(9.0, 4.8)
-    loss = data.loss.where(data.status == 1, np.inf).drop_vars(["status", "diverged_at"])
-    jm.plot.sensitivity(loss, x="learning_rate", ax=ax)
+    """Draw the final loss over the learning rate, and name each method where it diverges."""
+    figure, ax = jm.plot.figure(10.0, 6.0)
+    jm.plot.sensitivity(data.loss, x="learning_rate", ax=ax)
+    lost = data.method.values[(data.status != 1).any("learning_rate").values]
+    crosses = [line for line in ax.lines if line.get_label() == "_diverged"]
+    for method, row in zip(lost, crosses, strict=True):
+        x, y = (np.ravel(values)[0] for values in row.get_data())
+        ax.annotate(
+            method, (x, y), xycoords=ax.get_xaxis_transform(), xytext=(-7, 0), va="center",
+            textcoords="offset points", ha="right", color=row.get_color(), fontsize="small",
+        )  # fmt: skip
     return figure
 
 

@@ -1,4 +1,4 @@
-"""What does momentum do on a quadratic, and what does a wrong gradient hide?
+"""How does momentum move on a quadratic, and what does a wrong gradient hide?
 
 A well-known tutorial runs v <- beta v - alpha g; theta <- theta + v on f(x, y) = (4 x^2 + y^2) / 2
 from (2, 2), with alpha = 0.1, 30 steps, and beta = 0 against 0.9. It writes the gradient by hand as
@@ -27,22 +27,22 @@ class Config:
     """The tutorial's numbers."""
 
     learning_rate: float = option(0.1, "alpha")
-    beta: float = option(0.9, "of the run with momentum")
+    beta: float = option(0.9, "beta of the run with momentum")
     steps: int = option(30, "steps of each run")
 
 
-def height(x, y):
-    """What the tutorial draws and minimizes."""
+def height(x: jax.Array, y: jax.Array) -> jax.Array:
+    """Return f(x, y), which the tutorial draws and minimizes."""
     return (4 * x**2 + y**2) / 2
 
 
-def printed_height(x, y):
-    """The function whose gradient the tutorial wrote down."""
+def printed_height(x: jax.Array, y: jax.Array) -> jax.Array:
+    """Return the function whose gradient the tutorial wrote down."""
     return (4 * x**2 + 2 * y**2) / 2
 
 
 def compute(config: Config) -> xr.Dataset:
-    """Both paths, with autodiff's gradient of f and with the one that was printed."""
+    """Run both methods, with the gradient of f by autodiff and with the printed one."""
     start = jm.problems.tutorial_quadratic().params
     betas = jnp.array([0.0, config.beta])
 
@@ -68,7 +68,7 @@ def compute(config: Config) -> xr.Dataset:
 
 
 def report(data: xr.Dataset) -> str:
-    """The table: where each run ends."""
+    """Return a table of the last point of each run."""
     lines = [f"after {data.sizes['step'] - 1} steps{'':28s} x               y               f"]
     for gradient in data.gradient.values:
         for method in data.optimizer.values:
@@ -80,13 +80,21 @@ def report(data: xr.Dataset) -> str:
 
 
 def draw(data: xr.Dataset) -> Figure:
-    """Thirty levels of f on [-2.5, 2.5]^2, with the paths of either gradient."""
+    """Draw the paths with either gradient, over the function of which it is the gradient."""
     figure, panels = jm.plot.figure(10.5, 5.2, columns=2)
-    titles = ("gradient of f, by autodiff: (4x, y)", "gradient as printed: (4x, 2y)")
-    for ax, gradient, title in zip(panels, data.gradient.values, titles, strict=True):
+    shown = {
+        "The gradient of f, by autodiff: (4x, y)": height,
+        "The printed gradient, (4x, 2y),\nand the function to which it belongs": printed_height,
+    }
+    for ax, gradient, title in zip(panels, data.gradient.values, shown, strict=True):
         paths = data.path.sel(gradient=gradient).drop_vars("gradient")
         jm.plot.trajectories(
-            paths, loss=height, extent=(-2.5, 2.5, -2.5, 2.5), ax=ax, title=title, legend="above"
+            paths,
+            loss=shown[title],
+            extent=(-2.5, 2.5, -2.5, 2.5),
+            ax=ax,
+            title=title,
+            legend="above",
         )
         ax.set_aspect("equal")
     return figure

@@ -6,15 +6,16 @@ against the loss that the noise leaves in the long run (discrete Lyapunov equati
 curvatures). Robust momentum goes from fast to robust by one letter; other methods by a smaller
 learning rate, heavy ball with beta at critical damping of the flattest direction.
 
-Answer: speed is paid for in noise, and momentum gets more of it for the money. At the rate of the
-best descent the floor of Nesterov's method with a smaller learning rate is 3.6 times lower at kappa
-10, and 40 times lower at 1000; critically damped heavy ball is close behind, and robust momentum
-next. Heavy ball as it is best on quadratics is the fastest and among the noisiest; QHM and AggMo,
-tuned for speed, end where it is: another buffer or weight buys no speed. Nesterov's usual tuning is
-a good bargain everywhere; optimistic gradient, tuned for speed, stands on the brink of its complex
-pair, and is by far the noisiest.
+Answer: a faster method has a higher noise floor, and momentum has the better trade-off. At the rate
+of the best descent the floor of Nesterov's method with a smaller learning rate is 3.6 times lower
+at kappa 10, and 40 times lower at 1000; critically damped heavy ball is close behind, and robust
+momentum next. Heavy ball with its tuning for quadratics is the fastest and among the noisiest; QHM
+and AggMo, tuned for speed, reach the same point: another buffer or weight brings no speed. The
+usual tuning of Nesterov's method is near the best trade-off everywhere. Optimistic gradient, tuned
+for speed, is close to the instability of its complex pair, and by far the noisiest.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import jax
@@ -33,23 +34,23 @@ from experiments.command import option
 class Config:
     """The sizes; L is 1."""
 
-    points: int = option(40, "points on each curve")
-    curvatures: int = option(60, "curvatures in [mu, L] over which the floor is averaged")
+    points: int = option(40, "number of points on each curve")
+    curvatures: int = option(60, "number of curvatures in [mu, L] over which the floor is averaged")
 
 
 KAPPAS = (10.0, 100.0, 1000.0)
 
 
-def robust_momentum(mu, rho):
-    """Cyrus, Hu, Van Scoy and Lessard 2018 (arXiv 1710.04753), for L = 1."""
+def robust_momentum(mu: float, rho: jax.Array) -> jm.Optimizer:
+    """Robust momentum for L = 1, of Cyrus, Hu, Van Scoy and Lessard 2018 (arXiv 1710.04753)."""
     kappa = 1 / mu
     beta = kappa * rho**3 / (kappa - 1)
-    law = jm.reading_new(beta, 1.0, kappa * (1 - rho) ** 2 * (1 + rho) + beta - 1, 1.0)
-    return jm.chain(jm.scale_by_momentum(law), optax.scale(-1.0))
+    coefficients = jm.reading_new(beta, 1.0, kappa * (1 - rho) ** 2 * (1 + rho) + beta - 1, 1.0)
+    return jm.chain(jm.scale_by_momentum(coefficients), optax.scale(-1.0))
 
 
-def curves(mu):
-    """Family -> the optimizer at u in [0, 1], from fast to quiet."""
+def curves(mu: float) -> dict[str, Callable[[jax.Array], jm.Optimizer]]:
+    """Return, for each family, the optimizer at u in [0, 1], from fast to quiet."""
     fast, slow = 1 - mu**0.5, 1 - mu
     best = jm.theory.tune("heavy_ball", mu, 1.0).hyperparameters
     top = jm.theory.tune("gradient_descent", mu, 1.0).hyperparameters["learning_rate"]
@@ -71,8 +72,8 @@ def curves(mu):
     }
 
 
-def points(mu):
-    """Every linear method at its best rate on quadratics, or at its usual tuning."""
+def points(mu: float) -> dict[str, jm.Optimizer]:
+    """Return every linear method at its best rate on quadratics, or at its usual tuning."""
     best = {name: jm.theory.tune(name, mu, 1.0) for name in jm.theory.CLOSED_FORMS}
     ball = best["heavy_ball"].hyperparameters
     rate, beta = ball["learning_rate"], ball["beta"]
@@ -96,15 +97,17 @@ def points(mu):
     }
 
 
-def speed_and_floor(optimizer, mu, curvatures):
-    """The worst rate over [mu, 1], and the mean loss that unit noise leaves."""
+def speed_and_floor(
+    optimizer: jm.Optimizer, mu: float, curvatures: jax.Array
+) -> tuple[jax.Array, jax.Array]:
+    """Return the worst rate over [mu, 1], and the mean loss that unit noise leaves."""
     system = jm.theory.linearize(optimizer)
     floor = jax.vmap(lambda curvature: jm.theory.excess_loss(system, curvature))(curvatures)
     return jm.theory.rate(system, mu, 1.0), jnp.mean(floor)
 
 
 def compute(config: Config) -> xr.Dataset:
-    """Rate and floor of every curve and point at every kappa."""
+    """Compute the rate and the floor of every curve and point at every kappa."""
     on_curve, at_point = [], []
     u = jnp.linspace(0.0, 1.0, config.points)
     for kappa in KAPPAS:
@@ -134,7 +137,7 @@ NAMES = ["gradient descent", "heavy ball", "EMA momentum", "Nesterov, usual", "N
 
 
 def report(data: xr.Dataset) -> str:
-    """Rate and floor of every method, and the floors of the curves at one speed."""
+    """Return a table of rates and floors, and the floors of the curves at one speed."""
     heads = "".join(f"   kappa = {kappa:<12g}" for kappa in data.kappa.values)
     lines = [f"{'':22s}{heads}", f"{'':22s}" + "      rate     floor  " * data.sizes["kappa"]]
     for name in data.optimizer.values:
@@ -149,7 +152,7 @@ def report(data: xr.Dataset) -> str:
 
 
 def floor_at(data: xr.Dataset, kappa: float, family: str) -> float:
-    """The floor of a curve at the rate of the best descent, between two of its points."""
+    """Return the floor of a curve at the rate of the best descent, interpolated."""
     target = np.log1p(-float(data.rate.sel(kappa=kappa, optimizer="gradient descent")))
     curve = data.sel(kappa=kappa, family=family)
     speeds, floors = np.log1p(-curve.curve_rate.values), np.log(curve.curve_floor.values)
@@ -158,7 +161,7 @@ def floor_at(data: xr.Dataset, kappa: float, family: str) -> float:
 
 
 def draw(data: xr.Dataset) -> Figure:
-    """One panel for each kappa: steps for a factor e, against the floor."""
+    """Draw a panel for each kappa: the noise floor over the steps for a factor e."""
     figure, panels = jm.plot.figure(13.5, 4.6, columns=data.sizes["kappa"])
     for ax, kappa in zip(panels, data.kappa.values, strict=True):
         here = data.sel(kappa=kappa)

@@ -1,13 +1,13 @@
 """Why does momentum work: where does it converge, how fast, and in which directions?
 
-Heavy ball on one curvature is a damped oscillator. The phase diagram of its measured rates, the
-path of its eigenvalues as beta grows, the best rate for each condition number, and what is left of
-every mode of a polynomial regression are remade from runs of the code, beside theory.
+Heavy ball on one curvature is a damped oscillator. Four figures compare runs with theory: the phase
+diagram of measured rates, the path of the eigenvalues as beta grows, the best rate for each
+condition number, and the remainder of every mode of a polynomial regression.
 
 Answer: it converges for learning rate * curvature < 2 (1 + beta), twice as far as gradient descent,
 and 2,500 measured rates agree with the spectral radius, in the median to a thousandth. Beta at
-critical damping, (1 - sqrt(a))^2, is best for one curvature; beyond it the rate is sqrt(beta) for
-every curvature at once, which is the point: all directions shrink alike. So the best rate is
+critical damping, (1 - sqrt(a))^2, is best for one curvature a; beyond it the rate is sqrt(beta) for
+every curvature at once, so that all directions shrink alike. Therefore the best rate is
 (sqrt(kappa) - 1) / (sqrt(kappa) + 1), as good as a first-order method can be. Of the flattest mode
 of a polynomial regression, 200 steps of descent leave 79 %, and of heavy ball 0.06 %.
 """
@@ -18,6 +18,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import xarray as xr
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 import jaxmom as jm
@@ -31,29 +32,29 @@ COLORS = {"gradient descent": "#0072B2", "heavy ball": "#D55E00"}
 class Config:
     """The sizes of the four parts."""
 
-    cells: int = option(50, "values of beta, and of the learning rate, in the phase diagram")
+    cells: int = option(50, "number of betas, and of learning rates, in the phase diagram")
     steps: int = option(300, "steps of each run of the phase diagram")
-    degree: int = option(5, "of the polynomial in the regression")
+    degree: int = option(5, "degree of the polynomial in the regression")
     regression_steps: int = option(200, "steps of the regression")
 
 
 def measured_rate(beta: jax.Array, learning_rate: jax.Array, steps: int) -> jax.Array:
-    """The factor per step in the second half of a run on x^2 / 2; infinite where it grows."""
+    """Return the factor per step in the second half of a run on x^2 / 2; inf if it diverges."""
 
-    def latest(step):
+    def record(step):
         return {"x": step.params}
 
     optimizer = jm.heavy_ball(learning_rate, beta)
-    run = jm.optimize(lambda x: x**2 / 2, jnp.array(1.0), optimizer, steps, record=latest)
+    run = jm.optimize(lambda x: x**2 / 2, jnp.array(1.0), optimizer, steps, record=record)
     size = jnp.maximum(jnp.abs(run.history["x"][1:]), jnp.abs(run.history["x"][:-1]))
     middle = steps // 2
     rate = jnp.exp((jnp.log(size[-1]) - jnp.log(size[middle - 1])) / (steps - middle))
-    ended = size[-1] == 0  # in a rounding error: faster than can be measured
+    ended = size[-1] == 0  # exactly at the optimum: faster than can be measured
     return jnp.where(run.diverged_at >= 0, jnp.inf, jnp.where(ended, 0.0, rate))
 
 
 def phases(config: Config) -> xr.Dataset:
-    """Measured rates and spectral radii over beta and the learning rate, at curvature 1."""
+    """Compute measured rates and spectral radii over beta and the learning rate, at curvature 1."""
 
     def over_grid(f, cells, prefix=""):
         betas, rates = jnp.linspace(0.0, 0.98, cells), jnp.linspace(0.05, 4.4, cells)
@@ -78,7 +79,7 @@ def phases(config: Config) -> xr.Dataset:
 
 
 def eigenvalues() -> xr.DataArray:
-    """The two eigenvalues at learning rate * curvature = 0.25, as beta grows."""
+    """Compute the two eigenvalues at learning rate * curvature = 0.25, as beta grows."""
     betas = jnp.linspace(0.0, 1.0, 201)
     roots = jax.vmap(lambda beta: jm.theory.eigenvalues(jm.heavy_ball(0.25, beta), 1.0))(betas)
     coordinates = {"moving_beta": ("moving_beta", np.asarray(betas), {"long_name": "beta"})}
@@ -86,7 +87,7 @@ def eigenvalues() -> xr.DataArray:
 
 
 def optimal_rates() -> xr.Dataset:
-    """The best rate of descent and of heavy ball for each condition number."""
+    """Compute the best rate of descent and of heavy ball for each condition number."""
     kappas = np.geomspace(2.0, 1e4, 24)
     names = ("gradient_descent", "heavy_ball")
     best = [[jm.theory.tune(name, 1.0, kappa).rate for kappa in kappas] for name in names]
@@ -97,7 +98,7 @@ def optimal_rates() -> xr.Dataset:
 
 
 def regression(config: Config) -> xr.Dataset:
-    """What is left of each eigenmode of a least-squares polynomial fit, after each step."""
+    """Compute the remainder of each eigenmode of a least-squares fit, after each step."""
     points = np.linspace(-1.0, 1.0, 50)
     features = np.vander(points, config.degree + 1, increasing=True)
     curvatures, modes = np.linalg.eigh(features.T @ features / len(points))
@@ -122,14 +123,14 @@ def regression(config: Config) -> xr.Dataset:
 
 
 def compute(config: Config) -> xr.Dataset:
-    """All four parts; eigenvalues as real and imaginary parts, for netCDF has no complex ones."""
+    """Compute all four parts; netCDF has no complex numbers, so eigenvalues are pairs of reals."""
     roots = eigenvalues()
     parts = {"root_real": roots.real, "root_imaginary": roots.imag}
     return xr.merge([phases(config), xr.Dataset(parts), optimal_rates(), regression(config)])
 
 
 def report(data: xr.Dataset) -> str:
-    """How well theory fits the runs, and what momentum buys."""
+    """Return how well theory fits the runs, and what momentum gains."""
     inside = data.radius < 0.99
     error = np.abs(data.measured - data.radius).where(inside & np.isfinite(data.measured))
     agree = np.isfinite(data.measured) == (data.radius < 1)
@@ -147,7 +148,10 @@ def report(data: xr.Dataset) -> str:
             f"{float(near.kappa):10.1f} {rates[0]:10.5f} {rates[1]:10.5f} "
             f"{float(near.lower_bound):12.5f}"
         )
-    lines += ["left of each mode of the regression:", f"{'curvature':>10s}    descent  heavy ball"]
+    lines += [
+        "remainder of each mode of the regression:",
+        f"{'curvature':>10s}    descent  heavy ball",
+    ]
     lines += [
         f"{float(curvature):10.2e} {float(mode[0]):10.1e}  {float(mode[1]):10.1e}"
         for curvature, mode in zip(data.curvature, last.T.values, strict=True)
@@ -156,43 +160,46 @@ def report(data: xr.Dataset) -> str:
 
 
 def draw(data: xr.Dataset) -> Figure:
-    """Phase diagram, eigenvalues, best rates, and the modes of the regression."""
+    """Draw the phase diagram, eigenvalues, best rates, and the modes of the regression."""
     figure, panels = jm.plot.figure(11.0, 8.6, rows=2, columns=2)
     data.measured.attrs["long_name"] = "measured rate per step"
     data.learning_rate.attrs["long_name"] = "learning rate × curvature"
     fine = data.fine_radius.rename(fine_beta="beta", fine_learning_rate="learning_rate")
     jm.plot.stability_map(
         data.measured, fine, x="beta", y="learning_rate", levels=(0.5, 0.7, 0.8, 0.9),
-        x_scale="linear", y_scale="linear", ax=panels[0, 0], title="Runs, and theory over them",
+        x_scale="linear", y_scale="linear", ax=panels[0, 0],
+        title="Measured rates of runs, and theory over them",
     )  # fmt: skip
     jm.plot.spectrum(
         data.root_real + 1j * data.root_imaginary, name="beta", ax=panels[0, 1],
-        title="Eigenvalues as beta grows from 0 to 1\n(learning rate × curvature = 0.25)",
+        title="The two eigenvalues, for learning rate × curvature = 0.25",
     )  # fmt: skip
     _draw_rates(panels[1, 0], data)
     _draw_modes(panels[1, 1], data)
     return figure
 
 
-def _draw_rates(ax, data):
+def _draw_rates(ax: Axes, data: xr.Dataset) -> None:
     for label, color in COLORS.items():
         steps = -1 / np.log(data.best_rate.sel({"method": label}))
         ax.loglog(data.kappa, steps, color=color, label=f"{label}, best tuning")
     ax.loglog(data.kappa, -1 / np.log(data.lower_bound), "k.", markersize=4, label="lower bound")
-    ax.set(xlabel="condition number kappa", ylabel="steps to divide the error by e")
-    ax.set_title("The best rate: kappa against sqrt(kappa)", fontsize="medium")
+    ax.set(xlabel="condition number kappa", ylabel="steps to divide the distance by e")
+    ax.set_title(
+        "Descent needs about kappa / 2 steps, heavy ball sqrt(kappa) / 2", fontsize="medium"
+    )
     ax.legend(frameon=False, fontsize="small")
 
 
-def _draw_modes(ax, data):
+def _draw_modes(ax: Axes, data: xr.Dataset) -> None:
     for name, color in COLORS.items():
         for step, marker in ((20, "o"), (data.sizes["step"] - 1, "s")):
             left = np.maximum(data.left.sel({"method": name}).isel(step=step), 1e-17)
             label = f"{name}, {step} steps"
             ax.loglog(data.curvature, left, marker=marker, color=color, markersize=5,
                       linestyle="--" if step == 20 else "-", label=label)  # fmt: skip
-    ax.set(xlabel="curvature of the mode", ylabel="share of the mode that is left")
-    ax.set_title("Polynomial regression, mode by mode", fontsize="medium")
+    ax.set(xlabel="curvature of the mode", ylabel="remaining share of the mode")
+    ax.set_title("The modes of a polynomial regression", fontsize="medium")
     ax.legend(frameon=False, fontsize="small", loc="lower left")
 
 

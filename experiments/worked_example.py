@@ -1,10 +1,10 @@
-"""Where does a worked example of momentum on a regression go wrong?
+"""What is wrong in a worked example of momentum on a regression?
 
 A tutorial fits h = theta0 + theta1 x to (1, 2), (2, 3), (3, 4), (4, 5) by hand, one sample a step:
 v <- beta v + (1 - beta) g; theta <- theta - alpha v, beta = 0.9, alpha = 0.01, all zero at first.
 
-Answer: twice. It moves both parameters by ONE velocity, that of theta0's gradient, so that theta1
-parts from the truth at the second step; and it adds the third velocity wrongly (-0.8292424, where
+Answer: two things. It moves both parameters by ONE velocity, that of theta0's gradient, so that
+theta1 is wrong from the second step on; and it adds the third velocity wrongly (-0.8292424, where
 its own rule gives -0.8287424). With a velocity for each parameter, 5,000 full-batch steps reach
 (0.99969813, 1.00010267); the least-squares optimum is (1, 1).
 """
@@ -29,20 +29,20 @@ class Config:
     """The tutorial's numbers."""
 
     learning_rate: float = option(0.01, "alpha")
-    beta: float = option(0.9, "of the average")
+    beta: float = option(0.9, "beta")
     steps: int = option(3, "steps on one sample each, at most 4")
     full_steps: int = option(5000, "steps on all the data")
 
 
 def one_velocity(theta: jax.Array, sample: tuple[jax.Array, jax.Array]) -> jax.Array:
-    """The tutorial's rule, rightly added: both parameters move by the gradient of theta0."""
+    """Return a loss by which both parameters move by the gradient of theta0, as printed."""
     x, y = sample
     error = jax.lax.stop_gradient(theta[0] + theta[1] * x - y)
     return error * jnp.sum(theta)
 
 
 def compute(config: Config) -> xr.Dataset:
-    """The printed numbers, the printed rule added rightly, the right rule, and its limit."""
+    """Run the printed rule, added correctly, and the right rule, the latter to its limit too."""
     problem = jm.problems.tutorial_regression()
     samples = (jnp.arange(1.0, 5.0), jnp.arange(2.0, 6.0))
     batches = jax.tree.map(lambda column: column[: config.steps], samples)
@@ -62,7 +62,7 @@ def compute(config: Config) -> xr.Dataset:
         problem.full_loss, jnp.zeros(2), optimizer, config.full_steps, record=("params", "value")
     )
     dims = ("rule", "step", "parameter")
-    rules = {"as printed, added rightly": single, "a velocity for each parameter": right}
+    rules = {"as printed, added correctly": single, "a velocity for each parameter": right}
     data = {n: (dims, np.stack([r[n][1:] for r in rules.values()])) for n in ("theta", "v")}
     printed = {f"printed_{n}": ("step", np.array(v[: config.steps])) for n, v in PRINTED.items()}
     return xr.Dataset(
@@ -82,13 +82,13 @@ def compute(config: Config) -> xr.Dataset:
 
 
 def regression(theta: jax.Array, sample: tuple[jax.Array, jax.Array]) -> jax.Array:
-    """J of one sample: (h - y)^2 / 2."""
+    """Return J of one sample: (h - y)^2 / 2."""
     x, y = sample
     return (theta[0] + theta[1] * x - y) ** 2 / 2
 
 
 def report(data: xr.Dataset) -> str:
-    """The three tables, and where they part."""
+    """Return the printed table and those of both rules."""
     lines = []
     if "printed_v" in data:
         lines += ["as printed                       v  theta0 = theta1"]
@@ -111,21 +111,26 @@ def report(data: xr.Dataset) -> str:
 
 
 def draw(data: xr.Dataset) -> Figure:
-    """The first steps of each rule, and the way of the right one to the optimum."""
+    """Draw the first steps of each rule, and the distance of the right one to the optimum."""
     figure, (left, right) = jm.plot.figure(10.0, 3.8, columns=2)
     first = np.concatenate([np.zeros((2, 1, 2)), data.theta.values], axis=1)
     rules = dict(zip(data.rule.values, first, strict=True))
     jm.plot.trajectories(
-        rules, ax=left, names=("theta0", "theta1"), title="the first samples", legend="above"
+        rules,
+        ax=left,
+        names=("theta0", "theta1"),
+        title="The first steps, on one sample each",
+        legend="above",
     )
     jm.plot.curves(
         {"theta0": np.abs(data.full_batch.values[:, 0] - 1),
          "theta1": np.abs(data.full_batch.values[:, 1] - 1)},
         steps=data.full_step.values,
         ax=right,
-        title="distance to (1, 1) on all the data",
+        title="Distance to the optimum (1, 1), on all the data",
         legend="above",
     )  # fmt: skip
+    left.ticklabel_format(style="sci", scilimits=(-3, -3), useMathText=True)
     right.set(xlabel="step", ylabel="distance")
     return figure
 

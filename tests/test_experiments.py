@@ -38,7 +38,7 @@ SMALL = {
 
 
 def run(name):
-    """What `python -m` does: the last line of the module."""
+    """Run the last line of the module, as `python -m` does."""
     module = importlib.import_module(f"experiments.{name}")
     parts = (module.Config, module.compute, module.draw, module.report)
     command.run(module.__name__, module.__doc__, *parts)
@@ -70,7 +70,7 @@ def test_command(name, tmp_path, monkeypatch, capsys):
 
 
 @pytest.mark.parametrize("name", SMALL)
-def test_help_tells_the_question_and_every_option(name, monkeypatch, capsys):
+def test_help_shows_the_question_and_every_option(name, monkeypatch, capsys):
     monkeypatch.setattr(sys, "argv", [name, "--help"])
     with pytest.raises(SystemExit) as done:
         run(name)
@@ -111,7 +111,7 @@ def test_table_of_tutorial_a():
 def test_tables_of_tutorial_b():
     """To all printed digits, and the printed slip where it is."""
     data = worked_example.compute(worked_example.Config())
-    one = data.sel(rule="as printed, added rightly")
+    one = data.sel(rule="as printed, added correctly")
     assert [f"{v:.7f}" for v in one.v.values[:, 0]] == ["-0.2000000", "-0.4794000", "-0.8287424"]
     assert [f"{t:.9f}" for t in one.theta.values[:, 1]] == [
         "0.002000000",

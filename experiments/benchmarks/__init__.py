@@ -1,1 +1,1 @@
-"""Speed, measured side by side in one run; each is a command that anyone can rerun."""
+"""Benchmarks: times measured side by side in one run, each by one command."""

@@ -1,4 +1,4 @@
-"""What `import jaxmom` costs beside `import optax`, each in fresh interpreters, in turn.
+"""The time of `import jaxmom` beside that of `import optax`, in fresh interpreters, in turn.
 
 Answer (2 cores of an AMD EPYC, jax 0.10.2, optax 0.2.8): 0.84 s against 0.76 s, a ratio of 1.1.
 """
@@ -10,16 +10,18 @@ import time
 
 
 def seconds(code: str) -> float:
-    """The wall time of a fresh interpreter that runs `code`."""
+    """Return the wall time of a fresh interpreter that runs `code`."""
     start = time.perf_counter()
     subprocess.run([sys.executable, "-c", code], check=True)
     return time.perf_counter() - start
 
 
 def main() -> None:
-    """Print the best of some rounds, and the ratio."""
+    """Print the best time of each over some rounds, and their ratio."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--rounds", type=int, default=10, help="rounds to take the best of")
+    parser.add_argument(
+        "--rounds", type=int, default=10, help="number of rounds, of which the best counts"
+    )
     rounds = parser.parse_args().rounds
     names = ("optax", "jaxmom")
     best = {name: float("inf") for name in names}

@@ -1,7 +1,7 @@
-"""What people do today to run many trials: the peers of `experiments.benchmarks.sweep`.
+"""Other ways to run many trials, which `experiments.benchmarks.sweep` times beside sweeps.
 
-Each function returns a call of one argument, the number of the call, that runs the next trial or
-the next few: on the quadratic of the tutorial with values of beta and the learning rate, or of
+Each function returns a callable of one argument, the number of the call, that runs the next trial
+or the next few: on the quadratic of the tutorial with values of beta and the learning rate, or of
 small networks on the digits with values of beta and a seed.
 """
 
@@ -10,7 +10,7 @@ import pathlib
 import subprocess
 import tempfile
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TypeAlias
 
 import jax
 import jax.numpy as jnp
@@ -19,8 +19,10 @@ import optax
 
 import jaxmom as jm
 
-Axes = dict[str, np.ndarray]
-Call = Callable[[int], Any]
+PyTree: TypeAlias = Any
+Axes: TypeAlias = dict[str, np.ndarray]  # argument -> its value in each trial
+Call: TypeAlias = Callable[[int], Any]  # number of the call -> ignored
+TrainFn: TypeAlias = Callable[..., dict[str, jax.Array]]  # arguments of a trial -> outputs
 
 CURVATURE, START = np.array([4.0, 1.0], np.float32), np.array([2.0, 2.0], np.float32)
 RATE, BATCH = 0.05, 64
@@ -44,7 +46,7 @@ void run(size_t lanes, int steps, const float *beta, const float *rate, float *l
 
 
 def in_c(axes: Axes, steps: int) -> Callable[[], None]:
-    """The limit: all lanes of the quadratic in C, compiled here."""
+    """Run all lanes of the quadratic in C, compiled here: the fastest that one core can be."""
     folder = pathlib.Path(tempfile.mkdtemp())
     (folder / "run.c").write_text(C_SOURCE)
     command = ["cc", "-O3", "-march=native", "-ffast-math", "-shared", "-fPIC"]
@@ -54,43 +56,48 @@ def in_c(axes: Axes, steps: int) -> Callable[[], None]:
     return lambda: library.run(ctypes.c_size_t(len(loss)), steps, *pointers)
 
 
-def jitted_loop(train: Callable[..., Any], axes: Axes) -> Call:
-    """One compiled run, called for each trial."""
+def jitted_loop(train: TrainFn, axes: Axes) -> Call:
+    """Call one compiled run for each trial."""
     program = jax.jit(train)
     return lambda i: program(**{name: a[i] for name, a in axes.items()})["value"].item()
 
 
-def optuna_loop(train: Callable[..., Any], axes: Axes) -> Call:
-    """Optuna's random sampler, which proposes numbers between those of the axes."""
+def optuna_loop(train: TrainFn, axes: Axes) -> Call:
+    """Ask Optuna's random sampler, which proposes numbers between those of the axes."""
     import optuna
 
     optuna.logging.set_verbosity(optuna.logging.ERROR)
     study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=0))
     program = jax.jit(train)
 
-    def suggested(trial: Any, name: str, axis: np.ndarray) -> Any:
+    def suggest(trial: Any, name: str, axis: np.ndarray) -> Any:
         low, high = axis.min().item(), axis.max().item()
         kind = trial.suggest_int if axis.dtype.kind == "i" else trial.suggest_float
         return axis.dtype.type(kind(name, low, high))
 
     def objective(trial: Any) -> float:
-        values = {name: suggested(trial, name, axis) for name, axis in axes.items()}
+        values = {name: suggest(trial, name, axis) for name, axis in axes.items()}
         return program(**values)["value"].item()
 
     return lambda _: study.optimize(objective, n_trials=1)
 
 
-def recompiled_loop(loss: Any, params: Any, trial: Callable[[int], Any], steps: int) -> Call:
-    """An optax optimizer of Python floats, which are constants of its program.
+def recompiled_loop(
+    loss: Callable[[PyTree, Any], jax.Array],
+    params: PyTree,
+    trial: Callable[[int], Any],
+    steps: int,
+) -> Call:
+    """Compile an optax optimizer of Python floats, which are constants of its program.
 
     Args:
       loss: ``loss(params, batch)``.
       params: The start.
       trial: ``trial(i) -> (learning rate, beta, batches)``; ``batches(count)`` is traced.
-      steps: Of a run.
+      steps: The steps of a run.
     """
 
-    def one(i: int) -> None:
+    def run_trial(i: int) -> None:
         rate, beta, batches = trial(i)
         optimizer = optax.sgd(float(rate), momentum=float(beta))
 
@@ -108,25 +115,25 @@ def recompiled_loop(loss: Any, params: Any, trial: Callable[[int], Any], steps: 
 
         run(params).item()
 
-    return one
+    return run_trial
 
 
 def numpy_loop(axes: Axes, steps: int) -> Call:
-    """The quadratic, one lane at a time, as in tutorials."""
+    """Run the quadratic, one lane at a time, as in tutorials."""
 
-    def one(i: int) -> None:
+    def run_trial(i: int) -> None:
         x, v = START, np.zeros(2, np.float32)
         for _ in range(steps):
             v = axes["beta"][i] * v - axes["learning_rate"][i] * CURVATURE * x
             x = x + v
 
-    return one
+    return run_trial
 
 
 def numpy_lanes(axes: Axes, steps: int, lanes: int) -> Call:
-    """The quadratic with lanes as the last axis of the arrays, in place."""
+    """Run the quadratic with lanes as the last axis of the arrays, in place."""
 
-    def one(i: int) -> None:
+    def run_trial(i: int) -> None:
         beta, rate = (a[lanes * i : lanes * (i + 1)] for a in axes.values())
         x = np.full((2, len(beta)), 2, np.float32)
         v, scaled = np.zeros_like(x), rate * CURVATURE[:, None]
@@ -135,16 +142,16 @@ def numpy_lanes(axes: Axes, steps: int, lanes: int) -> Call:
             v -= scaled * x
             x += v
 
-    return one
+    return run_trial
 
 
 def torch_loop(axes: Axes, steps: int) -> Call:
-    """The quadratic by torch.optim.SGD, a lane at a time."""
+    """Run the quadratic by torch.optim.SGD, a lane at a time."""
     import torch
 
     curvature = torch.tensor(CURVATURE)
 
-    def one(i: int) -> None:
+    def run_trial(i: int) -> None:
         x = torch.tensor(START, requires_grad=True)
         rate, beta = float(axes["learning_rate"][i]), float(axes["beta"][i])
         optimizer = torch.optim.SGD([x], lr=rate, momentum=beta)
@@ -153,17 +160,17 @@ def torch_loop(axes: Axes, steps: int) -> Call:
             ((curvature * x**2).sum() / 2).backward()
             optimizer.step()
 
-    return one
+    return run_trial
 
 
 def torch_lanes(axes: Axes, steps: int, lanes: int) -> Call:
-    """The quadratic by torch.func.vmap of the gradient, and a loop over the steps."""
+    """Run the quadratic by torch.func.vmap of the gradient, and a loop over the steps."""
     import torch
 
     curvature = torch.tensor(CURVATURE)
     gradient = torch.func.vmap(torch.func.grad(lambda x: (curvature * x**2).sum() / 2))
 
-    def one(i: int) -> None:
+    def run_trial(i: int) -> None:
         part = slice(lanes * i, lanes * (i + 1))
         beta, rate = (torch.tensor(a[part])[:, None] for a in axes.values())
         x = torch.full((len(beta), 2), 2.0)
@@ -172,38 +179,40 @@ def torch_lanes(axes: Axes, steps: int, lanes: int) -> Call:
             v = beta * v - rate * gradient(x)
             x = x + v
 
-    return one
+    return run_trial
 
 
-def _digits() -> tuple[np.ndarray, np.ndarray, list[np.ndarray]]:
-    """Images, labels, and the first weights and biases of a network, of 32 hidden units."""
+def _load_digits() -> tuple[np.ndarray, np.ndarray, list[np.ndarray]]:
+    """Return images, labels, and the initial weights and biases of a network of 32 units."""
     data, layers = jm.problems.digits(), jm.problems.digits_mlp().params
     weights = [np.array(layer[name]) for layer in layers for name in ("weight", "bias")]
     return np.array(data.images), np.array(data.labels), weights
 
 
 def numpy_digits(axes: Axes, steps: int, lanes: int) -> Call:
-    """Networks by hand, with the lanes as the first axis; for one lane, the loop of tutorials."""
-    images, labels, start = _digits()
+    """Train networks by hand, with the lanes as the first axis; one lane is a tutorial's loop."""
+    images, labels, start = _load_digits()
 
-    def one(i: int) -> None:
+    def run_trial(i: int) -> None:
         beta = axes["beta"][lanes * i : lanes * (i + 1), None, None]
         params = [np.repeat(np.atleast_2d(p)[None], len(beta), 0) for p in start]
         velocity = [np.zeros_like(p) for p in params]
         random = np.random.default_rng(i)
         for _ in range(steps):
             rows = random.integers(len(images), size=(len(beta), BATCH))
-            gradients = _backward(params, images[rows], np.eye(10, dtype=np.float32)[labels[rows]])
+            gradients = _backpropagate(
+                params, images[rows], np.eye(10, dtype=np.float32)[labels[rows]]
+            )
             for p, v, g in zip(params, velocity, gradients, strict=True):
                 v *= beta
                 v -= np.float32(RATE) * g
                 p += v
 
-    return one
+    return run_trial
 
 
-def _backward(params: list[np.ndarray], x: np.ndarray, target: np.ndarray) -> list[np.ndarray]:
-    """The gradient of the cross-entropy of a network with one hidden layer, lane by lane."""
+def _backpropagate(params: list[np.ndarray], x: np.ndarray, target: np.ndarray) -> list[np.ndarray]:
+    """Return the gradient of the cross-entropy of a network with one hidden layer, by lane."""
     first, first_bias, second, second_bias = params
     hidden = np.tanh(x @ first + first_bias)
     logits = hidden @ second + second_bias
@@ -219,13 +228,13 @@ def _backward(params: list[np.ndarray], x: np.ndarray, target: np.ndarray) -> li
 
 
 def torch_digits(axes: Axes, steps: int) -> Call:
-    """A network and torch.optim.SGD, a run at a time."""
+    """Train a network by torch.optim.SGD, a run at a time."""
     import torch
 
-    images, labels, _ = _digits()
+    images, labels, _ = _load_digits()
     images, labels = torch.tensor(images), torch.tensor(labels).long()
 
-    def one(i: int) -> None:
+    def run_trial(i: int) -> None:
         torch.manual_seed(i)
         model = torch.nn.Sequential(
             torch.nn.Linear(64, 32), torch.nn.Tanh(), torch.nn.Linear(32, 10)
@@ -237,14 +246,14 @@ def torch_digits(axes: Axes, steps: int) -> Call:
             torch.nn.functional.cross_entropy(model(images[rows]), labels[rows]).backward()
             optimizer.step()
 
-    return one
+    return run_trial
 
 
 def torch_digits_lanes(axes: Axes, steps: int, lanes: int) -> Call:
-    """Networks by torch.func.vmap of the gradient, and a loop over the steps."""
+    """Train networks by torch.func.vmap of the gradient, and a loop over the steps."""
     import torch
 
-    images, labels, start = _digits()
+    images, labels, start = _load_digits()
     images, labels = torch.tensor(images), torch.tensor(labels).long()
 
     def loss(params: Any, x: Any, y: Any) -> Any:
@@ -254,7 +263,7 @@ def torch_digits_lanes(axes: Axes, steps: int, lanes: int) -> Call:
 
     gradient = torch.func.vmap(torch.func.grad(loss))
 
-    def one(i: int) -> None:
+    def run_trial(i: int) -> None:
         torch.manual_seed(i)
         beta = torch.tensor(axes["beta"][lanes * i : lanes * (i + 1)])
         params = tuple(torch.tensor(p).expand(len(beta), *p.shape) for p in start)
@@ -268,4 +277,4 @@ def torch_digits_lanes(axes: Axes, steps: int, lanes: int) -> Call:
             ]
             params = tuple(p + v for p, v in zip(params, velocity, strict=True))
 
-    return one
+    return run_trial

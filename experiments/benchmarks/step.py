@@ -1,15 +1,15 @@
-"""What a step of a pytree optimizer costs, beside optax and a step written by hand.
+"""The time of a step of a pytree optimizer, beside optax and a step written by hand.
 
 Question: do coefficients, leaves and general filters cost anything once XLA has compiled them?
 
-Each program is a jitted scan of the same number of steps on a diagonal quadratic, gradient written
-by hand, so that nothing but the update differs. All of them are timed in turn, round after round,
+Each program is a jitted scan of the same number of steps on a diagonal quadratic, whose gradient is
+written by hand, so that only the updates differ. All programs are timed in turn, round after round,
 and the best round of each counts.
 
 The bound for three buffers is in bytes. XLA on a CPU writes every array in a loop of its own: the
 one-buffer step reads (curvature, params, v), writes v, reads (params, v) and writes params, 7
 arrays; three buffers and params are 3 x (3 + 1) + (4 + 1) = 17. So the bound is 17/7 of the time of
-the handwritten one-buffer step. Were all four arrays written in one pass, 9 arrays would do and 5
+the handwritten one-buffer step. A single loop that wrote all four arrays would need 9 arrays, and 5
 for one buffer: that bound, 9/5, is printed too, but XLA on a CPU makes no such loop.
 
 Answer (2 cores of an AMD EPYC, jax 0.10.2): one buffer costs what the handwritten step costs, three
@@ -19,7 +19,7 @@ stay within the first bound, lifted Adam costs what optax.adam costs.
 import argparse
 import time
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TypeAlias
 
 import jax
 import jax.numpy as jnp
@@ -27,6 +27,9 @@ import optax
 from tqdm import tqdm
 
 import jaxmom as jm
+
+RunFn: TypeAlias = Callable[..., jax.Array]  # (beta, params, curvature) -> params
+TimedFn: TypeAlias = Callable[[], object]  # runs a compiled program to its end
 
 OURS = {
     "heavy_ball": lambda beta: jm.heavy_ball(1e-3, beta),
@@ -50,8 +53,8 @@ COMPARISONS = [
 ]
 
 
-def scanned(make: Callable[[Any], Any], steps: int) -> Callable[..., Any]:
-    """``run(beta, params, curvature) -> params`` for a transformation."""
+def scan_steps(make: Callable[[Any], optax.GradientTransformation], steps: int) -> RunFn:
+    """Return a run of the transformation that `make` makes of beta."""
 
     def run(beta, params, curvature):
         optimizer = make(beta)
@@ -66,8 +69,8 @@ def scanned(make: Callable[[Any], Any], steps: int) -> Callable[..., Any]:
     return run
 
 
-def heavy_ball_by_hand(steps: int) -> Callable[..., Any]:
-    """The same without any library: ``v <- beta v - alpha g; x <- x + v``."""
+def heavy_ball_by_hand(steps: int) -> RunFn:
+    """Return a run without any library: ``v <- beta v - alpha g; x <- x + v``."""
 
     def run(beta, params, curvature):
         def step(carry, _):
@@ -80,8 +83,8 @@ def heavy_ball_by_hand(steps: int) -> Callable[..., Any]:
     return run
 
 
-def qhm_by_hand(steps: int) -> Callable[..., Any]:
-    """``m <- beta m + (1 - beta) g; x <- x - alpha (0.3 g + 0.7 m)``."""
+def qhm_by_hand(steps: int) -> RunFn:
+    """Return a run of ``m <- beta m + (1 - beta) g; x <- x - alpha (0.3 g + 0.7 m)``."""
 
     def run(beta, params, curvature):
         def step(carry, _):
@@ -95,8 +98,8 @@ def qhm_by_hand(steps: int) -> Callable[..., Any]:
     return run
 
 
-def aggmo_by_hand(steps: int) -> Callable[..., Any]:
-    """``v_i <- beta_i v_i - g; x <- x + (alpha / 3) sum_i v_i``."""
+def aggmo_by_hand(steps: int) -> RunFn:
+    """Return a run of ``v_i <- beta_i v_i - g; x <- x + (alpha / 3) sum_i v_i``."""
 
     def run(beta, params, curvature):
         betas = (0 * beta, beta, beta**0.5)
@@ -113,11 +116,11 @@ def aggmo_by_hand(steps: int) -> Callable[..., Any]:
     return run
 
 
-def programs(size: int, lanes: int, steps: int) -> dict[str, Callable[[], Any]]:
-    """Compiled programs by name, ready to be called, on `size` parameters in `lanes` lanes."""
+def compile_programs(size: int, lanes: int, steps: int) -> dict[str, TimedFn]:
+    """Compile all programs, by name, on `size` parameters in `lanes` lanes."""
     curvature = jnp.linspace(1.0, 4.0, size)
     params = jnp.full((size,), 2.0)
-    made = {name: scanned(make, steps) for name, make in (OURS | OPTAX).items()}
+    made = {name: scan_steps(make, steps) for name, make in (OURS | OPTAX).items()}
     made["handwritten heavy ball"] = heavy_ball_by_hand(steps)
     made["handwritten QHM"] = qhm_by_hand(steps)
     made["handwritten AggMo"] = aggmo_by_hand(steps)
@@ -126,16 +129,17 @@ def programs(size: int, lanes: int, steps: int) -> dict[str, Callable[[], Any]]:
     for name, run in made.items():
         run = run if lanes == 1 else jax.vmap(run, in_axes=(0, None, None))
         arguments = (beta, params, curvature)
-        calls[name] = _call(jax.jit(run).lower(*arguments).compile(), *arguments)
+        calls[name] = _bind(jax.jit(run).lower(*arguments).compile(), *arguments)
     return calls
 
 
-def _call(compiled: Callable[..., Any], *arguments: Any) -> Callable[[], Any]:
+def _bind(compiled: Callable[..., jax.Array], *arguments: Any) -> TimedFn:
+    """Return a call of a compiled program that waits for its result."""
     return lambda: compiled(*arguments).block_until_ready()
 
 
-def best_times(calls: dict[str, Callable[[], Any]], rounds: int, label: str) -> dict[str, float]:
-    """The least seconds of a call over some rounds, in each of which all programs take turns."""
+def measure_best(calls: dict[str, TimedFn], rounds: int, label: str) -> dict[str, float]:
+    """Return the best seconds of each program over rounds in which all take turns."""
     best = dict.fromkeys(calls, float("inf"))
     for _ in tqdm(range(rounds), desc=label, leave=False):
         for name, call in calls.items():
@@ -146,16 +150,18 @@ def best_times(calls: dict[str, Callable[[], Any]], rounds: int, label: str) -> 
 
 
 def main() -> None:
-    """Print the table."""
+    """Print the times of all programs, and their ratios."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--rounds", type=int, default=40, help="rounds to take the best of")
+    parser.add_argument(
+        "--rounds", type=int, default=40, help="number of rounds, of which the best counts"
+    )
     rounds = parser.parse_args().rounds
     print(f"{jax.devices()[0].device_kind}, jax {jax.__version__}, optax {optax.__version__}")
     print("microseconds per step, best of", rounds, "rounds")
     cases = [(2, 1, 100_000), (10_000, 1, 3_000), (1_000_000, 1, 50), (2, 10_000, 1_000)]
     for size, lanes, steps in cases:
         title = f"{size:,} parameters" + (f", {lanes:,} betas" if lanes > 1 else "")
-        best = best_times(programs(size, lanes, steps), rounds, title)
+        best = measure_best(compile_programs(size, lanes, steps), rounds, title)
         print(f"\n{title}")
         for name, seconds in best.items():
             print(f"  {name:24s} {seconds / steps * 1e6:10.3f}")

@@ -9,6 +9,7 @@ from numpy.typing import NDArray
 from jaxmom.plot._shared import axis_scale, labels, series, status, style
 
 _ROW, _STRIP = 0.045, 0.3  # of the height of the Axes: a row of marks, and all rows at most
+_MARKS = 25  # of one kind in one row, about: more would merge into a bar
 
 
 def sensitivity(
@@ -122,7 +123,16 @@ def _draw_rows(
         for kind, cells in lines[index].cells.kinds.items():
             if cells.any():
                 at, color = (x[cells], np.full(cells.sum(), y)), looks[index].color
-                style.draw_mark(ax, kind, at, color, transform=ax.get_xaxis_transform())
+                look = {"transform": ax.get_xaxis_transform(), "markevery": _thin_marks(cells)}
+                style.draw_mark(ax, kind, at, color, **look)
+
+
+def _thin_marks(cells: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """Return which of the marked cells to draw: the ends of every run, and some of many others."""
+    neighbors = np.pad(cells, 1)
+    ends = ~(neighbors[:-2] & neighbors[2:])
+    some = np.arange(len(cells)) % max(1, len(cells) // _MARKS) == 0
+    return (ends | some)[cells]
 
 
 def _draw_band(ax: Axes, x: NDArray, line: series.Line, floor: float, color: str) -> None:

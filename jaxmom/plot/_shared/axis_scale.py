@@ -8,7 +8,7 @@ import xarray
 from matplotlib.axes import Axes
 from matplotlib.axis import Axis
 from matplotlib.scale import FuncScale
-from matplotlib.ticker import FixedLocator, FuncFormatter, LogLocator, MaxNLocator
+from matplotlib.ticker import FixedFormatter, FixedLocator, LogLocator, MaxNLocator, NullFormatter
 from numpy.typing import NDArray
 
 from jaxmom.plot._shared import labels
@@ -123,23 +123,37 @@ def apply_scale(ax: Axes, which: str, scale: AxisScale) -> None:
     """
     memory, axis = scale.kind == "memory", getattr(ax, f"{which}axis")
     ax.set(**{f"{which}scale": FuncScale(axis, SCALES["memory"]) if memory else scale.kind})
-    if memory:
-        _set_memory_ticks(axis, scale.edges[-1])
+    if scale.kind != "linear":
+        _set_ticks(axis, *scale.edges[[0, -1]], scale.kind)
     if scale.categories is not None:
         ax.set(**{f"{which}ticks": scale.centers, f"{which}ticklabels": scale.categories})
     ax.set(**{f"{which}lim": scale.edges[[0, -1]]})
 
 
-def _set_memory_ticks(axis: Axis, top: float) -> None:
-    """Set ticks where 1 / (1 - beta) is 1, 10, 100, ...; small ones at its other round values.
+def _set_ticks(axis: Axis, low: float, high: float, kind: str) -> None:
+    """Set ticks at decades or at their first, second and fifth parts, whichever has four to seven.
 
-    A map that ends below 0.99 has room, and need, for a tick at 0.5 as well.
+    The decades of the memory scale are 0, 0.9, 0.99, ... A log axis of more than three decades
+    keeps the ticks of matplotlib.
     """
-    decades = 10.0 ** np.arange(16)
-    memories = decades if top > 0.99 else np.array([1.0, 2.0, 10.0])
-    axis.set_major_locator(FixedLocator((1 - 1 / memories).tolist()))
-    axis.set_minor_locator(FixedLocator((1 - 1 / np.outer(decades, range(2, 10))).ravel().tolist()))
-    axis.set_major_formatter(FuncFormatter(lambda beta, _: f"{beta:.15g}"))
+    decades = 10.0 ** np.arange(-20, 20)
+    fine = np.outer(decades, [1, 2, 5]).ravel()
+    small = np.outer(decades, range(1, 10)).ravel()
+    if kind == "memory":
+        decades, fine, small = (
+            1 - 1 / memories[memories >= 1] for memories in (decades, fine, small)
+        )
+        axis.set_minor_locator(FixedLocator(small[small < 1].tolist()))
+    elif high > 1000 * low:
+        return
+    choices = [ticks[(ticks >= low) & (ticks <= high)] for ticks in (decades, fine)]
+    ticks = next((ticks for ticks in choices if 4 <= len(ticks) <= 7), choices[0])
+    if len(ticks) < 3:
+        ticks = np.asarray(MaxNLocator(5).tick_values(low, high))
+        ticks = ticks[(ticks >= low) & (ticks <= high)]
+    axis.set_major_locator(FixedLocator(ticks.tolist()))
+    axis.set_major_formatter(FixedFormatter(labels.format_numbers(ticks)))
+    axis.set_minor_formatter(NullFormatter())
 
 
 def place_on_scale(
