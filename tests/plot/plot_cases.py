@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import pytest
 from matplotlib.axes import Axes
+from matplotlib.lines import Line2D
 
 from jaxmom import plot
 
@@ -96,3 +97,9 @@ def line(ax: Axes, label: str) -> np.ndarray:
     """The points [n, 2] of the only line whose label begins so."""
     (found,) = (line for line in ax.lines if str(line.get_label()).startswith(label))
     return np.asarray(found.get_xydata())
+
+
+def marks(ax: Axes, kind: str) -> Line2D:
+    """The only marks of a kind, without those in the legend."""
+    (found,) = (m for m in ax.lines if m.get_label() == f"_{kind}" and len(np.ravel(m.get_xdata())))
+    return found

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 import xarray
 from matplotlib.collections import PolyCollection
-from plot_cases import LOSSES, legend, line, spoiled
+from plot_cases import LOSSES, legend, line, marks, spoiled
 
 from jaxmom import plot
 
@@ -115,3 +115,21 @@ def test_curves_of_a_sweep_end_where_each_lane_was_frozen():
     assert line(ax, "beta = 0.9")[-1, 0] == 90
     crosses = [found for found in ax.lines if found.get_label() == "_diverged"]
     assert {float(np.max(cross.get_xdata())) for cross in crosses} == {90.0}
+
+
+@pytest.mark.parametrize("low", [0.0, -1.0, 1e-250])
+def test_every_record_on_the_floor_has_a_mark(low):
+    values = np.array([1.0, 0.1, low, 0.2, *[low] * 500])
+    ax = plot.curves({"a": values})
+    np.testing.assert_array_equal(line(ax, "_at or below the floor")[:, 0], [2, *range(4, 504)])
+    mark = marks(ax, "at or below the floor")
+    assert 10 < 501 / mark.get_markevery() < 50
+
+
+def test_labels_keep_betas_apart_from_each_other_and_from_one():
+    betas = [0.9, 0.9999999, 0.99999999, 1.0]
+    data = xarray.DataArray(np.ones((4, 3)), {"beta": betas}, ("beta", "step"))
+    expected = ["beta = 0.9", "beta = 0.9999999", "beta = 0.99999999", "beta = 1"]
+    assert legend(plot.curves(data)) == expected
+    single = data.assign_coords(beta=np.float32([0.9, 0.1, 0.3, 0.7]))
+    assert legend(plot.curves(single)) == ["beta = 0.9", "beta = 0.1", "beta = 0.3", "beta = 0.7"]

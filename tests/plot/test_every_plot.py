@@ -1,13 +1,20 @@
 """Rules that every plot keeps; a new plot is one row in `PLOTS`."""
 
+import io
+from typing import Any
+
 import jax.numpy as jnp
 import matplotlib as mpl
 import matplotlib.pyplot as plt
 import numpy as np
 import pytest
-from plot_cases import GRID, PLOTS, each, every_plot, legend
+import xarray
+from matplotlib.axes import Axes
+from matplotlib.colors import to_hex
+from plot_cases import GRID, LOSSES, PLOTS, each, every_plot, legend
 
 from jaxmom import plot
+from jaxmom.plot._shared import style
 
 
 def test_every_plot_has_a_row():
@@ -95,3 +102,103 @@ def test_a_legend_above_narrow_axes_has_several_rows():
 def test_takes_jax_arrays(case):
     data = each(lambda values: jnp.asarray(values, jnp.bfloat16), case.data)
     assert case.draw(data, **case.options).has_data()
+
+
+def colors_of(ax: Axes) -> list[Any]:
+    """The colors of what stands before the background: lines, ticks and texts inside the Axes."""
+    lines = [line.get_color() for line in ax.lines if line.get_linestyle() != "None"]
+    texts = [text.get_color() for text in ax.texts if text.get_text()]
+    return lines + texts
+
+
+BACKGROUNDS = ["white", "black", "0.5", "#222222", *style.COLORS]
+
+
+@every_plot
+@pytest.mark.parametrize("background", BACKGROUNDS)
+def test_no_line_and_no_text_has_the_color_of_the_background(case, background):
+    _, ax = plot.figure()
+    ax.set_facecolor(background)
+    data = case.data
+    if case.draw in (plot.curves, plot.sensitivity):
+        data = {f"line {i}": LOSSES[0] * (i + 1) for i in range(7)}
+    options = {name: value for name, value in case.options.items() if name != "loss"}
+    ax = case.draw(data, ax=ax, **options)
+    assert all(style._contrast(color, background) > 1.2 for color in colors_of(ax))
+    if case.draw in (plot.curves, plot.sensitivity):
+        assert len({to_hex(found.get_color()) for found in ax.lines if found.get_marker()}) >= 7
+    for text in ax.texts:
+        for effect in text.get_path_effects() or ():
+            stroke = effect._gc["foreground"]
+            assert style._contrast(stroke, text.get_color()) > 3
+
+
+@every_plot
+@pytest.mark.parametrize("sheet", ["dark_background", "ggplot", "Solarize_Light2"])
+def test_every_style_sheet_shows_all_lines(case, sheet):
+    with plt.style.context(sheet):
+        ax = case.draw(case.spoiled, **case.options)
+        background = style.get_background(ax)
+        assert all(style._contrast(color, background) > 1.2 for color in colors_of(ax))
+        box = ax.texts[0].get_bbox_patch() if ax.texts else None
+        if box is not None and box.get_visible() and ax.texts[0].get_text():
+            assert style._contrast(box.get_facecolor(), ax.texts[0].get_color()) > 3
+
+
+EMPTY = {
+    "trajectories": np.empty((0, 2)),
+    "animate": np.empty((3, 0, 2)),
+    "curves": np.empty((3, 0)),
+    "sensitivity": np.empty((3, 0)),
+    "parallel": np.empty(0),
+    "heatmap": np.empty((0, 4)),
+}
+
+
+@pytest.mark.parametrize("name", PLOTS)
+def test_empty_data_are_refused_in_a_sentence(name):
+    case, empty = PLOTS[name], EMPTY[name]
+    options = dict(case.options)
+    if name == "parallel":
+        options = {"axes": {"beta": [], "rate": []}}
+    elif name == "heatmap":
+        options = {}
+    elif name == "sensitivity":
+        options = {"x": []}
+    with pytest.raises(ValueError, match="nothing to draw"):
+        case.draw(empty, **options)
+    if isinstance(case.data, dict):
+        with pytest.raises(ValueError, match="nothing to draw"):
+            case.draw({"a": empty}, **options)
+
+
+ONE = {
+    "trajectories": [[1.0, 2.0]],
+    "animate": [[1.0, 2.0]],
+    "curves": [3.0],
+    "sensitivity": [3.0],
+    "parallel": [3.0],
+    "heatmap": [[3.0]],
+}
+
+
+@pytest.mark.parametrize("name", PLOTS)
+def test_one_point_is_drawn(name):
+    options = {"sensitivity": {"x": [0.9]}, "parallel": {"axes": {"a": [1.0], "b": [2.0]}}}
+    options["animate"] = {"file": io.BytesIO()}
+    ax = PLOTS[name].draw(ONE[name], **options.get(name, {}))
+    ax.figure.canvas.draw()
+    assert ax.has_data()
+
+
+@pytest.mark.parametrize("name", PLOTS)
+def test_a_dataset_of_one_variable_is_that_variable(name):
+    dims = {"trajectories": ("step", "coordinate"), "animate": ("step", "coordinate")}
+    dims |= {"curves": ("seed", "step"), "heatmap": ("beta", "rate")}
+    dims |= {"sensitivity": ("seed", "rate"), "parallel": ("beta", "rate")}
+    options = {"sensitivity": {"x": "rate"}, "animate": {"file": io.BytesIO()}}.get(name, {})
+    data = xarray.DataArray(np.ones((3, 2)), dims=dims[name], name="a")
+    assert PLOTS[name].draw(data.to_dataset(), **options).has_data()
+    several = xarray.Dataset({"a": data, "b": data})
+    with pytest.raises(ValueError, match=r"one variable, this has \['a', 'b'\]"):
+        PLOTS[name].draw(several, **options)

@@ -2,7 +2,9 @@
 
 from typing import Any
 
+import jax
 import numpy as np
+import pytest
 import xarray
 from matplotlib.axes import Axes
 from matplotlib.collections import QuadMesh
@@ -10,6 +12,7 @@ from matplotlib.colors import LogNorm, to_hex
 from matplotlib.patches import PathPatch
 from plot_cases import GRID, legend, line
 
+import jaxmom as jm
 from jaxmom import plot
 from jaxmom.plot._shared import status as codes
 
@@ -162,3 +165,68 @@ def test_fifty_thousand_cells_are_one_mesh_and_few_boxes():
     assert mesh(ax).get_array().shape == (50, 1000)
     boxes = len(regions(ax)["diverged"].get_path().vertices) // 5
     assert boxes == diverged.any(axis=1).sum()
+
+
+def seeded() -> xarray.DataArray:
+    """Losses [4 seeds, 2 betas, 3 rates] of which some diverged, are missing or failed."""
+    values = np.arange(24.0).reshape(4, 2, 3) ** 2 + 1
+    status = np.ones((4, 2, 3), int)
+    status[0, 0, 1], status[:2, 0, 2], status[:, 1, 0] = 2, 2, 0
+    status[:, 1, 1], status[0, 1, 2] = 3, 0
+    coords = {
+        "seed": range(4),
+        "beta": [0.0, 0.5],
+        "learning_rate": [0.1, 0.2, 0.3],
+        "status": (("seed", "beta", "learning_rate"), status),
+    }
+    return xarray.DataArray(values, coords, ("seed", "beta", "learning_rate"), name="loss")
+
+
+def test_cells_over_seeds_are_medians_that_hide_no_divergence():
+    data = seeded()
+    ax = plot.heatmap(data.transpose("beta", "learning_rate", "seed"))
+    values = data.values
+    expected = [
+        [np.median(values[:, 0, 0]), np.median([np.inf, *values[1:, 0, 1]]), np.nan],
+        [np.nan, np.nan, np.median(values[1:, 1, 2])],
+    ]
+    np.testing.assert_allclose(mesh(ax).get_array().filled(np.nan), expected)
+    drawn = regions(ax)
+    kinds = {
+        "diverged": [[0, 0, 1], [0, 0, 0]],
+        "missing": [[0, 0, 0], [1, 0, 0]],
+        "failed": [[0, 0, 0], [0, 1, 0]],
+        "_some seeds diverged": [[0, 1, 0], [0, 0, 0]],
+    }
+    for kind, cells in kinds.items():
+        found = covered(drawn[kind], [0.1, 0.2, 0.3], [0.0, 0.5])
+        np.testing.assert_array_equal(found, np.array(cells, bool))
+    names = ["diverged", "missing", "failed", "some seeds diverged", "best: 148"]
+    assert legend(ax)[:-1] == names[:-1]
+    assert mesh(ax).colorbar.ax.get_ylabel() == "loss (median of 4 seeds)"
+    assert (ax.get_xlabel(), ax.get_ylabel()) == ("learning rate", "beta")
+
+
+def test_a_heatmap_of_a_sweep_over_seeds_agrees_with_bands():
+    problem = jm.problems.tutorial_quadratic()
+
+    def train(beta, learning_rate, seed):
+        start = problem.params + 0.01 * jax.random.normal(jax.random.key(seed), (2,))
+        return jm.optimize(problem.loss, start, jm.heavy_ball(learning_rate, beta), 100, every=50)
+
+    space = jm.grid(beta=[0.0, 0.5], learning_rate=[0.1, 0.3, 3.0], seed=range(4))
+    runs = jm.sweep(train, space, progress=False, width=24)
+    ax = plot.heatmap(runs.value.isel(step=-1), x="learning_rate")
+    middle = jm.bands(runs).middle.isel(step=-1)
+    np.testing.assert_allclose(mesh(ax).get_array().filled(np.inf), middle.values)
+    assert "diverged" in legend(ax)
+
+
+def test_three_dims_without_seeds_are_refused():
+    with pytest.raises(ValueError, match="two dims"):
+        plot.heatmap(seeded().rename(seed="method"))
+    with pytest.raises(ValueError, match="'seed'"):
+        plot.heatmap(seeded(), x="seed")
+    assert plot.heatmap(seeded().rename(seed="fold"), over="fold").has_data()
+    assert plot.heatmap(np.ones((5, 2, 3))).has_data()
+    assert plot.heatmap(seeded().isel(beta=0), x="seed").get_xlabel() == "seed"

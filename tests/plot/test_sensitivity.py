@@ -3,7 +3,7 @@
 import numpy as np
 import xarray
 from matplotlib.collections import PolyCollection
-from plot_cases import LOSSES, legend, line
+from plot_cases import LOSSES, legend, line, marks
 
 from jaxmom import plot
 from jaxmom.plot._shared import status as codes
@@ -103,3 +103,15 @@ def test_a_sensitivity_where_all_diverged_is_a_row_of_crosses():
     ax = plot.sensitivity(np.full((3, 4), np.nan), x=[1, 2, 3, 4])
     ax.figure.canvas.draw()
     assert legend(ax) == ["diverged"]
+
+
+def test_crosses_of_many_cells_do_not_merge_into_a_bar():
+    values = np.ones(200)
+    values[[*range(40, 45), *range(101, 200)]] = np.inf
+    ax = plot.sensitivity({"a": values}, x=np.arange(200))
+    found = marks(ax, "diverged")
+    cells = found.get_xdata()
+    np.testing.assert_array_equal(cells, np.flatnonzero(np.isinf(values)))
+    drawn = cells[found.get_markevery()]
+    assert {40, 44, 101, 199} <= set(drawn)
+    assert len(drawn) < 25

@@ -2,6 +2,7 @@
 
 import numpy as np
 
+import jaxmom as jm
 from jaxmom.plot._shared import status as codes
 
 
@@ -26,3 +27,10 @@ def test_a_quantile_leaves_out_what_is_not_there():
     runs = np.array([[np.nan, 1.0, np.nan], [np.nan, np.nan, 4.0], [np.nan, 3.0, np.inf]])
     np.testing.assert_array_equal(codes.quantile(runs, 0.5), [np.nan, 2.0, np.inf])
     np.testing.assert_array_equal(codes.quantile(runs, 0.0), [np.nan, 1.0, 4.0])
+
+
+def test_the_codes_are_those_of_a_sweep():
+    runs = jm.sweep(lambda beta: {"value": beta}, jm.grid(beta=[0.0]), progress=False, width=1)
+    names = dict(enumerate(codes.NAMES))
+    attrs = runs.status.attrs
+    assert dict(zip(attrs["flag_values"], attrs["flag_meanings"].split(), strict=True)) == names

@@ -1,11 +1,17 @@
 """Trajectories draw paths, their ends, and the contours beneath them."""
 
+import io
+
+import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
 import xarray
 from plot_cases import PLOTS, bowl, descent, legend, line, spoiled
 
+import jaxmom as jm
 from jaxmom import plot
+from jaxmom.plot._shared import surface
 
 
 def test_a_path_is_drawn_whole_with_its_ends_marked():
@@ -128,3 +134,64 @@ def test_a_path_that_diverged_does_not_set_the_frame():
     alone = plot.trajectories({"b": descent(0.9, 0, steps=600)})
     assert alone.get_xlim()[0] < -5.2
     assert alone.get_xlim()[1] < 50
+
+
+PLANES = {
+    "rosenbrock": jm.problems.rosenbrock(),
+    "himmelblau": jm.problems.himmelblau(),
+    "beale": jm.problems.beale(),
+    "narrow valley": jm.problems.narrow_valley(),
+    "tutorial quadratic": jm.problems.tutorial_quadratic(),
+    "rotated quadratic": jm.problems.quadratic([1.0, 9.0], rotation_key=jax.random.key(0)),
+}
+LOSSES_OF_A_POINT = {name: problem.loss for name, problem in PLANES.items()} | {
+    "jitted": jax.jit(PLANES["beale"].loss),
+    "NumPy": lambda point: float(np.sum(np.asarray(point) ** 2)),
+    "with an option": lambda point, scale=2.0: scale * (point[0] ** 2 + point[1] ** 4),
+    "noisy, in the mean": jm.problems.quadratic([1.0, 4.0], noise=1.0).full_loss,
+}
+
+
+@pytest.mark.parametrize("name", LOSSES_OF_A_POINT)
+def test_the_loss_may_be_a_function_of_one_point(name):
+    loss = LOSSES_OF_A_POINT[name]
+    box = np.array([[-1.0, 0.5], [2.0, 3.0]])
+    x, y, values = surface.evaluate_loss(loss, box)
+    for row, column in ((0, 0), (199, 3), (80, 121)):
+        expected = float(loss(jnp.array([x[column], y[row]])))
+        np.testing.assert_allclose(values[row, column], expected, rtol=1e-12)
+    path = {"a": [[0.0, 1.0], [1.0, 2.0]]}
+    assert plot.trajectories(path, loss=loss).collections
+    assert plot.animate(path, io.BytesIO(), loss=loss).collections
+
+
+@pytest.mark.parametrize(
+    "loss",
+    [
+        jm.problems.quadratic([1.0, 4.0], noise=1.0).loss,
+        jm.problems.tutorial_regression().loss,
+        lambda x, y: np.ones(3) + x + y,
+    ],
+    ids=["noise", "batch", "shape"],
+)
+def test_a_loss_that_needs_data_is_refused_in_a_sentence(loss):
+    with pytest.raises(ValueError, match="full_loss"):
+        plot.trajectories({"a": descent(0.1, 0.0)}, loss=loss)
+
+
+@pytest.mark.parametrize("wrap", [lambda params: params, lambda params: {"w": params}])
+def test_params_that_a_sweep_records_are_paths(wrap):
+    problem = jm.problems.tutorial_quadratic()
+
+    def train(beta):
+        start = wrap(problem.params)
+        loss = lambda tree: problem.loss(jax.tree.leaves(tree)[0])  # noqa: E731
+        optimizer = jm.heavy_ball(0.1, beta)
+        return jm.optimize(loss, start, optimizer, 30, record=("value", "params"))
+
+    runs = jm.sweep(train, jm.grid(beta=[0.0, 0.9]), progress=False, width=2)
+    (name,) = (name for name in runs if str(name).startswith("params"))
+    ax = plot.trajectories(runs[name])
+    np.testing.assert_allclose(line(ax, "beta = 0.9"), descent(0.1, 0.9), rtol=1e-12, atol=1e-13)
+    moving = plot.animate(runs[name], io.BytesIO(), color="beta")
+    assert moving.texts[0].get_text() == "step 30, 2 lanes"

@@ -122,6 +122,8 @@ def _tabulate_paths(paths: Any, color: Any) -> tuple[xarray.DataArray, str | Non
                 f"each array must be [step, coordinate] or [lane, step, coordinate], but {label!r} "
                 f"has shape {array.shape}"
             )
+        if array.size == 0:
+            raise ValueError(f"there is nothing to draw: {label!r} has shape {array.shape}")
     lanes = [array.reshape(-1, *array.shape[-2:]) for array in arrays.values()]
     longest = max(array.shape[1] for array in lanes)
     rest = [((0, 0), (0, longest - array.shape[1]), (0, 0)) for array in lanes]
