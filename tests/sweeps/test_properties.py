@@ -75,6 +75,21 @@ def test_an_extended_sweep_equals_the_loop(folder, first, second, extra, width):
     assert (runs.status == OK).all()
 
 
+@settings(few_runs, max_examples=6)
+@given(data=st.data())
+def test_a_union_extends_each_of_its_spaces(folder, data):
+    """Groups are known by their arguments too, in whatever space they first were."""
+    pools = [grid(a=[0.5, 1.0]), grid(b=[2.0]), grid(a=[3.0], b=[4.0, 5.0]), grid(c=[1.5])]
+    first, second, third = data.draw(st.permutations(pools), "spaces")[:3]
+    old = first + second if data.draw(st.booleans(), "from a union") else first
+    new = data.draw(st.sampled_from([old + third, third + old]), "extended")
+    store = folder()
+    sweep(weigh, old, width=2, store=store, progress=False)
+    runs = sweep(weigh, new, width=2, store=store, resume="extend", progress=False)
+    for result in (runs, open_sweep(store)):
+        np.testing.assert_array_equal(in_order(result, new), [weigh_in_numpy(x) for x in new])
+
+
 @laws
 @given(space=spaces())
 def test_groups_divide_the_lanes_of_any_space(space):

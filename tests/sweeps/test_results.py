@@ -1,4 +1,6 @@
-"""What is said about a sweep: the best cell, the bands over seeds, halving, and other drivers."""
+"""Results of sweeps: status, names, the best cell, bands over seeds, halving, other drivers."""
+
+import functools
 
 import jax
 import jax.numpy as jnp
@@ -10,7 +12,9 @@ import xarray
 
 import jaxmom as jm
 from jaxmom.sweeps import bands, best, grid, halving, paired, sweep
-from jaxmom.sweeps.results.dataset import DIVERGED, FAILED, MISSING, OK
+from jaxmom.sweeps.estimate import trace_groups
+from jaxmom.sweeps.results.checks import read_steps
+from jaxmom.sweeps.results.dataset import DIVERGED, FAILED, MISSING, OK, Status, add_status
 
 
 def dataset(values, status, dims=("beta", "seed", "step"), diverged_at=None):
@@ -52,12 +56,61 @@ def test_where_all_diverged_best_is_empty_and_says_so():
     assert cell.attrs["best"] == np.inf
 
 
-def test_best_wants_one_number_for_each_lane():
+def test_best_needs_one_number_for_each_lane():
     runs = dataset(np.ones((2, 3)), np.full(2, OK), ("beta", "value_0"))
     with pytest.raises(ValueError, match="several values"):
         best(runs)
     with pytest.raises(ValueError, match="no variable 'loss'"):
         best(runs, "loss")
+
+
+@pytest.mark.parametrize("name", ["value", "loss"])
+@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
+def test_outputs_that_are_not_finite_do_not_hide_the_best_of_another(name, bad):
+    def train(beta):
+        return {name: (beta - 0.6) ** 2, "steps_until_solved": jnp.where(beta > 2, 1.0, bad)}
+
+    runs = sweep(train, grid(beta=[0.0, 0.5, 0.9]), width=3)
+    assert (runs.status == OK).all()
+    assert float(best(runs, name).beta) == 0.5
+    assert float(best(runs, name, maximize=True).beta) == 0.0
+    assert best(runs, "steps_until_solved").sizes == {"beta": 0}
+
+
+def test_best_never_takes_a_value_that_is_not_finite():
+    def train(beta):
+        loss = jnp.where(beta > 0.7, jnp.nan, (beta - 0.6) ** 2)
+        return {"loss": jnp.where(beta < 0.3, -jnp.inf, loss), "other": beta}
+
+    runs = sweep(train, grid(beta=[0.0, 0.5, 0.9]), width=3)
+    assert float(best(runs, "loss").beta) == 0.5
+
+
+def unequal(size, beta, seed):
+    return {"value": (beta - 0.6) ** 2, "w": jnp.ones(size) * beta}
+
+
+@pytest.fixture(scope="module")
+def tree():
+    space = grid(size={"two": 2, "three": 3}, beta=[0.0, 0.5, 0.9], seed=range(2))
+    return sweep(unequal, space, width=6)
+
+
+def test_a_node_of_a_tree_is_summarized_as_its_dataset(tree):
+    node = tree["size=two"]
+    for given in (node, node.to_dataset()):
+        assert float(best(given).beta) == 0.5
+        np.testing.assert_allclose(bands(given).middle, [0.36, 0.01, 0.09])
+
+
+@pytest.mark.parametrize("summary", [best, bands])
+def test_what_is_no_dataset_of_a_sweep_is_refused_with_the_remedy(tree, summary):
+    with pytest.raises(ValueError, match=r"one of its nodes, such as runs\['size=two'\]"):
+        summary(tree)
+    with pytest.raises(ValueError, match=r"the Dataset that a sweep returns.*DataArray"):
+        summary(tree["size=two"].value)
+    with pytest.raises(ValueError, match="with its status; got Dataset"):
+        summary(tree["size=two"].to_dataset().drop_vars("status"))
 
 
 def test_bands_are_quantiles_and_the_bootstrap_of_scipy():
@@ -103,6 +156,161 @@ def test_a_sweep_goes_straight_into_the_plots():
     assert "diverged" in ax.get_legend_handles_labels()[1]
     ax = jm.plot.curves(runs.value.sel(learning_rate=0.1))
     assert any("3 seeds" in label for label in ax.get_legend_handles_labels()[1])
+
+
+# Status and names
+
+
+def lane_status(**outputs):
+    arrays = {name: np.asarray(array) for name, array in outputs.items()}
+    return add_status(arrays)["status"].tolist()
+
+
+@pytest.mark.parametrize(
+    ("outputs", "expected"),
+    [
+        ({"value": [1.0, np.nan, np.inf]}, [OK, DIVERGED, DIVERGED]),
+        ({"value": [[1.0, 2.0], [np.nan, 1.0]]}, [OK, DIVERGED]),
+        ({"value": [1.0, 2.0], "other": [np.nan, 3.0]}, [OK, OK]),
+        ({"value": [1.0, np.nan], "other": [2.0, 3.0]}, [OK, DIVERGED]),
+        ({"value": [1, 2], "other": [np.nan, 3.0]}, [OK, OK]),
+        ({"loss": [1.0, np.inf]}, [OK, DIVERGED]),
+        ({"loss": [1.0, np.inf], "count": [1, 2]}, [OK, DIVERGED]),
+        ({"loss": [1.0, np.inf], "other": [np.nan, 2.0]}, [OK, OK]),
+        ({"loss": [1.0, np.inf], "other": [np.nan, np.nan]}, [OK, DIVERGED]),
+        ({"loss": [1.0 + 1j, np.nan + 0j]}, [OK, DIVERGED]),
+        ({"loss": np.array([1.0, np.nan], jnp.bfloat16)}, [OK, DIVERGED]),
+        ({"count": [1, 2]}, [OK, OK]),
+        ({"value": [np.nan, 1.0], "diverged_at": [-1, 7]}, [OK, DIVERGED]),
+        ({"value": [np.nan, 1.0], "diverged_at": [0, -1]}, [DIVERGED, OK]),
+    ],
+)
+def test_what_marks_a_lane_as_diverged(outputs, expected):
+    assert lane_status(**outputs) == expected
+
+
+def test_the_flags_of_the_coordinate_are_those_of_the_enum():
+    attrs = sweep(lambda x: {"y": x}, grid(x=[1.0]), width=1).status.attrs
+    meanings = dict(zip(attrs["flag_meanings"].split(), attrs["flag_values"], strict=True))
+    assert meanings == {status.name.lower(): int(status) for status in Status}
+
+
+def counted(fn):
+    """A function that counts the lanes that run, and the count."""
+    ran = []
+
+    @functools.wraps(fn)
+    def counting(**axes):
+        jax.debug.callback(lambda: ran.append(1))
+        return fn(**axes)
+
+    return counting, ran
+
+
+NAMES = {
+    "axis and dimension of an output": (lambda a, w_0: {"w": jnp.ones(3) * a}, {"w_0": [1.0]}),
+    "output and dimension of another": (lambda a: {"w": jnp.ones(3) * a, "w_0": a}, {}),
+    "output and axis": (lambda a: {"a": a}, {}),
+    "output and dimension of lanes": (lambda a: {"lane": a}, {}),
+    "output and status": (lambda a: {"status": a}, {}),
+    "output and step": (lambda a: {"step": a}, {}),
+    "two paths of one name": (lambda a: {"m.x": a, "m": {"x": 2 * a}}, {}),
+    "a place in a list and a name": (lambda a: {"m": [a], "m.0": a}, {}),
+    "a vector of diverged_at": (lambda a: {"v": a, "diverged_at": -jnp.ones(3, int)}, {}),
+}
+
+
+@pytest.mark.parametrize(("fn", "axes"), NAMES.values(), ids=NAMES)
+@pytest.mark.parametrize("stored", [False, True], ids=["memory", "store"])
+def test_names_that_clash_are_refused_before_anything_runs(tmp_path, stored, fn, axes):
+    counting, ran = counted(fn)
+    store = tmp_path / "store" if stored else None
+    with pytest.raises(ValueError, match="rename"):
+        sweep(counting, grid(a=[1.0, 2.0], **axes), width=2, store=store)
+    jax.effects_barrier()
+    assert not ran
+    with pytest.raises(ValueError, match="rename"):
+        jm.explain(counting, grid(a=[1.0, 2.0], **axes), width=2)
+
+
+def test_an_output_may_not_have_the_name_of_an_axis_of_another_group():
+    def fn(a=None, b=None):
+        return {"b": a} if b is None else {"c": b}
+
+    sweep(fn, grid(b=[1.0, 2.0]), width=2)
+    same = grid(a=[1.0]) + grid(a=[1.0], c=[1.0])
+    with pytest.raises(ValueError, match="rename"):
+        sweep(lambda a, c=0.0: {"c": a}, same, width=2)
+
+
+def test_an_output_may_not_have_the_name_of_a_second_dimension_of_lanes():
+    space = paired(a=[1.0]) * paired(b=[1.0])
+    with pytest.raises(ValueError, match="rename"):
+        sweep(lambda a, b: {"lane_1": a + b}, space, width=1)
+
+
+# Steps of records
+
+
+def descend(steps, every, rate=0.1, start=None):
+    start = jnp.ones(2) if start is None else start
+    return jm.optimize(
+        lambda x: jnp.sum(x**2), start, jm.gradient_descent(rate), steps, every=every
+    )
+
+
+def continue_run(steps, every, rate):
+    return descend(steps, every, rate, start=descend(3, 1, rate))
+
+
+@pytest.mark.parametrize("fn", [descend, continue_run, jax.jit(descend, static_argnums=(0, 1))])
+@pytest.mark.parametrize(("steps", "every"), [(5, 1), (7, 3), (6, 6)])
+def test_steps_of_records_are_read_without_running_a_lane(fn, steps, every):
+    counting, ran = counted(lambda rate: fn(steps, every, rate))
+    (traced,) = trace_groups(counting, grid(rate=[0.1]))
+    np.testing.assert_array_equal(read_steps(traced), fn(steps, every, 0.1).steps)
+    jax.effects_barrier()
+    assert not ran
+
+
+def test_steps_may_come_with_the_data_of_a_function():
+    before = descend(4, 2)
+
+    def go_on(before, rate):
+        return descend(4, 2, rate, start=before)
+
+    fn = jax.tree_util.Partial(go_on, before)
+    (traced,) = trace_groups(fn, grid(rate=[0.1]))
+    assert read_steps(traced).tolist() == [4, 6, 8]
+
+
+@pytest.mark.parametrize("stored", [False, True], ids=["memory", "store"])
+def test_groups_with_other_steps_are_refused_before_anything_runs(tmp_path, stored):
+    counting, ran = counted(lambda rate, steps: descend(steps, steps // 5, rate))
+    space = grid(rate=[0.1, 0.2], steps={"short": 10, "long": 100})
+    store = tmp_path / "store" if stored else None
+    with pytest.raises(ValueError, match=r"'steps=short' at 0, 2, 4 \.\.\. 10 and 'steps=long' at"):
+        sweep(counting, space, width=2, store=store)
+    jax.effects_barrier()
+    assert not ran
+
+
+@pytest.mark.parametrize("stored", [False, True], ids=["memory", "store"])
+def test_groups_with_the_same_steps_share_the_coordinate(tmp_path, stored):
+    def fn(rate, half):
+        return descend(10, 2, rate / 2 if half else rate)
+
+    store = tmp_path / "store" if stored else None
+    runs = sweep(fn, grid(rate=[0.1, 0.2], half=[False, True]), width=2, store=store)
+    assert runs.step.values.tolist() == [0, 2, 4, 6, 8, 10]
+    tree = sweep(
+        lambda rate, steps: descend(steps, 5, rate),
+        grid(rate=[0.1], steps={"short": 10, "long": 20}),
+        width=1,
+        store=None if store is None else tmp_path / "tree",
+    )
+    ends = {name: int(node.step[-1]) for name, node in tree.children.items()}
+    assert ends == {"steps=short": 10, "steps=long": 20}
 
 
 # Halving

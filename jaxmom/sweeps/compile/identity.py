@@ -12,8 +12,8 @@ from typing import Any, Literal, TypeAlias
 import jax
 
 from jaxmom.sweeps.compile.program import TracedGroup
-from jaxmom.sweeps.space.components import label_groups
-from jaxmom.sweeps.space.serialize import digest_labels, to_json
+from jaxmom.sweeps.space.components import describe_arguments, label_group, label_groups
+from jaxmom.sweeps.space.serialize import digest_labels, from_json, to_json
 from jaxmom.sweeps.space.space import Space
 
 Identity: TypeAlias = dict[str, Any]
@@ -84,6 +84,8 @@ def digest_identity(identity: Identity) -> str:
 
 def diff_identities(old: Identity, new: Identity) -> list[IdentityChange]:
     """Return the fields in which two identities differ, in the order of their kinds."""
+    if set(old["programs"]) != set(new["programs"]):
+        old, new = _name_alike(old, new)
     before, after = _identity_fields(old), _identity_fields(new)
     return [
         IdentityChange(*field, before.get(field), after.get(field))
@@ -131,6 +133,23 @@ def _field_title(kind: ChangeKind, name: str) -> str:
     return kind if kind == name else f"{kind}.{name}"
 
 
+def _name_alike(*identities: Identity) -> list[Identity]:
+    """Return identities whose programs have comparable names.
+
+    Where a union has several groups of the same labels, their names contain their arguments: then
+    all names do.
+    """
+    groups = [from_json(identity["space"]).groups() for identity in identities]
+    if all(label_groups(own) == [*map(label_group, own)] for own in groups):
+        return list(identities)
+    named = []
+    for identity, own in zip(identities, groups, strict=True):
+        fingerprints = [identity["programs"].get(label, "") for label in label_groups(own)]
+        labels = [f"{label_group(group)} ({describe_arguments(group)})" for group in own]
+        named.append(identity | {"programs": dict(zip(labels, fingerprints, strict=True))})
+    return named
+
+
 def _identity_fields(identity: Identity) -> dict[_Field, str]:
     """Return an identity as a flat table of readable values."""
     fields: dict[_Field, str] = {
@@ -144,7 +163,9 @@ def _identity_fields(identity: Identity) -> dict[_Field, str]:
         fields["function", label] = fingerprint[:12]
     for label, content in identity["labels"].items():
         fields["values", label] = content[:12]
-    return fields | {("space", name): text for name, text in _space_fields(identity["space"])}
+    for name, text in _space_fields(identity["space"]):
+        fields["space", name] = text
+    return fields
 
 
 def _space_fields(spec: list[Any], path: str = "") -> Iterator[tuple[str, str]]:

@@ -42,19 +42,25 @@ def group_key(group: Group) -> str:
     return json.dumps([sorted(group.labels.items()), sorted(group.names)])
 
 
+def label_group(group: Group) -> str:
+    """Return a readable name of a group, as in "nesterov=True, optimizer=sgd"."""
+    return ", ".join(f"{name}={label}" for name, label in group.labels.items()) or "all lanes"
+
+
+def describe_arguments(group: Group) -> str:
+    """Return the names of the traced arguments of a group."""
+    return ", ".join(sorted(group.names)) or "no arguments"
+
+
 def label_groups(groups: Sequence[Group]) -> list[str]:
-    """Return a readable name for each group, as in "nesterov=True, optimizer=sgd".
+    """Return a different name for each group of a space.
 
     Groups of a union may differ in their arguments alone: then these follow in parentheses.
     """
-    labels = [
-        ", ".join(f"{name}={label}" for name, label in group.labels.items()) or "all lanes"
-        for group in groups
-    ]
-    counts = Counter(labels)
+    counts = Counter(map(label_group, groups))
     return [
-        f"{label} ({', '.join(group.names) or 'no arguments'})" if counts[label] > 1 else label
-        for label, group in zip(labels, groups, strict=True)
+        f"{label} ({describe_arguments(group)})" if counts[label] > 1 else label
+        for group, label in zip(groups, map(label_group, groups), strict=True)
     ]
 
 
