@@ -1,5 +1,12 @@
-"""Problems with known facts: pure losses whose data are leaves, a start, and what theory knows."""
+"""Problems: losses with data, a starting point, and known facts such as mu, L and the optimum."""
 
+from jaxmom.problems._quadratic import (
+    chebyshev_spectrum,
+    log_spectrum,
+    quadratic,
+    tutorial_quadratic,
+    uniform_spectrum,
+)
 from jaxmom.problems.data import Digits, digits, with_intercept
 from jaxmom.problems.landscapes import (
     HIMMELBLAU_MINIMA,
@@ -10,13 +17,6 @@ from jaxmom.problems.landscapes import (
 )
 from jaxmom.problems.networks import digits_mlp
 from jaxmom.problems.problem import Problem, cast, curvature, with_optimum
-from jaxmom.problems.quadratic import (
-    chebyshev_spectrum,
-    log_spectrum,
-    quadratic,
-    tutorial_quadratic,
-    uniform_spectrum,
-)
 from jaxmom.problems.regression import (
     digits_logistic,
     least_squares,

@@ -1,7 +1,7 @@
 """Landscapes: small smooth functions that are not convex, with exactly known minima.
 
-Their `mu` and `L` are None, for no such constants hold everywhere; `curvature(problem)` gives the
-eigenvalues at the optimum. Every minimum here is 0.
+Their `mu` and `L` are None, because no such constants hold everywhere. `curvature(problem)` gives
+the eigenvalues at the optimum. Every minimum here is 0.
 """
 
 import jax
@@ -9,7 +9,7 @@ import jax.numpy as jnp
 from jax.tree_util import Partial
 from jax.typing import ArrayLike
 
-from jaxmom.problems.problem import Problem, all_at_least, floating
+from jaxmom.problems.problem import Problem, all_at_least, as_floating
 
 # The first is exact; the others are the roots of x² + y = 11, x + y² = 7 rounded to float64.
 HIMMELBLAU_MINIMA = (
@@ -25,29 +25,33 @@ def rosenbrock(a: ArrayLike = 1.0, b: ArrayLike = 100.0, *, dimension: int = 2) 
 
     In two dimensions it is the classical banana with the optimum (a, a²). In more it is the
     chained form with a = 1, whose global optimum is all ones; from four dimensions on there is a
-    second, local minimum near (-1, 1, ..., 1). H. H. Rosenbrock, The Computer Journal 3, 1960.
+    second, local minimum near (-1, 1, ..., 1).
 
     Args:
-        a: where the valley ends, a leaf; must be 1 in more than two dimensions.
-        b: how steep the walls are, a leaf.
-        dimension: at least 2. The start is (-1.2, 1, -1.2, 1, ...).
+      a: Where the valley ends, a leaf; must be 1 in more than two dimensions.
+      b: How steep the walls are, a leaf.
+      dimension: At least 2. The start is (-1.2, 1, -1.2, 1, ...).
 
     Raises:
-        ValueError: if the dimension or a is not as above.
+      ValueError: The dimension or a is not as above.
 
-    >>> problem = rosenbrock()
-    >>> print(f"{problem.loss(problem.params):.1f}", problem.optimum.tolist())
-    24.2 [1.0, 1.0]
+    Source:
+      H. H. Rosenbrock, The Computer Journal 3, 1960.
+
+    Example:
+      >>> problem = rosenbrock()
+      >>> print(f"{problem.loss(problem.params):.1f}", problem.optimum.tolist())
+      24.2 [1.0, 1.0]
     """
     if dimension < 2:
-        raise ValueError(f"the dimension is {dimension}, but it must be at least 2")
+        raise ValueError(f"the dimension is {dimension}, but it must be at least 2.")
     if dimension > 2 and a != 1:
         raise ValueError(
             f"a is {a} in {dimension} dimensions, where no optimum is known unless a is 1: keep "
-            "a = 1 (and vary b), or use two dimensions"
+            "a = 1 (and vary b), or use two dimensions."
         )
-    a = floating(a)
-    b = floating(b, a.dtype)
+    a = as_floating(a)
+    b = as_floating(b, a.dtype)
     start = jnp.resize(jnp.asarray([-1.2, 1.0], a.dtype), (dimension,))
     optimum = jnp.stack([a, a * a]) if dimension == 2 else jnp.ones_like(start)
     return _landscape(Partial(_rosenbrock, a, b), start, optimum)
@@ -62,20 +66,21 @@ def narrow_valley(condition: ArrayLike = 100.0, *, bend: ArrayLike = 1.0) -> Pro
     every κ and c, so that runs are comparable.
 
     Args:
-        condition: κ, at least 1, a leaf.
-        bend: c, a leaf; 0 gives the quadratic itself.
+      condition: The condition number κ, at least 1, a leaf.
+      bend: The curvature c of the parabola, a leaf; 0 gives the quadratic itself.
 
     Raises:
-        ValueError: if the condition is below 1.
+      ValueError: The condition is below 1.
 
-    >>> problem = narrow_valley(1e4)
-    >>> print(float(problem.loss(problem.params)), problem.params.tolist())
-    2.0 [2.0, 4.0]
+    Example:
+      >>> problem = narrow_valley(1e4)
+      >>> print(float(problem.loss(problem.params)), problem.params.tolist())
+      2.0 [2.0, 4.0]
     """
-    condition = floating(condition)
+    condition = as_floating(condition)
     if not all_at_least(condition, 1):
-        raise ValueError(f"the condition number is {condition}, but it must be at least 1")
-    bend = floating(bend, condition.dtype)
+        raise ValueError(f"the condition number is {condition}, but it must be at least 1.")
+    bend = as_floating(bend, condition.dtype)
     start = jnp.stack([jnp.full_like(bend, 2), 4 * bend])
     return _landscape(Partial(_narrow_valley, condition, bend), start, jnp.zeros_like(start))
 
@@ -83,28 +88,37 @@ def narrow_valley(condition: ArrayLike = 100.0, *, bend: ArrayLike = 1.0) -> Pro
 def beale() -> Problem:
     """Return f(x, y) = sum over i = 1, 2, 3 of (c[i] - x (1 - yⁱ))², c = (1.5, 2.25, 2.625).
 
-    A flat floor between steep walls; the optimum is (3, ½), the start (1, 1). Problem 5 of J. Moré,
-    B. Garbow and K. Hillstrom, ACM Transactions on Mathematical Software 7, 1981.
+    A flat floor between steep walls; the optimum is (3, ½), the start (1, 1).
 
-    >>> problem = beale()
-    >>> print(f"{problem.loss(problem.params):.6f}", float(problem.loss(problem.optimum)))
-    14.203125 0.0
+    Source:
+      J. Moré, B. Garbow and K. Hillstrom, ACM Transactions on Mathematical Software 7, 1981,
+      problem 5.
+
+    Example:
+      >>> problem = beale()
+      >>> print(f"{problem.loss(problem.params):.6f}", float(problem.loss(problem.optimum)))
+      14.203125 0.0
     """
-    return _landscape(Partial(_beale), floating([1.0, 1.0]), floating([3.0, 0.5]))
+    return _landscape(Partial(_beale), as_floating([1.0, 1.0]), as_floating([3.0, 0.5]))
 
 
 def himmelblau() -> Problem:
     """Return f(x, y) = (x² + y - 11)² + (x + y² - 7)².
 
     It has four minima, all of value 0: `HIMMELBLAU_MINIMA`, of which `optimum` is the first,
-    (3, 2). The start is the origin, between them all. D. Himmelblau, Applied Nonlinear Programming,
-    1972.
+    (3, 2). The start is the origin, between them all.
 
-    >>> problem = himmelblau()
-    >>> print(float(problem.loss(problem.params)), float(problem.loss(problem.optimum)))
-    170.0 0.0
+    Source:
+      D. Himmelblau, Applied Nonlinear Programming, 1972.
+
+    Example:
+      >>> problem = himmelblau()
+      >>> print(float(problem.loss(problem.params)), float(problem.loss(problem.optimum)))
+      170.0 0.0
     """
-    return _landscape(Partial(_himmelblau), floating([0.0, 0.0]), floating(HIMMELBLAU_MINIMA[0]))
+    return _landscape(
+        Partial(_himmelblau), as_floating([0.0, 0.0]), as_floating(HIMMELBLAU_MINIMA[0])
+    )
 
 
 def _landscape(loss: Partial, start: jax.Array, optimum: jax.Array) -> Problem:

@@ -1,7 +1,7 @@
-"""What a problem is: a pure loss whose data are leaves, a start, and the facts known about it."""
+"""The type of a problem, and functions of any problem: cast, curvature, with_optimum."""
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeAlias
 
 import jax
 import jax.numpy as jnp
@@ -12,7 +12,8 @@ from jax.scipy.sparse.linalg import cg
 from jax.tree_util import Partial
 from jax.typing import ArrayLike, DTypeLike
 
-Values = ArrayLike | Sequence[Any]  # what jnp.asarray takes: lists and tuples too
+PyTree: TypeAlias = Any  # nested containers of arrays
+Values: TypeAlias = ArrayLike | Sequence[Any]  # what jnp.asarray takes: lists and tuples too
 
 
 class Problem(NamedTuple):
@@ -22,40 +23,39 @@ class Problem(NamedTuple):
     compile anew; stack several and `jax.vmap` runs over the problems themselves.
 
     Attributes:
-        loss: `loss(params)`, or `loss(params, batch)` when there are batches; a scalar.
-        params: the usual starting point, a pytree of arrays.
-        batches: `batches(key, count) -> batch`, where the key belongs to the step already;
-            None when the loss takes the params alone.
-        full_loss: `full_loss(params)`, deterministic, on all the data; `loss` itself when there
-            are no batches.
-        optimum: params that minimize `full_loss`; None when unknown, as are all facts below.
-        minimum: the value of `full_loss` at the optimum.
-        mu: strong convexity: no eigenvalue of any Hessian of `full_loss` is smaller.
-        L: smoothness: no eigenvalue of any Hessian of `full_loss` is larger.
-        accuracy: `accuracy(params)`, the share of held-out samples that are classified rightly.
+      loss: `loss(params)`, or `loss(params, batch)` when there are batches; a scalar.
+      params: The usual starting point, a pytree of arrays.
+      batches: `batches(key, count) -> batch`, where the key belongs to the step already;
+        None when the loss takes the params alone.
+      full_loss: `full_loss(params)`, deterministic, on all the data; `loss` itself when there
+        are no batches.
+      optimum: Params that minimize `full_loss`; None when unknown, as are all facts below.
+      minimum: The value of `full_loss` at the optimum.
+      mu: Strong convexity: no eigenvalue of any Hessian of `full_loss` is smaller.
+      L: Smoothness: no eigenvalue of any Hessian of `full_loss` is larger.
+      accuracy: `accuracy(params)`, the share of held-out samples that are classified rightly.
 
-    A problem of your own needs the first four fields only:
-
-    >>> import jax.numpy as jnp
-    >>> from jax.tree_util import Partial
-    >>> loss = Partial(lambda params: jnp.sum(params**4))
-    >>> problem = Problem(loss, params=jnp.ones(3), batches=None, full_loss=loss)
-    >>> print(float(problem.loss(problem.params)))
-    3.0
+    Example:
+      >>> import jax.numpy as jnp
+      >>> from jax.tree_util import Partial
+      >>> loss = Partial(lambda params: jnp.sum(params**4))
+      >>> problem = Problem(loss, params=jnp.ones(3), batches=None, full_loss=loss)
+      >>> print(float(problem.loss(problem.params)))
+      3.0
     """
 
     loss: Partial
-    params: Any
+    params: PyTree
     batches: Partial | None
     full_loss: Partial
-    optimum: Any = None
+    optimum: PyTree = None
     minimum: jax.Array | float | None = None
     mu: jax.Array | float | None = None
     L: jax.Array | float | None = None
     accuracy: Partial | None = None
 
 
-def floating(x: Values, dtype: DTypeLike | None = None) -> jax.Array:
+def as_floating(x: Values, dtype: DTypeLike | None = None) -> jax.Array:
     """Return x as a floating array: of the dtype given, else its own, else JAX's default."""
     if dtype is None:
         own = jnp.asarray(x).dtype
@@ -73,9 +73,10 @@ def all_at_least(x: ArrayLike, bound: ArrayLike) -> bool:
 def cast(problem: Problem, dtype: DTypeLike) -> Problem:
     """Return the problem with every floating leaf (data, params, facts) in the given dtype.
 
-    >>> from jaxmom.problems import quadratic
-    >>> print(cast(quadratic([1.0, 10.0]), "float32").params.dtype)
-    float32
+    Example:
+      >>> from jaxmom.problems import quadratic
+      >>> print(cast(quadratic([1.0, 10.0]), "float32").params.dtype)
+      float32
     """
 
     def convert(leaf: ArrayLike) -> ArrayLike:
@@ -85,26 +86,27 @@ def cast(problem: Problem, dtype: DTypeLike) -> Problem:
     return jax.tree.map(convert, problem)
 
 
-def curvature(problem: Problem, at: Any = None) -> jax.Array:
+def curvature(problem: Problem, at: PyTree = None) -> jax.Array:
     """Return the eigenvalues of the Hessian of `full_loss`, in ascending order, by autodiff.
 
     Where a problem is not strongly convex, `mu` and `L` are unknown, and the extreme eigenvalues
     at the optimum say what a method meets in the end.
 
     Args:
-        problem: a problem; its Hessian is dense, so keep it below a few thousand parameters.
-        at: the point, shaped as the params; the optimum unless given.
+      problem: A problem; its Hessian is dense, so keep it below a few thousand parameters.
+      at: The point, shaped as the params; the optimum unless given.
 
     Raises:
-        ValueError: if no point is given and the optimum is unknown.
+      ValueError: No point is given and the optimum is unknown.
 
-    >>> from jaxmom.problems import narrow_valley
-    >>> print(curvature(narrow_valley(condition=50.0)).tolist())
-    [1.0, 50.0]
+    Example:
+      >>> from jaxmom.problems import narrow_valley
+      >>> print(curvature(narrow_valley(condition=50.0)).tolist())
+      [1.0, 50.0]
     """
     point = problem.optimum if at is None else at
     if point is None:
-        raise ValueError("the optimum of this problem is unknown: give the point by `at=params`")
+        raise ValueError("the optimum of this problem is unknown: give the point by `at=params`.")
     return _hessian_eigenvalues(problem.full_loss, point)
 
 
@@ -116,23 +118,24 @@ def with_optimum(problem: Problem, *, tolerance: float = 1e-10, steps: int = 100
     exact `-d` that norm always falls at first). The minimum is then exact to `|g|^2 / (2 mu)`.
 
     Args:
-        problem: a problem whose `mu` is known to be positive.
-        tolerance: the largest Euclidean norm of the gradient that counts as zero.
-        steps: the largest number of Newton steps.
+      problem: A problem whose `mu` is known to be positive.
+      tolerance: The largest Euclidean norm of the gradient that counts as zero.
+      steps: The largest number of Newton steps.
 
     Raises:
-        ValueError: if the problem is not known to be strongly convex.
-        RuntimeError: if the tolerance is not reached, as happens in float32.
+      ValueError: The problem is not known to be strongly convex.
+      RuntimeError: The tolerance is not reached, as happens in float32.
 
-    >>> from jaxmom.problems import logistic_regression
-    >>> problem = logistic_regression([[-1.0], [1.0]], [0, 1], l2=0.1)
-    >>> print(f"{with_optimum(problem, tolerance=1e-6).minimum:.4f}")
-    0.2257
+    Example:
+      >>> from jaxmom.problems import logistic_regression
+      >>> problem = logistic_regression([[-1.0], [1.0]], [0, 1], l2=0.1)
+      >>> print(f"{with_optimum(problem, tolerance=1e-6).minimum:.4f}")
+      0.2257
     """
     if problem.mu is None or not problem.mu > 0:
         raise ValueError(
             f"mu is {problem.mu}, and Newton's method is safe only where it is known to be "
-            "positive: add an l2 penalty, or find the optimum by other means"
+            "positive: add an l2 penalty, or find the optimum by other means."
         )
     params = problem.params
     for _ in range(steps):
@@ -142,29 +145,29 @@ def with_optimum(problem: Problem, *, tolerance: float = 1e-10, steps: int = 100
     raise RuntimeError(
         f"after {steps} Newton steps the gradient norm is still "
         f"{_gradient_norm(problem.full_loss, params):.1e}, above the tolerance {tolerance:.1e}: "
-        "enable jax_enable_x64, or raise the tolerance"
+        "enable jax_enable_x64, or raise the tolerance."
     )
 
 
 @jax.jit
-def _hessian_eigenvalues(loss: Partial, point: Any) -> jax.Array:
+def _hessian_eigenvalues(loss: Partial, point: PyTree) -> jax.Array:
     flat, unravel = ravel_pytree(point)
     return jnp.linalg.eigvalsh(jax.hessian(lambda vector: loss(unravel(vector)))(flat))
 
 
 @jax.jit
-def _gradient_norm(loss: Partial, params: Any) -> jax.Array:
+def _gradient_norm(loss: Partial, params: PyTree) -> jax.Array:
     return jnp.linalg.norm(ravel_pytree(jax.grad(loss)(params))[0])
 
 
 @jax.jit
-def _newton_step(loss: Partial, params: Any) -> Any:
+def _newton_step(loss: Partial, params: PyTree) -> PyTree:
     gradient, hessian_times = jax.linearize(jax.grad(loss), params)
     direction, _ = cg(hessian_times, gradient, tol=1e-3)
 
-    def moved(scale: jax.Array) -> Any:
+    def move(scale: jax.Array) -> PyTree:
         return jax.tree.map(lambda p, d: p - scale.astype(p.dtype) * d, params, direction)
 
-    candidates = jax.vmap(moved)(0.5 ** jnp.arange(8.0))
+    candidates = jax.vmap(move)(0.5 ** jnp.arange(8.0))
     best = jnp.argmin(jax.vmap(_gradient_norm, in_axes=(None, 0))(loss, candidates))
     return jax.tree.map(lambda candidate: candidate[best], candidates)
