@@ -57,15 +57,15 @@ def compute(config: Config) -> xr.Dataset:
     spectrum = jm.problems.log_spectrum(1.0, config.condition, config.dimension)
     problem = jm.problems.quadratic(spectrum)
 
-    def train(method, learning_rate):
+    def train(momentum, learning_rate):
         optimizer = jm.chain(
-            jm.scale_by_momentum(method), jm.gradient_descent(learning_rate / config.condition)
+            jm.scale_by_momentum(momentum), jm.gradient_descent(learning_rate / config.condition)
         )
         run = jm.optimize(problem.loss, problem.params, optimizer, config.steps, every=config.steps)
         return {"loss": run.history["value"][-1], "diverged_at": run.diverged_at}
 
     rates = jm.log_uniform(config.lowest, config.highest).points(config.learning_rates)
-    data = jm.sweep(train, jm.grid(method=jm.stack(methods()), learning_rate=rates))
+    data = jm.sweep(train, jm.grid(momentum=jm.stack(methods()), learning_rate=rates))
     data.learning_rate.attrs["long_name"] = "learning rate x L"
     data.loss.attrs["long_name"] = f"f after {config.steps} steps"
     return data
@@ -79,11 +79,11 @@ def best(data: xr.Dataset) -> xr.Dataset:
 
 def report(data: xr.Dataset) -> str:
     """Return a table of the best loss of each method, and its largest stable learning rate."""
-    lines = [f"{data.loss.size:,} runs, {data.sizes['method']} methods, one program"]
+    lines = [f"{data.loss.size:,} runs, {data.sizes['momentum']} methods, one program"]
     lines += [f"{'':22s} {'best rate x L':>14s} {'final loss':>11s} {'stable up to':>13s}"]
     top = best(data)
-    for method in top.method.values:
-        cell, runs = (part.sel({"method": method}) for part in (top, data))
+    for method in top.momentum.values:
+        cell, runs = (part.sel(momentum=method) for part in (top, data))
         edge = runs.learning_rate.where(runs.status == 1).max()
         lines += [
             f"{method:22s} {float(cell.learning_rate):14.3g} {float(cell.loss):11.2e} "
@@ -100,7 +100,7 @@ def draw(data: xr.Dataset) -> Figure:
     """Draw the final loss over the learning rate, and name each method where it diverges."""
     figure, ax = jm.plot.figure(10.0, 6.0)
     jm.plot.sensitivity(data.loss, x="learning_rate", ax=ax)
-    lost = data.method.values[(data.status != 1).any("learning_rate").values]
+    lost = data.momentum.values[(data.status != 1).any("learning_rate").values]
     crosses = [line for line in ax.lines if line.get_label() == "_diverged"]
     for method, row in zip(lost, crosses, strict=True):
         x, y = (np.ravel(values)[0] for values in row.get_data())

@@ -41,8 +41,8 @@ def train(beta, learning_rate, seed=0, nesterov=False):
     return jm.optimize(loss, x, optimizer, STEPS, record=("value", "params"), every=4)
 
 
-def of_method(method, learning_rate):
-    optimizer = jm.chain(jm.scale_by_momentum(method), jm.gradient_descent(learning_rate))
+def of_momentum(momentum, learning_rate):
+    optimizer = jm.chain(jm.scale_by_momentum(momentum), jm.gradient_descent(learning_rate))
     return jm.optimize(loss, jnp.ones(2), optimizer, STEPS, every=4)
 
 
@@ -58,8 +58,8 @@ SWEEPS = {
         lambda: sample(11, beta=memory(1, 50), learning_rate=log_uniform(0.01, 0.4)),
     ),
     "labeled": (
-        of_method,
-        lambda: grid(method=jm.stack(METHODS), learning_rate=[0.1, 0.2, 0.3]),
+        of_momentum,
+        lambda: grid(momentum=jm.stack(METHODS), learning_rate=[0.1, 0.2, 0.3]),
     ),
     "groups": (
         train,
@@ -278,11 +278,12 @@ def test_explain_tells_what_a_sweep_takes_and_auto_follows_it():
 def searched(monkeypatch, seconds, budget=float("inf")):
     """A search in which each width and program takes the seconds that it is told to take."""
     from jaxmom.sweeps.compile import autotune as search
+    from jaxmom.sweeps.compile.watchdog import Dispatcher
     from jaxmom.sweeps.estimate import trace_groups
 
     space = grid(x=np.linspace(0, 1, 10**4), y=np.linspace(0, 1, 10**4))
     lanes = trace_groups(lambda x, y: {"z": x * y}, space)[0]
-    found = search.Autotuner(space, lanes, jax.local_devices())
+    found = search.Autotuner(space, lanes, jax.local_devices(), Dispatcher(jax.local_devices()))
     monkeypatch.setattr(search, "memory_budget", lambda devices: budget)
     monkeypatch.setattr(found, "_seconds", lambda programs: seconds(programs[0].width, found.asked))
     try_width = found.try_width

@@ -27,9 +27,9 @@ METHODS = jm.stack(
 SPACES = {
     "grid": lambda: grid(beta=[0.0, 0.5, 0.9], learning_rate=np.array([0.1, 0.2]), seed=range(4)),
     "paired": lambda: paired(beta=[0.0, 0.5, 0.5], learning_rate=[0.1, 0.1, 0.2]),
-    "groups": lambda: grid(nesterov=[False, True], beta=[0.1, 0.2], method=["a", "b", "c"]),
+    "groups": lambda: grid(nesterov=[False, True], beta=[0.1, 0.2], name=["a", "b", "c"]),
     "paired groups": lambda: paired(beta=[1.0, 2.0, 3.0, 4.0], flag=[True, False, True, True]),
-    "labeled": lambda: grid(method=METHODS, seed=range(3)),
+    "labeled": lambda: grid(momentum=METHODS, seed=range(3)),
     "sobol": lambda: sample(100, beta=memory(1, 1e4), learning_rate=log_uniform(1e-4, 1)),
     "halton": lambda: sample(77, method="halton", beta=half_life(1, 99), count=[1, 2, 5]),
     "random": lambda: sample(50, method="random", seed=3, x=uniform(-1, 1)) * grid(seed=range(2)),
@@ -179,8 +179,8 @@ def test_a_hundred_million_lanes_cost_no_memory_and_no_time_until_they_run():
 
 
 def test_keys_of_lanes_agree_exactly_where_all_arguments_do():
-    small = grid(beta=[0.0, 0.5], method=METHODS, seed=range(3))
-    large = grid(seed=range(5), method=METHODS, beta=np.array([0.5, -0.0, 0.7]))
+    small = grid(beta=[0.0, 0.5], momentum=METHODS, seed=range(3))
+    large = grid(seed=range(5), momentum=METHODS, beta=np.array([0.5, -0.0, 0.7]))
     keys = [[tuple(k) for k in hash_lanes(s, digest_labels(s)).tolist()] for s in (small, large)]
     assert [len(set(own)) for own in keys] == [small.size, large.size]
     common = set(keys[0]) & set(keys[1])
@@ -188,9 +188,9 @@ def test_keys_of_lanes_agree_exactly_where_all_arguments_do():
     for index, key in enumerate(keys[0]):
         ours, theirs = small.lane(index), large.lane(keys[1].index(key))
         assert (ours["beta"], ours["seed"]) == (theirs["beta"], theirs["seed"])
-        assert plain(ours["method"]) == plain(theirs["method"])
+        assert plain(ours["momentum"]) == plain(theirs["momentum"])
     negative = jm.Stack(METHODS.labels, jax.tree.map(np.negative, METHODS.values))
-    other = grid(beta=[0.0, 0.5], seed=range(3), method=negative)
+    other = grid(beta=[0.0, 0.5], seed=range(3), momentum=negative)
     assert not {tuple(k) for k in hash_lanes(other, digest_labels(other)).tolist()} & set(keys[0])
 
 
@@ -529,6 +529,16 @@ def test_the_dimension_of_a_sample_is_lane_beside_any_axis():
 def test_names_that_every_result_has_are_refused(make, name):
     with pytest.raises(ValueError, match="an axis is the name of an argument"):
         make(**{name: [1.0]})
+
+
+@pytest.mark.parametrize("name", ["method", "tolerance", "drop", "indexers"])
+@pytest.mark.parametrize("make", [grid, paired])
+def test_axes_that_sel_takes_for_its_own_keywords_are_warned_of(make, name):
+    with pytest.warns(UserWarning, match=rf"write \.sel\({{'{name}': \.\.\.}}\)"):
+        space = make(**{name: [1.0, 2.0]})
+    runs = jm.sweep(lambda **axes: {"y": axes[name]}, space, width=2)
+    if make is grid:
+        assert float(runs.y.sel({name: 2.0})) == 2.0
 
 
 # Unions and products

@@ -17,10 +17,11 @@ from jaxmom.sweeps.space.scales import Scale
 PyTree: TypeAlias = Any
 Kind: TypeAlias = Literal["number", "labeled", "static"]
 
-# Names that the Dataset of a sweep uses itself.
+# Names that the Dataset of a sweep uses itself, and those that xarray's `sel` uses itself.
 RESERVED = ("lane", "step", "status", "diverged_at", "rung")
 _LANE_DIM = re.compile(r"lane_\d+")
 EXACT_IN_FLOAT = 2**53  # integers up to here are floats of 64 bits
+_SEL_KEYWORDS = ("method", "tolerance", "drop", "indexers")
 _ADDRESS = re.compile(r" at 0x[0-9a-fA-F]+")
 
 
@@ -88,11 +89,17 @@ def read_axis(name: str, given: Any) -> Axis:
 
 
 def check_name(name: str) -> None:
-    """Refuse what cannot be an argument, or is a dimension or coordinate of every result."""
+    """Refuse names that are no argument or that every result has; warn of those hard to select."""
     if not name.isidentifier() or name in RESERVED or _LANE_DIM.fullmatch(name):
         raise ValueError(
             f"an axis is the name of an argument and none of {RESERVED} or lane_1, lane_2, ..., "
             f"not {name!r}."
+        )
+    if name in _SEL_KEYWORDS:
+        warnings.warn(
+            f"xarray's sel has a keyword {name!r} of its own, so that .sel({name}=...) does not "
+            f"select along this axis; write .sel({{{name!r}: ...}}), or rename the axis.",
+            stacklevel=5,
         )
 
 
