@@ -56,7 +56,7 @@ from jaxmom.transform import (
 
 if TYPE_CHECKING:
     from jaxmom import plot, problems, rl, theory
-    from jaxmom.rl.rules import lazy_momentum
+    from jaxmom.rl.optimizers import lazy_momentum
 
 __version__ = "0.1.0"
 

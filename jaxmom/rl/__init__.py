@@ -1,25 +1,31 @@
-"""Q-learning with momentum on real environments, with the truth beside it.
+"""Tabular Q-learning with momentum on Gymnasium's environments, beside the exact solution.
 
     rl.from_gymnasium       FrozenLake, CliffWalking, Taxi as arrays (`rl.TOY_TEXT` lists them);
                             `rl.Mdp` by hand, `rl.random_mdp`
     rl.value_iteration      Q*, by plain iteration or any optax transformation of Q - T Q
-    rl.q_learning           one lane of experience, by any optax transformation
-    rl.lazy_momentum        the rule of tutorials, which ticks where an entry is visited
-    rl.dense_momentum       heavy ball as optax has it, at the price of the lazy rule
+    rl.q_learning           one stream of experience, by any optax transformation
+    rl.lazy_momentum        the rule of tutorials: an entry moves when it is visited
+    rl.dense_momentum       heavy ball as optax has it, as fast as the lazy rule
     rl.speedy_q_learning    SpeedyQ, from a generative model; `synchronous_q_learning` for others
 
-All are pure functions of their numbers and keys, so that `jaxmom.sweep` runs thousands of lanes of
-them: tables are small and steps are many, and a step takes tens of nanoseconds if there are enough.
+All are pure functions of their numbers and keys, so `jaxmom.sweep` runs thousands of lanes of
+them: tables are small, steps are many, and with enough lanes a step takes tens of nanoseconds.
 """
 
+from jaxmom.rl._q_learning import QLearning, q_learning
 from jaxmom.rl.acceleration import anchored, goyal_momentum, goyal_nesterov
 from jaxmom.rl.environments import TOY_TEXT, from_gymnasium, random_mdp
-from jaxmom.rl.learners import Transition, double_td_loss, td_loss
+from jaxmom.rl.evaluation import (
+    greedy,
+    limited_value,
+    policy_value,
+    reachable,
+    transition_matrix,
+)
+from jaxmom.rl.losses import Transition, double_td_loss, td_loss
 from jaxmom.rl.mdp import Mdp, reset, step
+from jaxmom.rl.optimizers import dense_momentum, lazy_momentum, lazy_pid, visit_descent
 from jaxmom.rl.planning import Planning, bellman, value_iteration
-from jaxmom.rl.policies import greedy, limited_value, policy_value, reachable, transition_matrix
-from jaxmom.rl.q_learning import QLearning, q_learning
-from jaxmom.rl.rules import dense_momentum, lazy_momentum, lazy_pid, visit_descent
 from jaxmom.rl.synchronous import SynchronousQ, speedy_q_learning, synchronous_q_learning
 
 __all__ = [

@@ -1,4 +1,4 @@
-"""Faster value iteration: transformations of ``Q - T Q`` for planning, where all entries move."""
+"""Optimizers that accelerate value iteration: for planning only, where all entries move."""
 
 from typing import Any, NamedTuple
 
@@ -6,14 +6,14 @@ import jax
 import jax.numpy as jnp
 from jax.typing import ArrayLike
 
-from jaxmom.rl.rules import dense_momentum, dense_update, velocity, velocity_init
-from jaxmom.transform import Optimizer, transformation
+from jaxmom.rl.optimizers import dense_momentum, init_velocity, next_velocity, update_dense
+from jaxmom.transform import Optimizer, PyTree, transformation
 
 
 class AnchorState(NamedTuple):
-    """State of `anchored`: where the iteration began, and the weight of all that has been seen."""
+    """State of `anchored`: the first iterate, and the weight of all iterates so far."""
 
-    anchor: Any
+    anchor: PyTree
     weight: jax.Array
 
 
@@ -21,7 +21,14 @@ def goyal_momentum(discount: ArrayLike) -> Optimizer:
     """Momentum value iteration: ``Q <- Q + a (T Q - Q) + b (Q - Q')``, for reversible chains.
 
     With ``r = sqrt(1 - gamma^2)``: a = 2 / (1 + r) and b = (1 - r) / (1 + r), the heavy ball that
-    is optimal for a symmetric P. Slippery ice is nearly so; on deterministic moves it diverges.
+    is optimal for a symmetric P. Slippery ice is nearly symmetric; on deterministic moves the
+    iteration diverges.
+
+    Args:
+      discount: gamma, in [0, 1).
+
+    Returns:
+      A pytree optimizer.
 
     Source: Goyal and Grand-Clement 2023 (Operations Research), the momentum constants.
 
@@ -32,7 +39,7 @@ def goyal_momentum(discount: ArrayLike) -> Optimizer:
       >>> print(f"{hp['learning_rate']:.3f} {hp['beta']:.3f}")
       1.111 0.111
     """
-    discount = _exact(discount)
+    discount = _to_float64(discount)
     root = (1 - discount**2) ** 0.5
     return dense_momentum(2 / (1 + root), (1 - root) / (1 + root))
 
@@ -40,8 +47,14 @@ def goyal_momentum(discount: ArrayLike) -> Optimizer:
 def goyal_nesterov(discount: ArrayLike) -> Optimizer:
     """Accelerated value iteration: ``h = Q + c (Q - Q'); Q <- h + a (T h - h)``.
 
-    With a = 1 / (1 + gamma) and c = (1 - sqrt(1 - gamma^2)) / gamma. As in `jaxmom.nesterov`, what
-    is iterated is h; `jaxmom.eval_params` is Q.
+    With a = 1 / (1 + gamma) and c = (1 - sqrt(1 - gamma^2)) / gamma. As in `jaxmom.nesterov`, the
+    iterate is h, and `jaxmom.eval_params` is Q.
+
+    Args:
+      discount: gamma, in [0, 1).
+
+    Returns:
+      A pytree optimizer.
 
     Source: Goyal and Grand-Clement 2023 (Operations Research), the acceleration constants.
 
@@ -53,11 +66,11 @@ def goyal_nesterov(discount: ArrayLike) -> Optimizer:
       >>> print(bool(rl.value_iteration(mdp, 0.99).iterations > 5 * fast.iterations))
       True
     """
-    discount = _exact(discount)
+    discount = _to_float64(discount)
     # (1 - sqrt(1 - x^2)) / x, written so that 0 is admitted.
     beta = discount / (1 + (1 - discount**2) ** 0.5)
     hp = {"learning_rate": 1 / (1 + discount), "beta": beta}
-    return transformation(velocity_init, _nesterov_update, hp, readout=_nesterov_readout)
+    return transformation(init_velocity, _update_accelerated, hp, readout=_read_out_accelerated)
 
 
 def anchored(discount: ArrayLike) -> Optimizer:
@@ -67,6 +80,9 @@ def anchored(discount: ArrayLike) -> Optimizer:
 
     Args:
       discount: gamma, in (0, 1].
+
+    Returns:
+      A pytree optimizer, whose update needs params.
 
     Source: Lee and Ryu 2023 (NeurIPS), Anc-VI.
 
@@ -78,29 +94,29 @@ def anchored(discount: ArrayLike) -> Optimizer:
       >>> print(bool(abs(plan.q - rl.value_iteration(mdp, 0.9).q).max() < 1e-9))
       True
     """
-    return transformation(_anchor_init, _anchor_update, {"discount": discount})
+    return transformation(_init_anchor, _update_anchored, {"discount": discount})
 
 
-def _nesterov_update(hp, updates, state, params=None, **extra):
-    _, state = dense_update(hp, updates, state, params, **extra)
-    # What is iterated runs ahead of Q by one more step of the same velocity.
-    return velocity(hp, updates, state), state
+def _update_accelerated(hp, updates, state, params=None, **extra):
+    _, state = update_dense(hp, updates, state, params, **extra)
+    # The iterate runs ahead of Q by one more step of the same velocity.
+    return next_velocity(hp, updates, state), state
 
 
-def _nesterov_readout(hp, state, params):
+def _read_out_accelerated(hp, state, params):
     del params
     return jax.tree.map(lambda v: -jnp.asarray(hp["beta"], v.dtype) * v, state.velocity)
 
 
-def _anchor_init(hp, params):
+def _init_anchor(hp, params):
     del hp
     return AnchorState(jax.tree.map(jnp.asarray, params), jnp.ones([], float))
 
 
-def _anchor_update(hp, updates, state, params=None, **extra):
+def _update_anchored(hp, updates, state, params=None, **extra):
     del extra
     if params is None:
-        raise ValueError("anchored needs params: update(gradient, state, params).")
+        raise ValueError("anchored needs params: call update(gradient, state, params).")
     # w_k = 1 / sum_{i <= k} gamma^{-2 i} obeys this recursion, and nothing in it can overflow.
     shrunk = jnp.asarray(hp["discount"], state.weight.dtype) ** 2 * state.weight
     weight = shrunk / (1 + shrunk)
@@ -112,6 +128,6 @@ def _anchor_update(hp, updates, state, params=None, **extra):
     return jax.tree.map(move, updates, params, state.anchor), AnchorState(state.anchor, weight)
 
 
-def _exact(number: ArrayLike) -> Any:
-    """A plain number stays one, in float64 as planning is: fast forms feel the difference."""
+def _to_float64(number: ArrayLike) -> Any:
+    """Keep a plain number in float64, as planning is: accelerated forms amplify its rounding."""
     return float(number) if isinstance(number, int | float) else jnp.asarray(number, float)

@@ -1,4 +1,4 @@
-"""Where processes come from: Gymnasium's toy-text environments, or chance."""
+"""Processes from Gymnasium's toy-text environments, and random ones."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -23,13 +23,14 @@ TOY_TEXT: Mapping[str, tuple[str, Mapping[str, Any]]] = {
 
 
 def from_gymnasium(environment: Any, **kwargs: Any) -> Mdp:
-    """The arrays of a Gymnasium environment that states its transitions as ``unwrapped.P``.
+    """Return the arrays of a Gymnasium environment that states its transitions as ``unwrapped.P``.
 
     FrozenLake, CliffWalking and Taxi do, in all their variants but one. Branches keep Gymnasium's
-    order, also where two lead to the same state, so that `step` answers its uniforms as it does.
+    order, also where two lead to the same state, so that `step` maps a uniform number to the same
+    branch as Gymnasium.
 
     Args:
-      environment: The name of one, such as "FrozenLake-v1", or an environment.
+      environment: The name of an environment, such as "FrozenLake-v1", or an environment.
       **kwargs: For `gymnasium.make`: ``is_slippery``, ``map_name``, ``desc``, ``is_rainy``, ...
 
     Returns:
@@ -39,7 +40,7 @@ def from_gymnasium(environment: Any, **kwargs: Any) -> Mdp:
     Raises:
       ImportError: Gymnasium is missing; it is the extra ``jaxmom[rl]``.
       ValueError: The environment is deprecated, does not state its transitions (Blackjack), or
-        states other ones than it takes (Taxi with a fickle passenger).
+        takes other transitions than it states (Taxi with a fickle passenger).
 
     Example:
       >>> from jaxmom import rl
@@ -48,17 +49,19 @@ def from_gymnasium(environment: Any, **kwargs: Any) -> Mdp:
       (16, 4, 3, 100)
     """
     if isinstance(environment, str):
-        environment = _made(environment, kwargs)
+        environment = _make_environment(environment, kwargs)
     elif kwargs:
-        raise ValueError(f"{sorted(kwargs)} are for an environment given by name; make it so.")
+        raise ValueError(
+            f"{sorted(kwargs)} are arguments of gymnasium.make: give the environment by name, or "
+            "make it with them."
+        )
     bare, spec = environment.unwrapped, environment.spec
-    name = spec.id if spec is not None else type(bare).__name__
-    _check_transitions(bare, name)
+    _check_transitions(bare, type(bare).__name__ if spec is None else spec.id)
     table = [[bare.P[s][a] for a in range(len(bare.P[s]))] for s in range(len(bare.P))]
     lake = (bare.nrow, bare.ncol) if hasattr(bare, "nrow") else None
     grid = getattr(bare, "shape", lake)
     return Mdp(
-        *_padded(table),
+        *_pad_branches(table),
         start=np.asarray(bare.initial_state_distrib, np.float64),
         time_limit=None if spec is None else spec.max_episode_steps,
         grid=(int(grid[0]), int(grid[1])) if grid else None,
@@ -74,7 +77,7 @@ def random_mdp(
     termination: float = 0.0,
     time_limit: int | None = None,
 ) -> Mdp:
-    """A process without structure: uniform next states, Dirichlet probabilities, normal rewards.
+    """Return a random process: uniform next states, Dirichlet probabilities, normal rewards.
 
     Args:
       key: A JAX key; the same key gives the same process.
@@ -82,10 +85,13 @@ def random_mdp(
       actions: A.
       branches: K, at most S; the next states of one pair are different.
       termination: The share of branches that end the episode.
-      time_limit: Of the episodes, which start anywhere.
+      time_limit: Of the episodes, which start in any state.
+
+    Returns:
+      An `Mdp`.
 
     Raises:
-      ValueError: More branches than states, or fewer than 1 of anything.
+      ValueError: There are more branches than states, or fewer than 1 of anything.
 
     Source: the Garnet processes of Bhatnagar, Sutton, Ghavamzadeh and Lee 2009 (Automatica 45).
 
@@ -113,7 +119,7 @@ def random_mdp(
     )
 
 
-def _made(name: str, kwargs: dict[str, Any]) -> Any:
+def _make_environment(name: str, kwargs: dict[str, Any]) -> Any:
     try:
         import gymnasium
     except ImportError as error:
@@ -132,8 +138,8 @@ def _made(name: str, kwargs: dict[str, Any]) -> Any:
 def _check_transitions(bare: Any, name: str) -> None:
     if getattr(bare, "fickle_passenger", False):
         raise ValueError(
-            f"{name} with fickle_passenger=True takes transitions that its P does not tell, for "
-            "they depend on a hidden flag; leave the passenger steadfast."
+            f"{name} with fickle_passenger=True takes transitions that are not in its P, because "
+            "they depend on a hidden flag; make it with fickle_passenger=False."
         )
     if not hasattr(bare, "P"):
         raise ValueError(
@@ -142,13 +148,13 @@ def _check_transitions(bare: Any, name: str) -> None:
         )
 
 
-def _padded(table: list[list[list[tuple[float, int, float, bool]]]]) -> tuple[np.ndarray, ...]:
+def _pad_branches(table: list[list[list[tuple[float, int, float, bool]]]]) -> list[np.ndarray]:
     """Next states, probabilities, rewards and ends [S, A, K], padded by branches of no weight."""
     most = max(len(branches) for actions in table for branches in actions)
     blank = (0.0, 0, 0.0, True)
     rows = [[b + [blank] * (most - len(b)) for b in actions] for actions in table]
-    probability, state, reward, over = (
+    probability, state, reward, terminated = (
         np.array([[[branch[i] for branch in b] for b in actions] for actions in rows])
         for i in range(4)
     )
-    return state, probability, reward, over
+    return [state, probability, reward, terminated]

@@ -1,16 +1,17 @@
-"""Markov decision processes as arrays, and one step of them as Gymnasium takes it."""
+"""Finite Markov decision processes as arrays, with the step and the reset of Gymnasium."""
 
 import dataclasses
 import functools
 from typing import Any
 
+import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.typing import ArrayLike
 
-# What a row of probabilities may be off 1 by: Gymnasium's own thirds are off by 1e-16.
-OFF = 1e-6
+# How far a sum of probabilities may be from 1: Gymnasium's own thirds are off by 1e-16.
+PROBABILITY_TOLERANCE = 1e-6
 
 
 @functools.partial(
@@ -22,8 +23,8 @@ OFF = 1e-6
 class Mdp:
     """A finite decision process: K branches for each of A actions in each of S states.
 
-    Whether an episode ends is told by the branch, and not by the state that it leads to: Gymnasium
-    gives its terminal states transitions too, which nothing ever takes. The arrays are NumPy's, in
+    The branch says whether an episode ends, not the state that it leads to: Gymnasium gives its
+    terminal states transitions too, but no episode takes them. The arrays are NumPy arrays in
     float64, so that planning is exact whatever JAX's default precision is.
 
     Attributes:
@@ -32,13 +33,13 @@ class Mdp:
       reward: [S, A, K].
       terminated: [S, A, K] booleans: the branch ends the episode, and nothing follows it.
       start: [S] probabilities of the first state.
-      time_limit: Steps after which an episode is truncated; None for none. Truncation is not part
-        of the process: learning bootstraps there.
-      grid: Rows and columns, of a process whose states are cells numbered row by row; else None.
+      time_limit: Steps after which an episode is truncated; None for no limit. Truncation is not
+        part of the process: learning bootstraps there.
+      grid: Rows and columns, if the states are cells of a grid, numbered row by row; else None.
 
     Raises:
-      ValueError: Shapes do not agree, a state does not exist, or probabilities are negative or do
-        not sum to 1.
+      ValueError: Shapes do not agree, a state does not exist, a reward is not finite, or
+        probabilities are negative or do not sum to 1.
 
     Example:
       >>> from jaxmom import rl
@@ -66,7 +67,7 @@ class Mdp:
             if not isinstance(value, np.ndarray | list | tuple):
                 return
             object.__setattr__(self, field.name, np.asarray(value, dtype))
-        _check(self)
+        _check_mdp(self)
 
     @property
     def states(self) -> int:
@@ -80,7 +81,7 @@ class Mdp:
 
     @property
     def branches(self) -> int:
-        """K, of the pair with the most of them."""
+        """K, the number of branches of the pair that has the most."""
         return self.next_state.shape[-1]
 
 
@@ -91,12 +92,15 @@ def step(
 
     Args:
       mdp: The process.
-      state: An integer.
-      action: An integer.
-      uniform: In [0, 1): the branch is the first whose cumulated probability exceeds it.
+      state: An integer scalar.
+      action: An integer scalar.
+      uniform: A scalar in [0, 1): the branch is the first whose cumulated probability exceeds it.
 
     Returns:
-      The next state, the reward, and whether the episode is over.
+      The next state, the reward, and whether the episode terminates.
+
+    Raises:
+      ValueError: An argument is not a scalar: use `jax.vmap` for a batch of steps.
 
     Example:
       >>> import jax
@@ -106,14 +110,25 @@ def step(
       >>> print(terminated)
       False
     """
+    _check_scalars(state, action, uniform)
     branch = _first_above(jnp.asarray(mdp.probability)[state, action], uniform)
     arrays = (mdp.next_state, mdp.reward, mdp.terminated)
-    following, reward, terminated = (jnp.asarray(x)[state, action, branch] for x in arrays)
-    return following, reward, terminated
+    next_state, reward, terminated = (jnp.asarray(x)[state, action, branch] for x in arrays)
+    return next_state, reward, terminated
 
 
 def reset(mdp: Mdp, uniform: ArrayLike) -> jax.Array:
-    """The first state of an episode, as Gymnasium finds it from one uniform number in [0, 1).
+    """Draw the first state of an episode as Gymnasium does from one uniform number.
+
+    Args:
+      mdp: The process.
+      uniform: A scalar in [0, 1).
+
+    Returns:
+      The state, int32 [].
+
+    Raises:
+      ValueError: `uniform` is not a scalar: use `jax.vmap` for a batch of episodes.
 
     Example:
       >>> import jax
@@ -121,7 +136,17 @@ def reset(mdp: Mdp, uniform: ArrayLike) -> jax.Array:
       >>> print(rl.reset(rl.random_mdp(jax.random.key(0), states=5, actions=2), 0.5))
       2
     """
+    _check_scalars(uniform)
     return _first_above(jnp.asarray(mdp.start), uniform)
+
+
+def _check_scalars(*numbers: ArrayLike) -> None:
+    chex.assert_rank(
+        numbers,
+        0,
+        custom_message="This function is for one step of one episode; use jax.vmap for a batch.",
+        exception_type=ValueError,
+    )
 
 
 def _first_above(probability: jax.Array, uniform: ArrayLike) -> jax.Array:
@@ -129,7 +154,7 @@ def _first_above(probability: jax.Array, uniform: ArrayLike) -> jax.Array:
     return jnp.argmax(jnp.cumsum(probability) > uniform).astype(jnp.int32)
 
 
-def _check(mdp: Mdp) -> None:
+def _check_mdp(mdp: Mdp) -> None:
     shape = mdp.next_state.shape
     arrays = (mdp.probability, mdp.reward, mdp.terminated)
     if len(shape) != 3 or any(x.shape != shape for x in arrays):
@@ -140,24 +165,26 @@ def _check(mdp: Mdp) -> None:
     if mdp.start.shape != shape[:1]:
         raise ValueError(f"start has one probability per state, {shape[:1]}, not {mdp.start.shape}")
     if mdp.next_state.min() < 0 or mdp.next_state.max() >= shape[0]:
-        raise ValueError(f"next_state must be in [0, {shape[0]}), for there are so many states.")
-    _check_sums("probability", mdp.probability)
-    _check_sums("start", mdp.start)
+        raise ValueError(
+            f"next_state must be in [0, {shape[0]}), because there are so many states."
+        )
+    _check_probabilities("probability", mdp.probability)
+    _check_probabilities("start", mdp.start)
     if not np.isfinite(mdp.reward).all():
         raise ValueError("every reward must be finite.")
     if mdp.time_limit is not None and mdp.time_limit < 1:
-        raise ValueError(f"time_limit is at least 1, or None for none; got {mdp.time_limit}.")
+        raise ValueError(f"time_limit is at least 1, or None for no limit; got {mdp.time_limit}.")
 
 
-def _check_sums(name: str, probability: np.ndarray) -> None:
+def _check_probabilities(name: str, probability: np.ndarray) -> None:
     if not (probability >= 0).all():
         raise ValueError(f"{name} has entries that are negative or NaN.")
     sums = probability.sum(axis=-1)
-    wrong = np.argwhere(np.abs(np.atleast_1d(sums) - 1) > OFF)
+    wrong = np.argwhere(np.abs(np.atleast_1d(sums) - 1) > PROBABILITY_TOLERANCE)
     if wrong.size:
-        at = tuple(wrong[0].tolist())
-        where = f" at (state, action) = {at}" if sums.ndim else ""
+        index = tuple(wrong[0].tolist())
+        where = f" at (state, action) = {index}" if sums.ndim else ""
         raise ValueError(
-            f"{name} sums to {np.atleast_1d(sums)[at]:.6g}{where}, not to 1: give the branches all "
-            "the weight there is, and 0 to those that only pad."
+            f"{name} sums to {np.atleast_1d(sums)[index]:.6g}{where}, not to 1: give the branches "
+            "all of the weight, and 0 to those that only pad."
         )

@@ -1,13 +1,13 @@
-"""The truth beside the learning: value iteration in all its forms, policies and their values.
+"""Value iteration in all its forms, always in float64.
 
-All of it is float64, whatever JAX's default precision is: what learning is measured against shall
-not be rounded first.
+Ground truth is computed in float64 whatever JAX's default precision is.
 """
 
 import functools
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, ParamSpec, TypeVar
 
+import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -18,6 +18,9 @@ from jax.typing import ArrayLike
 from jaxmom.rl.mdp import Mdp
 from jaxmom.transform import as_pytree, eval_params
 
+P = ParamSpec("P")
+R = TypeVar("R")
+
 
 class Planning(NamedTuple):
     """What `value_iteration` returns."""
@@ -25,38 +28,41 @@ class Planning(NamedTuple):
     q: jax.Array  # [states, actions]
     value: jax.Array  # [states]
     iterations: jax.Array  # int32 [], applications of the Bellman operator
-    error: jax.Array  # [], the largest error: known where a target was given, else a bound
+    error: jax.Array  # [], the largest error: known if there is a target, else a bound
     converged: jax.Array  # bool []
 
 
-def exactly(function: Callable[..., Any]) -> Callable[..., Any]:
+def in_float64(function: Callable[P, R]) -> Callable[P, R]:
     """Run a function in float64, and return NumPy arrays, which keep it."""
 
     @functools.wraps(function)
-    def exact(*args: Any, **kwargs: Any) -> Any:
+    def run(*args: P.args, **kwargs: P.kwargs) -> R:
         with jax.enable_x64(True):
-            return jax.tree.map(_at_home, function(*args, **kwargs))
+            return jax.tree.map(_to_numpy, function(*args, **kwargs))
 
-    return exact
+    return run
 
 
-def _at_home(x: Any) -> Any:
+def _to_numpy(x: Any) -> Any:
     return x if isinstance(x, Tracer) else np.asarray(x)
 
 
-@exactly
+@in_float64
 def bellman(mdp: Mdp, q: ArrayLike, discount: ArrayLike) -> jax.Array:
-    """The Bellman optimality operator: ``T Q = sum_k p_k (r_k + gamma max_a' Q(s'_k, a'))``.
+    """Apply the Bellman optimality operator: ``sum_k p_k (r_k + gamma max_a' Q(s'_k, a'))``.
 
     Nothing follows a branch that terminates.
 
     Args:
       mdp: The process.
       q: [states, actions].
-      discount: gamma.
+      discount: gamma, a scalar.
 
     Returns:
       [states, actions].
+
+    Raises:
+      ValueError: q has another shape, or gamma is no scalar.
 
     Example:
       >>> import jax, jax.numpy as jnp
@@ -66,10 +72,12 @@ def bellman(mdp: Mdp, q: ArrayLike, discount: ArrayLike) -> jax.Array:
       >>> print(bool(jnp.allclose(rl.bellman(mdp, q, 0.9), q)))
       True
     """
-    return backed_up(mdp, jnp.max(jnp.asarray(q, float), axis=-1), discount)
+    q = jnp.asarray(q, float)
+    check_table_and_discount(mdp, q, discount)
+    return bellman_backup(mdp, jnp.max(q, axis=-1), discount)
 
 
-@exactly
+@in_float64
 def value_iteration(
     mdp: Mdp,
     discount: ArrayLike,
@@ -82,24 +90,25 @@ def value_iteration(
     """Find Q* from zero, by plain value iteration or by any optax transformation of ``Q - T Q``.
 
     Descent along that "gradient" with step 1 is value iteration. `goyal_momentum` and
-    `goyal_nesterov` are its momentum forms, `anchored` and `lazy_pid` the others. They gain where
-    the process is nearly reversible, such as slippery ice, and many diverge where it is not: then
+    `goyal_nesterov` are its momentum forms, `anchored` and `lazy_pid` two others. They gain where
+    the process is nearly reversible, such as slippery ice. Many diverge where it is not: then
     `converged` is False.
 
     Args:
       mdp: The process.
-      discount: gamma, in [0, 1].
+      discount: gamma, a scalar in [0, 1].
       optimizer: Any optax transformation; ``optax.sgd(1.0)`` by default.
-      tolerance: Stop when no entry is further than this from Q*: from `target`, where it is given,
+      tolerance: Stop when no entry is further than this from Q*: from `target` if it is given,
         else by the bound ``max |T Q - Q| / (1 - gamma)`` (at gamma = 1, by the residual alone).
-      max_iterations: Stop at last.
+      max_iterations: Stop after so many iterations in any case.
       target: [states, actions], the known Q*.
 
     Returns:
       A `Planning`, in float64. Its q is that of `jaxmom.eval_params`.
 
     Raises:
-      ValueError: gamma is a plain number outside [0, 1].
+      ValueError: gamma is a plain number outside [0, 1] or no scalar, or `target` has another
+        shape.
 
     Example:
       >>> from jaxmom import rl
@@ -111,44 +120,62 @@ def value_iteration(
     if isinstance(discount, int | float) and not 0 <= discount <= 1:
         raise ValueError(f"discount is in [0, 1], got {discount}.")
     optimizer = as_pytree(_PLAIN if optimizer is None else optimizer)
-    goal = None if target is None else jnp.asarray(target, float)
-    return _iterate(mdp, discount, optimizer, goal, tolerance, max_iterations)
+    target = None if target is None else jnp.asarray(target, float)
+    check_table_and_discount(mdp, target, discount)
+    return _iterate_values(mdp, discount, optimizer, target, tolerance, max_iterations)
 
 
 _PLAIN = optax.sgd(1.0)
 
 
 @functools.partial(jax.jit, static_argnames="max_iterations")
-def _iterate(mdp, discount, optimizer, goal, tolerance, max_iterations):
+def _iterate_values(mdp, discount, optimizer, target, tolerance, max_iterations):
     discount = jnp.asarray(discount, float)
 
-    def distance(q: jax.Array) -> jax.Array:
-        if goal is not None:
-            return jnp.max(jnp.abs(q - goal))
-        residual = jnp.max(jnp.abs(backed_up(mdp, jnp.max(q, axis=-1), discount) - q))
+    def measure_error(q: jax.Array) -> jax.Array:
+        if target is not None:
+            return jnp.max(jnp.abs(q - target))
+        residual = jnp.max(jnp.abs(bellman_backup(mdp, jnp.max(q, axis=-1), discount) - q))
         return residual / jnp.where(discount < 1, 1 - discount, 1.0)
 
-    def unfinished(carry: Any) -> jax.Array:
+    def is_unfinished(carry: Any) -> jax.Array:
         _, _, iterations, error = carry
         return (error > tolerance) & jnp.isfinite(error) & (iterations < max_iterations)
 
-    def advance(carry: Any) -> Any:
+    def iterate(carry: Any) -> Any:
         q, state, iterations, _ = carry
-        gradient = q - backed_up(mdp, jnp.max(q, axis=-1), discount)
+        gradient = q - bellman_backup(mdp, jnp.max(q, axis=-1), discount)
         updates, state = optimizer.update(gradient, state, q)
         q = q + updates
-        return q, state, iterations + 1, distance(eval_params(optimizer, q, state))
+        return q, state, iterations + 1, measure_error(eval_params(optimizer, q, state))
 
     zero = jnp.zeros((mdp.states, mdp.actions))
-    start = (zero, optimizer.init(zero), jnp.zeros([], jnp.int32), distance(zero))
-    q, state, iterations, error = jax.lax.while_loop(unfinished, advance, start)
+    start = (zero, optimizer.init(zero), jnp.zeros([], jnp.int32), measure_error(zero))
+    q, state, iterations, error = jax.lax.while_loop(is_unfinished, iterate, start)
     q = eval_params(optimizer, q, state)
     return Planning(q, jnp.max(q, axis=-1), iterations, error, error <= tolerance)
 
 
-def backed_up(mdp: Mdp, value: jax.Array, discount: ArrayLike) -> jax.Array:
-    """The mean over branches of the reward and of what `value` says of the next state."""
+def bellman_backup(mdp: Mdp, value: jax.Array, discount: ArrayLike) -> jax.Array:
+    """Back a value [states] up to [states, actions]: the mean over branches of ``r + gamma v``."""
     arrays = (mdp.next_state, mdp.probability, mdp.reward, mdp.terminated)
-    following, probability, reward, terminated = map(jnp.asarray, arrays)
-    later = jnp.where(terminated, 0.0, value[following])
-    return jnp.sum(probability * (reward + jnp.asarray(discount, float) * later), axis=-1)
+    next_state, probability, reward, terminated = map(jnp.asarray, arrays)
+    bootstrap = jnp.where(terminated, 0.0, value[next_state])
+    return jnp.sum(probability * (reward + jnp.asarray(discount, float) * bootstrap), axis=-1)
+
+
+def check_table_and_discount(mdp: Mdp, table: ArrayLike | None, discount: ArrayLike) -> None:
+    """Raise ValueError unless a table is [states, actions] and the discount is a scalar."""
+    if table is not None:
+        chex.assert_shape(
+            table,
+            (mdp.states, mdp.actions),
+            custom_message="A table of values is [states, actions].",
+            exception_type=ValueError,
+        )
+    chex.assert_rank(
+        discount,
+        0,
+        custom_message="The discount is a scalar; use jax.vmap for several discounts.",
+        exception_type=ValueError,
+    )

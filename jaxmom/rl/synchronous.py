@@ -1,25 +1,30 @@
-"""Learning from a generative model: every pair is sampled once per iteration."""
+"""Synchronous Q-learning from a generative model, which samples every pair once per iteration."""
 
 import functools
 import operator
 from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import NamedTuple, TypeAlias
 
 import jax
 import jax.numpy as jnp
 import optax
 from jax.typing import ArrayLike
 
+from jaxmom.rl._tabular.tables import Tables, build_tables, sample_transition
 from jaxmom.rl.mdp import Mdp
-from jaxmom.rl.tables import Tables, follow, tables
-from jaxmom.transform import as_pytree
+from jaxmom.rl.planning import check_table_and_discount
+from jaxmom.transform import PyTree, as_pytree
+
+BackupFn: TypeAlias = Callable[[jax.Array], jax.Array]  # Q -> one sample of T Q
+InitCarryFn: TypeAlias = Callable[[jax.Array], PyTree]  # Q -> carry, whose first part is Q
+IterateFn: TypeAlias = Callable[[BackupFn, PyTree, jax.Array], PyTree]  # (T, carry, k) -> carry
 
 
 class SynchronousQ(NamedTuple):
     """What `synchronous_q_learning` and `speedy_q_learning` return."""
 
     q: jax.Array  # [states, actions]
-    iterations: jax.Array  # int32 [records], those done before each record
+    iterations: jax.Array  # int32 [records], before each record
     error: jax.Array  # [records], the largest distance to the target; NaN without one
 
 
@@ -33,20 +38,25 @@ def synchronous_q_learning(
     target: ArrayLike | None = None,
     every: int | None = None,
 ) -> SynchronousQ:
-    """Q-learning that samples all pairs at once: the "gradient" is Q minus its sampled backup.
+    """Learn from samples of all pairs at once: the "gradient" is Q minus its sampled backup.
 
     Args:
       mdp: The process; its arrays must not be traced.
       optimizer: Any optax transformation: `visit_descent` has the classical step sizes,
         ``optax.sgd(schedule, momentum=beta)`` is heavy ball.
       key: A JAX key.
-      iterations: In each, every pair is sampled once.
-      discount: gamma.
+      iterations: Their number; each samples every pair once.
+      discount: gamma, a scalar.
       target: [states, actions], such as Q*; the error leaves out the entries that are NaN.
       every: Keep a record after every so many iterations, a divisor of them; by default at the end.
 
+    Returns:
+      A `SynchronousQ`.
+
     Raises:
-      ValueError: iterations is below 1, or no multiple of every.
+      ValueError: `iterations` is below 1 or no multiple of `every`, `target` has another shape, or
+        gamma is no scalar.
+      TypeError: The process is traced.
 
     Example:
       >>> import jax
@@ -60,18 +70,17 @@ def synchronous_q_learning(
       True
     """
     optimizer = as_pytree(optimizer)
-    table = tables(mdp, float)
 
-    def start(q: jax.Array) -> Any:
+    def init(q: jax.Array) -> PyTree:
         return q, optimizer.init(q)
 
-    def iterate(sampled: Callable[..., jax.Array], carry: Any, count: Any) -> Any:
+    def iterate(backup: BackupFn, carry: PyTree, count: jax.Array) -> PyTree:
         del count
         q, state = carry
-        updates, state = optimizer.update(q - sampled(q), state, q)
+        updates, state = optimizer.update(q - backup(q), state, q)
         return q + updates, state
 
-    return _scanned(table, start, iterate, key, iterations, discount, target, every)
+    return _scan_iterations(mdp, init, iterate, key, iterations, discount, target, every)
 
 
 def speedy_q_learning(
@@ -83,12 +92,27 @@ def speedy_q_learning(
     target: ArrayLike | None = None,
     every: int | None = None,
 ) -> SynchronousQ:
-    """SpeedyQ: ``Q + a (T Q' - Q) + (1 - a) (T Q - T Q')``, a = 1 / (k + 1), Q' the last Q.
+    """Learn by SpeedyQ: ``Q + a (T Q' - Q) + (1 - a) (T Q - T Q')``, with a = 1 / (k + 1).
 
-    Both backups use the same sample. There is no asynchronous form here: added at every visit of an
-    entry, the difference of backups would be added again though neither has moved, and diverges.
+    Q' is the previous Q, and both backups use the same sample. There is no asynchronous form here,
+    because it diverges: at every visit of an entry the difference of backups would be added again,
+    although neither moved.
 
-    Arguments, result and errors are those of `synchronous_q_learning`, without an optimizer.
+    Args:
+      mdp: The process; its arrays must not be traced.
+      key: A JAX key.
+      iterations: Their number; each samples every pair once.
+      discount: gamma, a scalar.
+      target: [states, actions], such as Q*; the error leaves out the entries that are NaN.
+      every: Keep a record after every so many iterations, a divisor of them; by default at the end.
+
+    Returns:
+      A `SynchronousQ`.
+
+    Raises:
+      ValueError: `iterations` is below 1 or no multiple of `every`, `target` has another shape, or
+        gamma is no scalar.
+      TypeError: The process is traced.
 
     Source: Azar, Munos, Ghavamzadeh and Kappen 2011 (NeurIPS), algorithm 1.
 
@@ -103,30 +127,30 @@ def speedy_q_learning(
       >>> bool(run.error[-1] < 0.5)
       True
     """
-    table = tables(mdp, float)
 
-    def start(q: jax.Array) -> Any:
+    def init(q: jax.Array) -> PyTree:
         return q, q
 
-    def iterate(sampled: Callable[..., jax.Array], carry: Any, count: jax.Array) -> Any:
-        q, before = carry
+    def iterate(backup: BackupFn, carry: PyTree, count: jax.Array) -> PyTree:
+        q, previous = carry
         step = 1 / (count.astype(q.dtype) + 1)
-        now, then = sampled(q), sampled(before)
-        return q + step * (then - q) + (1 - step) * (now - then), q
+        now, before = backup(q), backup(previous)
+        return q + step * (before - q) + (1 - step) * (now - before), q
 
-    return _scanned(table, start, iterate, key, iterations, discount, target, every)
+    return _scan_iterations(mdp, init, iterate, key, iterations, discount, target, every)
 
 
-def _scanned(
-    table: Tables,
-    start: Callable[..., Any],
-    iterate: Callable[..., Any],
+def _scan_iterations(
+    mdp: Mdp,
+    init: InitCarryFn,
+    iterate: IterateFn,
     key: jax.Array,
     iterations: int,
     discount: ArrayLike,
-    target: Any,
+    target: ArrayLike | None,
     every: int | None,
 ) -> SynchronousQ:
+    tables = build_tables(mdp, float)
     iterations = operator.index(iterations)
     every = iterations if every is None else operator.index(every)
     if iterations < 1 or every < 1 or iterations % every:
@@ -134,34 +158,35 @@ def _scanned(
             f"iterations is at least 1 and a multiple of every; got {iterations=}, {every=}."
         )
     goal = None if target is None else jnp.asarray(target, float)
+    check_table_and_discount(mdp, goal, discount)
+    shape = (tables.states, tables.actions)
 
-    def one(carry: Any, count: jax.Array) -> tuple[Any, None]:
-        words = jax.random.bits(
-            jax.random.fold_in(key, count), (table.states, table.actions), jnp.uint32
-        )
-        sampled = functools.partial(_sampled, table, discount, words)
-        return iterate(sampled, carry, count), None
+    def scan_one(carry: PyTree, count: jax.Array) -> tuple[PyTree, None]:
+        bits = jax.random.bits(jax.random.fold_in(key, count), shape, jnp.uint32)
+        return iterate(
+            functools.partial(_sample_backup, tables, discount, bits), carry, count
+        ), None
 
-    def segment(carry: Any, begin: jax.Array) -> tuple[Any, jax.Array]:
-        carry, _ = jax.lax.scan(one, carry, begin + jnp.arange(every, dtype=jnp.int32))
-        return carry, _distance(carry[0], goal)
+    def segment(carry: PyTree, begin: jax.Array) -> tuple[PyTree, jax.Array]:
+        carry, _ = jax.lax.scan(scan_one, carry, begin + jnp.arange(every, dtype=jnp.int32))
+        return carry, _max_distance(carry[0], goal)
 
-    carry = start(jnp.zeros((table.states, table.actions)))
     begins = jnp.arange(0, iterations, every, dtype=jnp.int32)
-    carry, error = jax.lax.scan(segment, carry, begins)
+    carry, error = jax.lax.scan(segment, init(jnp.zeros(shape)), begins)
     return SynchronousQ(carry[0], begins + every, error)
 
 
-def _sampled(table: Tables, discount: ArrayLike, words: jax.Array, q: jax.Array) -> jax.Array:
-    """One sample of the Bellman operator, at every pair."""
-    s, a = jnp.indices(q.shape, dtype=jnp.int32)
-    at = jax.vmap(jax.vmap(functools.partial(follow, table)))
-    following, reward, terminated = at(s, a, words)
-    later = jnp.where(terminated, 0.0, jnp.max(q, axis=-1)[following])
-    return reward.astype(q.dtype) + jnp.asarray(discount, q.dtype) * later
+def _sample_backup(tables: Tables, discount: ArrayLike, bits: jax.Array, q: jax.Array) -> jax.Array:
+    """Return one sample of the Bellman operator, at every pair."""
+    s_tm1, a_tm1 = jnp.indices(q.shape, dtype=jnp.int32)
+    sample_all = jax.vmap(jax.vmap(functools.partial(sample_transition, tables)))
+    s_t, r_t, terminated = sample_all(s_tm1, a_tm1, bits)
+    q_t = jnp.max(q, axis=-1)[s_t]
+    bootstrap = jnp.where(terminated, 0.0, q_t)
+    return r_t.astype(q.dtype) + jnp.asarray(discount, q.dtype) * bootstrap
 
 
-def _distance(q: jax.Array, goal: jax.Array | None) -> jax.Array:
-    if goal is None:
+def _max_distance(q: jax.Array, target: jax.Array | None) -> jax.Array:
+    if target is None:
         return jnp.full([], jnp.nan, q.dtype)
-    return jnp.max(jnp.where(jnp.isnan(goal), 0.0, jnp.abs(q - goal)))
+    return jnp.max(jnp.where(jnp.isnan(target), 0.0, jnp.abs(q - target)))

@@ -1,4 +1,4 @@
-"""Policies: what they are worth, where they lead, and which states they may ever meet."""
+"""The evaluation of policies: exact values, transition matrices, and reachable states."""
 
 import jax
 import jax.numpy as jnp
@@ -6,12 +6,18 @@ import numpy as np
 from jax.typing import ArrayLike
 
 from jaxmom.rl.mdp import Mdp
-from jaxmom.rl.planning import backed_up, exactly
+from jaxmom.rl.planning import bellman_backup, in_float64
 
 
-@exactly
+@in_float64
 def greedy(q: ArrayLike) -> jax.Array:
-    """The action of largest value in each state, the first of equal ones: int32 [states].
+    """Return the action of largest value in each state, the first of equal ones.
+
+    Args:
+      q: [states, actions].
+
+    Returns:
+      int32 [states].
 
     Example:
       >>> from jaxmom import rl
@@ -21,9 +27,9 @@ def greedy(q: ArrayLike) -> jax.Array:
     return jnp.argmax(jnp.asarray(q), axis=-1).astype(jnp.int32)
 
 
-@exactly
+@in_float64
 def policy_value(mdp: Mdp, policy: ArrayLike, discount: ArrayLike) -> jax.Array:
-    """The value of every state under a policy, from one linear system; no time limit.
+    """Return the value of every state under a policy, from one linear system; no time limit.
 
     Args:
       mdp: The process.
@@ -33,29 +39,38 @@ def policy_value(mdp: Mdp, policy: ArrayLike, discount: ArrayLike) -> jax.Array:
     Returns:
       [states], float64.
 
+    Raises:
+      ValueError: The policy has another shape.
+
     Example:
       >>> from jaxmom import rl
       >>> flip = rl.Mdp([[[0], [0]]], [[[1.0]] * 2], [[[0.0], [1.0]]], [[[False], [True]]], [1.0])
       >>> print(rl.policy_value(flip, [[0.5, 0.5]], 1.0))
       [1.]
     """
-    weights = _weights(mdp, policy)
-    pairs = _pair_to_state(mdp)
+    weights = _to_probabilities(mdp, policy)
     reward = jnp.sum(jnp.asarray(mdp.probability) * jnp.asarray(mdp.reward), axis=-1)
-    matrix = jnp.einsum("sa,sat->st", weights, pairs)
+    matrix = jnp.einsum("sa,sat->st", weights, _pair_to_state(mdp))
     unit = jnp.eye(mdp.states)
-    return jnp.linalg.solve(unit - jnp.asarray(discount, float) * matrix, _dot(weights, reward))
+    mean_reward = _average_actions(weights, reward)
+    return jnp.linalg.solve(unit - jnp.asarray(discount, float) * matrix, mean_reward)
 
 
-@exactly
+@in_float64
 def transition_matrix(mdp: Mdp, policy: ArrayLike) -> jax.Array:
-    """From each pair (state, action) to each under a policy: [S A, S A], for `theory.td_spectrum`.
+    """Return the transition matrix between pairs (state, action), for `theory.td_spectrum`.
 
-    A row's sum is the probability that the episode goes on.
+    The sum of a row is the probability that the episode goes on.
 
     Args:
       mdp: The process.
       policy: [states] integer actions, or [states, actions] probabilities.
+
+    Returns:
+      [S A, S A], float64.
+
+    Raises:
+      ValueError: The policy has another shape.
 
     Example:
       >>> import jax, jax.numpy as jnp
@@ -64,12 +79,12 @@ def transition_matrix(mdp: Mdp, policy: ArrayLike) -> jax.Array:
       >>> rl.transition_matrix(mdp, jnp.zeros(5, int)).shape
       (10, 10)
     """
-    pairs = _pair_to_state(mdp)[..., None] * _weights(mdp, policy)[None, None]
+    pairs = _pair_to_state(mdp)[..., None] * _to_probabilities(mdp, policy)[None, None]
     size = mdp.states * mdp.actions
     return pairs.reshape(size, size)
 
 
-@exactly
+@in_float64
 def limited_value(
     mdp: Mdp,
     steps: int | None = None,
@@ -77,14 +92,14 @@ def limited_value(
     policy: ArrayLike | None = None,
     discount: ArrayLike = 1.0,
 ) -> jax.Array:
-    """The best value of every state with so many steps to go, or that of a policy.
+    """Return the best value of every state with so many steps to go, or that of a policy.
 
-    Undiscounted and under the time limit, this is what no agent's mean return can exceed (the best
-    policy knows the time). Its mean over first states is ``mdp.start @ limited_value(mdp)``.
+    Undiscounted and under the time limit, no agent's mean return can exceed it: the best policy
+    knows the time. Its mean over first states is ``mdp.start @ limited_value(mdp)``.
 
     Args:
       mdp: The process.
-      steps: To go; the time limit by default.
+      steps: Steps to go; the time limit by default.
       policy: [states] or [states, actions]; without it, the best action at each step.
       discount: gamma.
 
@@ -92,7 +107,7 @@ def limited_value(
       [states], float64.
 
     Raises:
-      ValueError: Neither steps nor a time limit is there.
+      ValueError: There are neither steps nor a time limit, or the policy has another shape.
 
     Example:
       >>> from jaxmom import rl
@@ -103,17 +118,23 @@ def limited_value(
     steps = mdp.time_limit if steps is None else steps
     if steps is None:
         raise ValueError("this process has no time limit: give the number of steps to go.")
-    weights = None if policy is None else _weights(mdp, policy)
+    weights = None if policy is None else _to_probabilities(mdp, policy)
 
-    def back(value: jax.Array, _: None) -> tuple[jax.Array, None]:
-        q = backed_up(mdp, value, discount)
-        return (jnp.max(q, axis=-1) if weights is None else _dot(weights, q)), None
+    def back_up(value: jax.Array, _: None) -> tuple[jax.Array, None]:
+        q = bellman_backup(mdp, value, discount)
+        return (jnp.max(q, axis=-1) if weights is None else _average_actions(weights, q)), None
 
-    return jax.lax.scan(back, jnp.zeros(mdp.states), length=steps)[0]
+    return jax.lax.scan(back_up, jnp.zeros(mdp.states), length=steps)[0]
 
 
 def reachable(mdp: Mdp) -> np.ndarray:
-    """The states in which an agent may ever have to act, as booleans [states].
+    """Return the states in which an agent may ever have to act.
+
+    Args:
+      mdp: The process.
+
+    Returns:
+      bool [states].
 
     Example:
       >>> from jaxmom import rl
@@ -121,11 +142,11 @@ def reachable(mdp: Mdp) -> np.ndarray:
       >>> rl.reachable(walk)
       array([ True, False])
     """
-    goes_on = np.asarray((np.asarray(mdp.probability) > 0) & ~np.asarray(mdp.terminated))
+    continues = np.asarray((np.asarray(mdp.probability) > 0) & ~np.asarray(mdp.terminated))
     found = np.asarray(mdp.start) > 0
     while True:
         more = found.copy()
-        more[np.asarray(mdp.next_state)[found][goes_on[found]]] = True
+        more[np.asarray(mdp.next_state)[found][continues[found]]] = True
         if (more == found).all():
             return found
         found = more
@@ -133,13 +154,13 @@ def reachable(mdp: Mdp) -> np.ndarray:
 
 def _pair_to_state(mdp: Mdp) -> jax.Array:
     """[states, actions, states]: the probability of going on in each state."""
-    goes_on = jnp.where(jnp.asarray(mdp.terminated), 0.0, jnp.asarray(mdp.probability))
-    s, a, _ = jnp.indices(goes_on.shape)
+    continues = jnp.where(jnp.asarray(mdp.terminated), 0.0, jnp.asarray(mdp.probability))
+    s, a, _ = jnp.indices(continues.shape)
     empty = jnp.zeros((mdp.states, mdp.actions, mdp.states))
-    return empty.at[s, a, jnp.asarray(mdp.next_state)].add(goes_on)
+    return empty.at[s, a, jnp.asarray(mdp.next_state)].add(continues)
 
 
-def _weights(mdp: Mdp, policy: ArrayLike) -> jax.Array:
+def _to_probabilities(mdp: Mdp, policy: ArrayLike) -> jax.Array:
     policy = jnp.asarray(policy)
     if policy.shape not in ((mdp.states,), (mdp.states, mdp.actions)):
         raise ValueError(
@@ -149,5 +170,5 @@ def _weights(mdp: Mdp, policy: ArrayLike) -> jax.Array:
     return jax.nn.one_hot(policy, mdp.actions) if policy.ndim == 1 else policy.astype(float)
 
 
-def _dot(weights: jax.Array, q: jax.Array) -> jax.Array:
+def _average_actions(weights: jax.Array, q: jax.Array) -> jax.Array:
     return jnp.sum(weights * q, axis=-1)

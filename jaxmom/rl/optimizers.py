@@ -1,48 +1,56 @@
-"""Transformations of temporal differences: their gradient is ``Q - T Q``, sampled or exact.
+"""Optimizers for temporal differences: lazy and dense momentum, PID gains, step sizes by visits.
 
-They take an extra argument ``visited``, a mask like params of what this step has seen; without it,
-all was. `dense_momentum` is told of it and moves everything nevertheless, as optax does. Those that
-are for planning alone are in `jaxmom.rl.acceleration`.
+Their gradient is ``Q - T Q``, sampled or exact. They take an extra argument ``visited``, a mask
+like params of the entries of this step; without it, all entries were visited. `dense_momentum`
+accepts it and moves every entry all the same, as optax does. `jaxmom.rl.acceleration` holds the
+optimizers that are for planning only.
 """
 
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
-import optax
 
-from jaxmom.transform import Optimizer, ScalarOrSchedule, transformation, wide_dtype
+from jaxmom.transform import (
+    Hyperparameters,
+    Optimizer,
+    PyTree,
+    ScalarOrSchedule,
+    transformation,
+    wide_dtype,
+)
 
 
 class VelocityState(NamedTuple):
-    """State of a momentum rule: what was added to params last."""
+    """State of lazy and dense momentum: the last move of each entry."""
 
-    velocity: Any
+    velocity: PyTree
 
 
 class PidState(NamedTuple):
     """State of `lazy_pid`: the last move of each entry, and its discounted sum of differences."""
 
-    velocity: Any
-    integral: Any
+    velocity: PyTree
+    integral: PyTree
 
 
 class VisitState(NamedTuple):
-    """State of `visit_descent`: how often each entry was seen before."""
+    """State of `visit_descent`: the number of earlier visits of each entry."""
 
-    visits: Any  # int32
+    visits: PyTree  # int32
 
 
 def lazy_momentum(learning_rate: ScalarOrSchedule, beta: ScalarOrSchedule = 0.9) -> Optimizer:
-    """Heavy ball that ticks only where an entry was visited: ``v <- beta v - alpha g; y <- y + v``.
+    """Heavy ball that moves visited entries only: ``v <- beta v - alpha g; y <- y + v``.
 
-    Unvisited entries keep their velocity and do not move, so that the memory of each entry is
-    counted in its own visits. That a gradient is 0 does not say that its entry was not visited:
-    temporal differences often are exactly 0, and so the mask is explicit. The learning rate is
-    inside the velocity.
+    Unvisited entries keep their velocity and do not move, so the memory of each entry is counted
+    in its own visits. The mask of visited entries is explicit, because a zero gradient does not
+    mean an unvisited entry: temporal differences often are exactly 0. The learning rate is inside
+    the velocity.
 
-    On Q-learning this is stable only for a small alpha: see `jaxmom.theory.max_stable_alpha`. That
-    `optax.sgd` is another algorithm, and a more robust one, is seen in `dense_momentum`.
+    Q-learning with this rule is stable only for a small alpha: see
+    `jaxmom.theory.max_stable_alpha`. `optax.sgd` is another algorithm, and a more robust one: see
+    `dense_momentum`.
 
     Args:
       learning_rate: alpha.
@@ -65,22 +73,25 @@ def lazy_momentum(learning_rate: ScalarOrSchedule, beta: ScalarOrSchedule = 0.9)
       [0.   0.15] [0.1  0.15]
     """
     hp = {"learning_rate": learning_rate, "beta": beta}
-    return transformation(velocity_init, lazy_update, hp, check=_check)
+    return transformation(init_velocity, _update_lazy, hp, check=_check_momentum)
 
 
 def dense_momentum(learning_rate: ScalarOrSchedule, beta: ScalarOrSchedule = 0.9) -> Optimizer:
-    """Heavy ball in which every entry moves at every step: ``v <- beta v - alpha g; y <- y + v``.
+    """Heavy ball that moves every entry at every step: ``v <- beta v - alpha g; y <- y + v``.
 
     At a constant learning rate this is ``optax.sgd(alpha, momentum=beta)``. Between its visits an
-    entry rolls on, so that each difference has had its whole effect, alpha / (1 - beta), before the
-    next one comes, unless the memory reaches from visit to visit.
+    entry keeps moving, so each difference has had its whole effect, alpha / (1 - beta), before the
+    next one comes, unless the memory reaches from one visit to the next.
 
-    `q_learning` knows what an entry has done since its last visit in closed form, and so runs this
+    `q_learning` knows in closed form how an entry has moved since its last visit, and so runs this
     rule as fast as the lazy one.
 
     Args:
       learning_rate: alpha.
       beta: In [0, 1).
+
+    Returns:
+      A pytree optimizer.
 
     Raises:
       ValueError: A plain number is out of its interval.
@@ -95,7 +106,7 @@ def dense_momentum(learning_rate: ScalarOrSchedule, beta: ScalarOrSchedule = 0.9
       [0.05 0.05]
     """
     hp = {"learning_rate": learning_rate, "beta": beta}
-    return transformation(velocity_init, dense_update, hp, check=_check)
+    return transformation(init_velocity, update_dense, hp, check=_check_momentum)
 
 
 def lazy_pid(
@@ -108,16 +119,19 @@ def lazy_pid(
 ) -> Optimizer:
     """PID-Q: ``z <- beta z + alpha d; Q <- Q + mu (kp d + ki z + kd (Q - Q'))``, d = T Q - Q.
 
-    Q' is the entry before its last visit. Lazy momentum is ``lazy_pid(mu, kd=beta / mu)``. Where
-    all entries are visited at every step, as in planning, this is PID-VI.
+    Q' is the entry before its last visit. Lazy momentum is ``lazy_pid(mu, kd=beta / mu)``. If all
+    entries are visited at every step, as in planning, this is PID-VI.
 
     Args:
       learning_rate: mu.
       kp: The gain of the difference itself.
       ki: The gain of its discounted sum z.
       kd: The gain of the last move.
-      alpha: What a difference adds to z.
-      beta: What is kept of z.
+      alpha: The weight of a difference in z.
+      beta: The decay of z.
+
+    Returns:
+      A pytree optimizer, whose update takes ``visited``.
 
     Source: Bedaywi, Rakhsha and Farahmand 2024 (arXiv 2407.08803); Farahmand and Ghavamzadeh 2021
       (ICML) for planning.
@@ -131,19 +145,22 @@ def lazy_pid(
       True
     """
     gains = {"kp": kp, "ki": ki, "kd": kd, "alpha": alpha, "beta": beta}
-    return transformation(_pid_init, _pid_update, {"learning_rate": learning_rate, **gains})
+    return transformation(_init_pid, _update_pid, {"learning_rate": learning_rate, **gains})
 
 
 def visit_descent(omega: ScalarOrSchedule = 1.0, scale: ScalarOrSchedule = 1.0) -> Optimizer:
     """Descent with a step size for each entry, ``1 / (1 + scale N)^omega`` at its N earlier visits.
 
-    The classical 1 / N is omega = 1, which learns at a pace of ``N^{gamma - 1}``, that is, hardly
-    at all; ``scale = 1 - gamma`` rescales it (then the error falls as 1 / N), and omega in (1/2, 1)
-    is the polynomial step.
+    The classical step 1 / N is omega = 1. Its error falls like ``N^{gamma - 1}``, hardly at all for
+    gamma near 1. With ``scale = 1 - gamma``, the rescaled linear step, it falls like 1 / N. omega
+    in (1/2, 1) is the polynomial step.
 
     Args:
       omega: In (1/2, 1] for convergence with probability 1.
       scale: 1, or 1 - gamma for the rescaled linear step.
+
+    Returns:
+      A pytree optimizer, whose update takes ``visited``.
 
     Source: Even-Dar and Mansour 2003 (JMLR 5) for omega; Wainwright 2019 (arXiv 1905.06265) for the
       rescaled linear step.
@@ -158,47 +175,63 @@ def visit_descent(omega: ScalarOrSchedule = 1.0, scale: ScalarOrSchedule = 1.0) 
       >>> print(update)
       [0.  0.5]
     """
-    return transformation(_visit_init, _visit_update, {"omega": omega, "scale": scale})
+    return transformation(_init_visits, _update_visits, {"omega": omega, "scale": scale})
 
 
-def velocity_init(hp, params):
-    """At rest."""
+def init_velocity(hp, params):
+    """Return velocities at rest."""
     del hp
-    return VelocityState(_zeros(params))
+    return VelocityState(_wide_zeros(params))
 
 
-def lazy_update(hp, updates, state, params=None, *, visited=None, **extra):
-    """The rule of `lazy_momentum`; `q_learning` knows it by its identity."""
+def update_dense(hp, updates, state, params=None, **extra):
+    """Move every entry by its velocity."""
     del params, extra
-    moved = velocity(hp, updates, state)
-    kept = moved if visited is None else _where(visited, moved, state.velocity)
-    updates = moved if visited is None else _where(visited, moved, _zeros(moved))
-    return updates, VelocityState(kept)
-
-
-def dense_update(hp, updates, state, params=None, **extra):
-    """The rule of `dense_momentum`; `q_learning` knows it by its identity."""
-    del params, extra
-    moved = velocity(hp, updates, state)
+    moved = next_velocity(hp, updates, state)
     return moved, VelocityState(moved)
 
 
-def velocity(hp, updates, state):
-    """The next velocity of every entry."""
+def next_velocity(hp, updates, state):
+    """Return the next velocity of every entry."""
 
     def move(g: jax.Array, v: jax.Array) -> jax.Array:
         alpha, beta = (jnp.asarray(hp[name], v.dtype) for name in ("learning_rate", "beta"))
-        return new_velocity(alpha, beta, g.astype(v.dtype), v)
+        return accelerate(alpha, beta, g.astype(v.dtype), v)
 
     return jax.tree.map(move, updates, state.velocity)
 
 
-def _pid_init(hp, params):
+def accelerate(alpha: jax.Array, beta: jax.Array, g: jax.Array, v: jax.Array) -> jax.Array:
+    """Return the next velocity ``beta v - alpha g``, with each operation rounded by itself."""
+    return _round_product(beta * v) - _round_product(alpha * g)
+
+
+def _round_product(product: jax.Array) -> jax.Array:
+    """Return the product itself, kept apart from the sum that it enters.
+
+    XLA may contract a product and a sum into one operation that rounds once. Whether it does
+    depends on the surrounding program, the version and the machine. The last bit decides whether
+    two values of Q are equal, so such runs would part. Contraction does not reach through a
+    select; and a product that is not finite is the same when it is doubled.
+    """
+    return jnp.where(jnp.isfinite(product), product, 2 * product)
+
+
+def _update_lazy(hp, updates, state, params=None, *, visited=None, **extra):
+    del params, extra
+    moved = next_velocity(hp, updates, state)
+    if visited is None:
+        return moved, VelocityState(moved)
+    kept = _select_tree(visited, moved, state.velocity)
+    return _select_tree(visited, moved, _wide_zeros(moved)), VelocityState(kept)
+
+
+def _init_pid(hp, params):
     del hp
-    return PidState(_zeros(params), _zeros(params))
+    return PidState(_wide_zeros(params), _wide_zeros(params))
 
 
-def _pid_update(hp, updates, state, params=None, *, visited=None, **extra):
+def _update_pid(hp, updates, state, params=None, *, visited=None, **extra):
     del params, extra
 
     def integral(g: jax.Array, z: jax.Array) -> jax.Array:
@@ -214,16 +247,16 @@ def _pid_update(hp, updates, state, params=None, *, visited=None, **extra):
     new_state = PidState(moved, sums)
     if visited is None:
         return moved, new_state
-    kept = PidState(*(_where(visited, *pair) for pair in zip(new_state, state, strict=True)))
-    return _where(visited, moved, _zeros(moved)), kept
+    kept = PidState(*(_select_tree(visited, *pair) for pair in zip(new_state, state, strict=True)))
+    return _select_tree(visited, moved, _wide_zeros(moved)), kept
 
 
-def _visit_init(hp, params):
+def _init_visits(hp, params):
     del hp
     return VisitState(jax.tree.map(lambda p: jnp.zeros(jnp.shape(p), jnp.int32), params))
 
 
-def _visit_update(hp, updates, state, params=None, *, visited=None, **extra):
+def _update_visits(hp, updates, state, params=None, *, visited=None, **extra):
     del params, extra
 
     def move(g: jax.Array, visits: jax.Array) -> jax.Array:
@@ -234,43 +267,21 @@ def _visit_update(hp, updates, state, params=None, *, visited=None, **extra):
     more = jax.tree.map(lambda n: n + 1, state.visits)
     if visited is None:
         return moved, VisitState(more)
-    updates = _where(visited, moved, _zeros(moved))
-    return updates, VisitState(_where(visited, more, state.visits))
+    updates = _select_tree(visited, moved, _wide_zeros(moved))
+    return updates, VisitState(_select_tree(visited, more, state.visits))
 
 
-def new_velocity(alpha: Any, beta: Any, g: jax.Array, v: jax.Array) -> jax.Array:
-    """The next velocity of one entry, ``beta v - alpha g``, each operation rounded by itself."""
-    return _rounded(beta * v) - _rounded(alpha * g)
-
-
-def _rounded(product: jax.Array) -> jax.Array:
-    """The number itself, kept apart from the sum that it enters.
-
-    XLA contracts products with sums into operations that round once for both. Which ones, depends
-    on the program around, the version and the machine; and the last bit decides whether two values
-    of Q are equal, so that runs would part there. Contraction does not reach through a choice; and
-    what is not finite is the same when doubled.
-    """
-    return jnp.where(jnp.isfinite(product), product, 2 * product)
-
-
-def _where(visited: Any, new: Any, old: Any) -> Any:
+def _select_tree(visited: PyTree, new: PyTree, old: PyTree) -> PyTree:
     return jax.tree.map(jnp.where, visited, new, old)
 
 
-def _zeros(tree: Any) -> Any:
+def _wide_zeros(tree: PyTree) -> PyTree:
     return jax.tree.map(lambda p: jnp.zeros(jnp.shape(p), wide_dtype(p)), tree)
 
 
-def _check(hp: dict[str, Any]) -> None:
+def _check_momentum(hp: Hyperparameters) -> None:
     rate, beta = hp["learning_rate"], hp["beta"]
     if isinstance(rate, int | float) and not rate >= 0:
         raise ValueError(f"learning_rate is in [0, inf), got {rate}.")
     if isinstance(beta, int | float) and not 0 <= beta < 1:
         raise ValueError(f"beta is in [0, 1), got {beta}.")
-
-
-def of_kind(optimizer: optax.GradientTransformation, update: Any) -> bool:
-    """Whether this is one optimizer made of the given rule, and not a chain that holds one."""
-    rule = getattr(getattr(optimizer.update, "func", None), "rule", None)
-    return rule is not None and rule.update is update

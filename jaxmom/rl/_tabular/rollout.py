@@ -1,0 +1,234 @@
+"""The rollout loop of Q-learning: environment, policy and learner, budgets and records."""
+
+import functools
+from typing import Any, Literal, NamedTuple, TypeAlias
+
+import jax
+import jax.numpy as jnp
+from jax.tree_util import Partial
+from jax.typing import ArrayLike
+
+from jaxmom.rl._tabular.learners import Learner, Memory, Time
+from jaxmom.rl._tabular.random_bits import (
+    BLOCK_SIZE,
+    AdvanceFn,
+    GeneratorState,
+    Rng,
+    make_scan,
+)
+from jaxmom.rl._tabular.tables import Tables, choose_action, sample_start, sample_transition
+from jaxmom.rl.losses import Transition
+
+Clock: TypeAlias = Literal["step", "episode"]
+SEGMENT_SIZE = 1024  # steps between two checks whether a budget of episodes is spent
+
+
+class RolloutState(NamedTuple):
+    """What a rollout carries from step to step."""
+
+    memory: Memory  # of the learner
+    state: jax.Array  # of the environment
+    elapsed: jax.Array  # steps of this episode
+    count: jax.Array  # steps of all episodes
+    episode_return: jax.Array  # rewards of this episode
+    reward: jax.Array  # rewards since the last record
+    finished: jax.Array  # episodes that ended
+    diverged_at: jax.Array
+    returns: jax.Array  # [episodes], as many as there is a budget for
+    lengths: jax.Array  # [episodes]
+
+
+class RolloutConfig(NamedTuple):
+    """What is static about a rollout."""
+
+    steps: int
+    every: int
+    episodes: int | None
+    time_limit: int | None
+    clock: Clock
+    rng: Rng
+
+
+def run_rollout(
+    tables: Tables,
+    learner: Learner,
+    epsilon: Any,
+    target: jax.Array | None,
+    key: jax.Array,
+    dtype: Any,
+    config: RolloutConfig,
+) -> tuple[RolloutState, dict[str, jax.Array]]:
+    """Learn until the budget is spent.
+
+    Args:
+      tables: The process.
+      learner: The learner.
+      epsilon: A scalar, or a schedule as a Partial.
+      target: [states, actions], which records are compared with; or None.
+      key: A JAX key.
+      dtype: Of the rewards that are summed.
+      config: What is static.
+
+    Returns:
+      The state after the last step, and the records by name.
+    """
+    start_key, steps_key = jax.random.split(key)
+    step = functools.partial(_take_step, tables, learner, epsilon, config)
+    generator, advance = make_scan(step, config.rng, tables.draws, steps_key)
+    if config.episodes is not None:
+        advance = _stop_when_spent(advance, config.episodes)
+    state = sample_start(tables, jax.random.bits(start_key, (), jnp.uint32))
+    rollout = _start_rollout(learner, state, dtype, config)
+
+    def segment(carry, begin, length=config.every):
+        aligned = config.every % BLOCK_SIZE == 0 and length % BLOCK_SIZE == 0
+        rollout, generator = advance(*carry, begin, length, aligned)
+        record = _make_record(learner, target, config, rollout)
+        return (rollout._replace(reward=jnp.zeros_like(rollout.reward)), generator), record
+
+    whole, rest = divmod(config.steps, config.every)
+    begins = jnp.arange(whole + (rest > 0), dtype=jnp.int32) * config.every
+    carry, history = jax.lax.scan(segment, (rollout, generator), begins[:whole])
+    if rest:
+        carry, last = segment(carry, begins[-1], rest)
+        history = jax.tree.map(lambda xs, x: jnp.concatenate([xs, x[None]]), history, last)
+    return carry[0], history
+
+
+def time_at(rollout: RolloutState, step: jax.Array, config: RolloutConfig) -> Time:
+    """Return the time of a step of a rollout."""
+    return Time(step, step if config.clock == "step" else rollout.finished)
+
+
+def _start_rollout(
+    learner: Learner, state: jax.Array, dtype: Any, config: RolloutConfig
+) -> RolloutState:
+    zero, nothing = jnp.zeros([], jnp.int32), jnp.zeros([], dtype)
+    episodes = config.episodes or 0
+    return RolloutState(
+        memory=learner.start(),
+        state=state,
+        elapsed=zero,
+        count=zero,
+        episode_return=nothing,
+        reward=nothing,
+        finished=zero,
+        diverged_at=zero - 1,
+        returns=jnp.full(episodes, jnp.nan, dtype),
+        lengths=jnp.full(episodes, -1, jnp.int32),
+    )
+
+
+def _take_step(
+    tables: Tables,
+    learner: Learner,
+    epsilon: Any,
+    config: RolloutConfig,
+    rollout: RolloutState,
+    bits: list[jax.Array],
+    count: jax.Array,
+    active: ArrayLike,
+) -> RolloutState:
+    """Take one step of the environment and of learning."""
+    # A lane that diverged, or whose episodes are spent, does not move any more.
+    active = active & (rollout.diverged_at < 0)
+    if config.episodes is not None:
+        active &= rollout.finished < config.episodes
+
+    # Act: the policy sees the values of this state, the environment answers.
+    time = time_at(rollout, count, config)
+    explore = epsilon(time.schedule_step) if isinstance(epsilon, Partial) else epsilon
+    row = learner.row(rollout.memory, rollout.state, time)
+    action = choose_action(tables, row, jnp.asarray(explore, jnp.float32), bits[0])
+    branch_bits = bits[1] if tables.slots > 1 else bits[0]
+    next_state, reward, terminated = sample_transition(tables, rollout.state, action, branch_bits)
+
+    # Learn from the transition; after a truncation, too, from the state that it led to.
+    transition = Transition(rollout.state, action, reward, next_state, terminated)
+    memory, is_bounded = learner.learn(rollout.memory, transition, time, bits[0], active)
+
+    # Count, and start anew where the episode is done.
+    elapsed = rollout.elapsed + 1
+    limit = config.time_limit
+    done = terminated if limit is None else terminated | (elapsed >= limit)
+    episode_return = rollout.episode_return + reward
+    returns, lengths = _keep_episode(rollout, config, done & active, episode_return, elapsed)
+    moved = RolloutState(
+        memory=memory,
+        state=jnp.where(done, sample_start(tables, bits[-1]), next_state),
+        elapsed=jnp.where(done, 0, elapsed),
+        count=count + 1,
+        episode_return=jnp.where(done, 0.0, episode_return),
+        reward=rollout.reward + reward,
+        finished=rollout.finished + done.astype(jnp.int32),
+        diverged_at=jnp.where(is_bounded, -1, count),
+        returns=returns,
+        lengths=lengths,
+    )
+    # Arrays were written at one entry, or not at all; only scalars are selected, without a copy.
+    arrays: Any = {"memory": (), "returns": (), "lengths": ()}
+    scalars = jax.tree.map(
+        functools.partial(jnp.where, active), moved._replace(**arrays), rollout._replace(**arrays)
+    )
+    return scalars._replace(memory=memory, returns=returns, lengths=lengths)
+
+
+def _keep_episode(
+    rollout: RolloutState,
+    config: RolloutConfig,
+    done: jax.Array,
+    episode_return: jax.Array,
+    elapsed: jax.Array,
+) -> tuple[jax.Array, jax.Array]:
+    """Return the returns and lengths, with those of an episode that is done."""
+    if config.episodes is None:
+        return rollout.returns, rollout.lengths
+    index = jnp.where(done, rollout.finished, config.episodes)  # out of bounds: dropped
+    returns = rollout.returns.at[index].set(episode_return, mode="drop")
+    return returns, rollout.lengths.at[index].set(elapsed, mode="drop")
+
+
+def _stop_when_spent(advance: AdvanceFn, episodes: int) -> AdvanceFn:
+    """Advance in segments while episodes are left: they may be spent long before the steps are."""
+
+    def advance_while_left(
+        rollout: RolloutState,
+        generator: GeneratorState,
+        start: jax.Array,
+        steps: int,
+        aligned: bool,
+    ) -> Any:
+        whole, rest = divmod(steps, SEGMENT_SIZE)
+
+        def has_work(carry):
+            rollout, _ = carry
+            is_running = (rollout.diverged_at < 0) & (rollout.finished < episodes)
+            return is_running & (rollout.count < start + whole * SEGMENT_SIZE)
+
+        def advance_segment(carry):
+            return advance(*carry, carry[0].count, SEGMENT_SIZE, aligned)
+
+        carry = (rollout, generator)
+        if whole:
+            carry = jax.lax.while_loop(has_work, advance_segment, carry)
+        return advance(*carry, start + whole * SEGMENT_SIZE, rest, aligned) if rest else carry
+
+    return advance_while_left
+
+
+def _make_record(
+    learner: Learner, target: jax.Array | None, config: RolloutConfig, rollout: RolloutState
+) -> dict[str, jax.Array]:
+    q = learner.table(rollout.memory, time_at(rollout, rollout.count, config))
+    rmse = jnp.full([], jnp.nan, q.dtype)
+    if target is not None:
+        counts = ~jnp.isnan(target)
+        squares = jnp.where(counts, (q - jnp.where(counts, target, 0.0)) ** 2, 0.0)
+        rmse = jnp.sqrt(jnp.sum(squares) / jnp.sum(counts.astype(q.dtype)))
+    return {
+        "steps": rollout.count,
+        "rmse": rmse,
+        "max_abs_q": jnp.max(jnp.abs(q)),
+        "reward": rollout.reward,
+        "finished": rollout.finished,
+    }

@@ -1,0 +1,101 @@
+"""Temporal-difference losses of a table of values, whose gradients are the semi-gradients."""
+
+from typing import NamedTuple
+
+import chex
+import jax
+import jax.numpy as jnp
+from jax.typing import ArrayLike
+
+
+class Transition(NamedTuple):
+    """One step of experience: a state, an action, and their outcome."""
+
+    state: jax.Array  # int32 []
+    action: jax.Array  # int32 []
+    reward: jax.Array  # []
+    next_state: jax.Array  # int32 []
+    terminated: jax.Array  # bool []
+
+
+def td_loss(q: jax.Array, transition: Transition, discount: ArrayLike) -> jax.Array:
+    """Return half the squared temporal difference of Q-learning, with a constant target.
+
+    ``(r + gamma max_a' Q(s', a') - Q(s, a))^2 / 2``, where nothing follows a termination. Its
+    gradient is minus the difference, at the visited entry.
+
+    Args:
+      q: [states, actions].
+      transition: A `Transition`, of scalars.
+      discount: gamma, a scalar.
+
+    Returns:
+      A scalar.
+
+    Raises:
+      ValueError: An argument does not have its rank: use `jax.vmap` for a batch of transitions.
+
+    Example:
+      >>> import jax, jax.numpy as jnp
+      >>> from jaxmom import rl
+      >>> transition = rl.Transition(*map(jnp.array, (0, 1, 1.0, 1, False)))
+      >>> print(jax.grad(rl.td_loss)(jnp.array([[0.0, 0.0], [4.0, 2.0]]), transition, 0.5))
+      [[ 0. -3.]
+       [ 0.  0.]]
+    """
+    _check_ranks(q, 2, transition, discount)
+    q_tm1 = q[transition.state, transition.action]
+    q_t = jnp.max(q[transition.next_state])
+    return _half_squared_error(q_tm1, transition, discount, q_t)
+
+
+def double_td_loss(
+    tables: jax.Array, transition: Transition, discount: ArrayLike, second: ArrayLike
+) -> jax.Array:
+    """Return the loss of Double Q: one table chooses the next action, the other one values it.
+
+    Args:
+      tables: [2, states, actions].
+      transition: A `Transition`, of scalars.
+      discount: gamma, a scalar.
+      second: Whether the second table learns.
+
+    Returns:
+      A scalar.
+
+    Raises:
+      ValueError: An argument does not have its rank: use `jax.vmap` for a batch of transitions.
+
+    Source: van Hasselt 2010 (NeurIPS), algorithm 1.
+
+    Example:
+      >>> import jax, jax.numpy as jnp
+      >>> from jaxmom import rl
+      >>> transition = rl.Transition(*map(jnp.array, (0, 0, 0.0, 1, False)))
+      >>> tables = jnp.array([[[0.0, 0.0], [1.0, 0.0]], [[0.0, 0.0], [4.0, 8.0]]])
+      >>> print(jax.grad(rl.double_td_loss)(tables, transition, 1.0, second=False)[0, 0])
+      [-4.  0.]
+    """
+    _check_ranks(tables, 3, transition, discount)
+    learner = jnp.asarray(second, jnp.int32)
+    q_tm1 = tables[learner, transition.state, transition.action]
+    a_t = jnp.argmax(tables[learner, transition.next_state])
+    q_t = tables[1 - learner, transition.next_state, a_t]
+    return _half_squared_error(q_tm1, transition, discount, q_t)
+
+
+def _half_squared_error(
+    q_tm1: jax.Array, transition: Transition, discount: ArrayLike, q_t: jax.Array
+) -> jax.Array:
+    bootstrap = jnp.where(transition.terminated, 0.0, jnp.asarray(discount, q_t.dtype) * q_t)
+    target = jax.lax.stop_gradient(transition.reward.astype(q_t.dtype) + bootstrap)
+    return (target - q_tm1) ** 2 / 2
+
+
+def _check_ranks(q: jax.Array, rank: int, transition: Transition, discount: ArrayLike) -> None:
+    chex.assert_rank(
+        [q, *transition, discount],
+        [rank, 0, 0, 0, 0, 0, 0],
+        custom_message="A loss is of one transition; use jax.vmap for a batch of them.",
+        exception_type=ValueError,
+    )
