@@ -63,10 +63,10 @@ METHODS = ("heavy ball", "Nesterov", "QHM", "AggMo")
 def compute(config: Config) -> xr.Dataset:
     """Run seeds, betas, methods and learning rates in one program, which is given the data once."""
 
-    def train(problem, seed, beta, method, learning_rate):
+    def train(problem, seed, beta, momentum, learning_rate):
         key, weights = jax.random.split(jax.random.key(seed))
         start = jm.problems.digits_mlp(key=weights).params
-        coefficients = jax.tree.map(lambda row: row[method], methods(beta).values)
+        coefficients = jax.tree.map(lambda row: row[momentum], methods(beta).values)
         optimizer = jm.chain(jm.scale_by_momentum(coefficients), optax.scale(-learning_rate))
         run = jm.optimize(
             problem.loss, start, optimizer, config.steps,
@@ -81,7 +81,7 @@ def compute(config: Config) -> xr.Dataset:
     space = jm.grid(
         seed=range(config.seeds),
         beta=1 - 1 / np.geomspace(1.0, config.longest, config.betas),
-        method=jm.Stack(METHODS, np.arange(len(METHODS))),
+        momentum=jm.Stack(METHODS, np.arange(len(METHODS))),
         learning_rate=np.geomspace(0.05, 25.0, config.learning_rates),
     )
     data = jm.sweep(Partial(train, jm.problems.digits_mlp()), space)
@@ -103,8 +103,8 @@ def report(data: xr.Dataset) -> str:
     lines += [
         f"{'':12s} {'beta':>6s} {'learning rate':>14s} {'loss':>9s} {'held-out accuracy':>18s}"
     ]
-    for method in data.method.values:
-        one = losses.sel({"method": method})
+    for method in data.momentum.values:
+        one = losses.sel(momentum=method)
         for name, cells in ((method, one), (f"  at beta {0:g}", one.isel(beta=[0]))):
             cell = cells.isel(cells.argmin(...))
             hit = float(accuracy.sel(cell.coords.to_dataset().coords))
@@ -120,9 +120,9 @@ def draw(data: xr.Dataset) -> Figure:
     losses = medians(data)
     finite = losses.values[np.isfinite(losses.values)]
     limits = (float(finite.min()), float(np.log(10)))
-    figure, panels = jm.plot.figure(14.0, 4.2, columns=data.sizes["method"])
-    for ax, method in zip(panels, data.method.values, strict=True):
-        runs = data.loss.sel({"method": method}, drop=True)
+    figure, panels = jm.plot.figure(14.0, 4.2, columns=data.sizes["momentum"])
+    for ax, method in zip(panels, data.momentum.values, strict=True):
+        runs = data.loss.sel(momentum=method, drop=True)
         jm.plot.heatmap(
             runs, x="beta", y="learning_rate", x_scale="memory", limits=limits, ax=ax,
             title=str(method),

@@ -23,6 +23,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import xarray as xr
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 import jaxmom as jm
@@ -160,26 +161,56 @@ def floor_at(data: xr.Dataset, kappa: float, family: str) -> float:
     return float(np.exp(np.interp(target, speeds[order], floors[order])))
 
 
+# The methods that share a marker reach the same point when they are tuned for speed.
+MARKERS = {
+    "gradient descent": ("o", ["gradient descent"]),
+    "heavy ball, EMA momentum,\nQHM and AggMo": (
+        "s",
+        ["heavy ball", "EMA momentum", "QHM", "AggMo"],
+    ),
+    "Nesterov, usual tuning": ("P", ["Nesterov, usual"]),
+    "Nesterov, best on quadratics": ("h", ["Nesterov, best"]),
+    "triple momentum": ("D", ["triple momentum"]),
+    "optimistic gradient": (">", ["optimistic"]),
+}
+
+
 def draw(data: xr.Dataset) -> Figure:
     """Draw a panel for each kappa: the noise floor over the steps for a factor e."""
     figure, panels = jm.plot.figure(13.5, 4.6, columns=data.sizes["kappa"])
     for ax, kappa in zip(panels, data.kappa.values, strict=True):
-        here = data.sel(kappa=kappa)
+        panel = data.sel(kappa=kappa)
         for i, family in enumerate(data.family.values):
-            curve, look = here.sel(family=family), jm.plot.line_style(i)
+            curve, look = panel.sel(family=family), jm.plot.line_style(i)
             ax.loglog(-1 / np.log(curve.curve_rate), curve.curve_floor, color=look.color,
                       linestyle=look.linestyle, label=family)  # fmt: skip
-        for i, name in enumerate(data.optimizer.values):
-            one = here.sel(optimizer=name)
-            ax.loglog(-1 / np.log(one.rate), one.floor, linestyle="none", color="black",
-                      marker="osDPhv^<>X"[i], markersize=6, markerfacecolor="white", zorder=4,
-                      label=name)  # fmt: skip
-        ax.set(xlabel="steps to divide the error by e")
-        ax.set_title(f"kappa = {kappa:g}", fontsize="medium")
+        usual = panel.floor.drop_sel(optimizer="optimistic")
+        top = 3 * max(float(panel.curve_floor.max()), float(usual.max()))
+        for label, (marker, names) in MARKERS.items():
+            points = panel.sel(optimizer=names)
+            _draw_points(
+                ax, -1 / np.log(points.rate.values), points.floor.values, top, marker, label
+            )
+        ax.set(xlabel="steps to divide the distance by e")
+        ax.set_ylim(top=top)
+        ax.set_title(f"kappa = {kappa:g}", fontsize="medium", pad=12)
     panels[0].set_ylabel("excess loss under unit gradient noise")
     handles, names = panels[0].get_legend_handles_labels()
     figure.legend(handles, names, loc="outside right upper", frameon=False, fontsize="small")
     return figure
+
+
+def _draw_points(
+    ax: Axes, steps: np.ndarray, floors: np.ndarray, top: float, marker: str, label: str
+) -> None:
+    """Draw the points of a method; one above the frame is at its edge, with its floor."""
+    look = {"linestyle": "none", "color": "black", "markerfacecolor": "white", "clip_on": False}
+    ax.loglog(steps, np.minimum(floors, top), marker=marker, label=label, zorder=4, **look)
+    for step, floor in zip(steps, floors, strict=True):
+        if floor > top:
+            text = f"{label}:\n{floor:.2g}, above the frame"
+            ax.annotate(text, (step, top), xytext=(8, -4), textcoords="offset points",
+                        fontsize="small", va="top")  # fmt: skip
 
 
 if __name__ == "__main__":

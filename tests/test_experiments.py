@@ -169,7 +169,7 @@ def test_digits_momentum_finds_what_its_docstring_says():
     best = digits_momentum.medians(data).min(("beta", "learning_rate"))
     plain = float(digits_momentum.medians(data).isel(beta=0).min())
     order = ["AggMo", "QHM", "Nesterov", "heavy ball"]
-    values = [float(best.sel({"method": name})) for name in order]
+    values = [float(best.sel(momentum=name)) for name in order]
     assert values == sorted(values)
     assert values[-1] < 0.3 * plain
     assert isinstance(digits_momentum.draw(data), Figure)
