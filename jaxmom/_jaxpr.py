@@ -5,13 +5,14 @@ programs within their parameters, and the differences between the versions of JA
 interprets programs brings rules, registered in a `RuleTable` on primitive objects.
 """
 
+import functools
 import importlib
+import importlib.metadata
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, Generic, NamedTuple, TypeAlias, TypeVar
 
 import jax
-import jaxlib
 import numpy as np
 
 if TYPE_CHECKING:
@@ -21,6 +22,7 @@ if TYPE_CHECKING:
 
 ValueT = TypeVar("ValueT")
 RuleT = TypeVar("RuleT")
+FunctionT = TypeVar("FunctionT")
 
 # Where the primitives are defined; `jax.extend` exports most of them.
 _HOMES = (
@@ -44,7 +46,7 @@ class _Primitives:
     One that another version of JAX has, and this one has not, is None.
     """
 
-    def __getattr__(self, name: str) -> "Primitive":
+    def __getattr__(self, name: str) -> Any:
         for home in _HOMES:
             try:
                 module = importlib.import_module(home)
@@ -66,7 +68,7 @@ class RuleTable(Generic[RuleT]):
     def __init__(self) -> None:
         self._rules: dict[Any, tuple[RuleT, frozenset[str]]] = {}
 
-    def register(self, *of: "Primitive", params: str = "") -> Callable[[RuleT], RuleT]:
+    def register(self, *of: "Primitive", params: str = "") -> Callable[[FunctionT], FunctionT]:
         """Return a decorator that registers a rule.
 
         Args:
@@ -75,7 +77,7 @@ class RuleTable(Generic[RuleT]):
             do not matter to it, separated by blanks.
         """
 
-        def add(rule: RuleT) -> RuleT:
+        def add(rule: Any) -> Any:
             entry = rule, frozenset(params.split())
             self._rules |= {primitive: entry for primitive in of if primitive is not None}
             return rule
@@ -104,7 +106,8 @@ class RuleTable(Generic[RuleT]):
 
 def open_program(program: "Program") -> tuple["Jaxpr", Sequence[Any]]:
     """Return the open jaxpr of a program and its constants."""
-    return getattr(program, "jaxpr", program), getattr(program, "consts", ())
+    opened: Any = getattr(program, "jaxpr", program)
+    return opened, getattr(program, "consts", ())
 
 
 def called_program(equation: "JaxprEqn") -> "Program | None":
@@ -161,6 +164,11 @@ def has_loop(program: "Program") -> bool:
     """Return whether a program loops: its innermost loops have bodies that do not."""
     loops = (primitives.scan_p, primitives.while_p)
     return any(equation.primitive in loops for equation in all_equations(program))
+
+
+def is_reference(atom: Any) -> bool:
+    """Return whether a variable of a program is a mutable reference, as `jax.new_ref` makes."""
+    return hasattr(atom.aval, "inner_aval")
 
 
 def bind(
@@ -341,6 +349,7 @@ def lapack_calls(program: "Program") -> list[str]:
     return sorted(primitive.name for primitive in used & lapack)
 
 
+@functools.cache
 def jaxlib_version() -> tuple[int, ...]:
     """Return the version of jaxlib as numbers."""
-    return tuple(map(int, re.findall(r"\d+", jaxlib.__version__)[:3]))
+    return tuple(map(int, re.findall(r"\d+", importlib.metadata.version("jaxlib"))[:3]))

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from jaxmom import _jaxpr
 from jaxmom._jaxpr import primitives as p
@@ -124,12 +125,16 @@ def _apply_rule(equation: "JaxprEqn", operands: list[_Value], batch: _Batch) -> 
         return _evaluate(called, operands, batch)
     if not any(operand.varies for operand in operands):
         return [_Value(a, False) for a in _jaxpr.bind(equation, [o.array for o in operands])]
-    # An effect (a callback, a reference) is made once for all lanes or once for each: vmap decides.
+    if any(_jaxpr.is_reference(atom) for atom in equation.invars):
+        raise UnsupportedPrimitive(equation.primitive.name)  # it was made for one lane
+    # A callback is made once for all lanes or once for each of them: vmap decides.
     rule = None if equation.effects else _RULES.find(equation)
     results = None if rule is None else rule(equation, operands, batch)
-    if results is None and batch.in_loop:
+    if results is not None:
+        return results
+    if batch.in_loop:
         raise UnsupportedPrimitive(equation.primitive.name)
-    return _apply_vmap(equation, operands, batch) if results is None else results
+    return _apply_vmap(equation, operands, batch)
 
 
 def _bind_along(
@@ -159,16 +164,11 @@ def _elementwise(
     equation: "JaxprEqn", operands: list[_Value], batch: _Batch
 ) -> list[_Value] | None:
     """Operands are scalars, as in where(scalar, x, y), or broadcast; a bitcast may do neither."""
-    (shape,) = _shapes(equation.outvars)
-    shapes = [one or shape for one in _shapes(equation.invars)]
-    if not all(len(one) == len(shape) and all(map(_broadcasts, one, shape)) for one in shapes):
+    (shape,), shapes = _shapes(equation.outvars), _shapes(equation.invars)
+    if not set(map(len, shapes)) <= {0, len(shape)} or np.broadcast_shapes(*shapes) != shape:
         return None
-    arrays = [batch.broadcast(o, one) for o, one in zip(operands, shapes, strict=True)]
-    return _bind_along(equation, arrays)
-
-
-def _broadcasts(size: int, to: int) -> bool:
-    return size in (1, to)
+    pairs = zip(operands, shapes, strict=True)
+    return _bind_along(equation, [batch.broadcast(o, one or shape) for o, one in pairs])
 
 
 @_RULES.register(p.argmax_p, p.argmin_p, params="axes index_dtype")
@@ -332,8 +332,9 @@ def _apply_vmap(equation: "JaxprEqn", operands: list[_Value], batch: _Batch) -> 
     """Random bits are not worth a rule: the batched operation is one call for all lanes."""
     mapped = jax.vmap(
         lambda *arrays: _jaxpr.bind(equation, arrays),
-        in_axes=tuple(-1 if operand.varies else None for operand in operands),
-        out_axes=-1,
+        in_axes=tuple(0 if operand.varies else None for operand in operands),
         axis_size=batch.lanes,
     )
-    return [_Value(array, True) for array in mapped(*(operand.array for operand in operands))]
+    # Lanes first, as `jax.vmap` has them: not all of JAX's own rules expect them to be last.
+    arrays = [jnp.moveaxis(o.array, -1, 0) if o.varies else o.array for o in operands]
+    return [_Value(jnp.moveaxis(array, 0, -1), True) for array in mapped(*arrays)]
