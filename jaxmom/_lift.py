@@ -4,41 +4,67 @@ import contextlib
 import dataclasses
 import functools
 import inspect
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Collection, Iterator, Mapping
 from typing import Any
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 import optax
 from jax.tree_util import Partial
 
-from jaxmom.transform import NUMBER, Optimizer, Static, as_pytree, transformation, wide_dtype
+from jaxmom._arguments import Factory, as_hashable, bind, classify, kind_of, name_of, unwrap
+from jaxmom._jaxpr import inputs_needed
+from jaxmom.transform import NUMBER, Optimizer, PyTree, Static, transformation, wide_dtype
+
+# What an `update` needs beside gradients and params.
+UPDATE_NEEDS = {
+    "hutchinson_estimator_diag_hessian": ("obj_fn",),
+    "lbfgs": ("value", "grad", "value_fn"),
+    "momo": ("value",),
+    "momo_adam": ("value",),
+    "polyak_sgd": ("value",),
+    "reduce_on_plateau": ("value",),
+    "scale_by_backtracking_linesearch": ("value", "grad", "value_fn"),
+    "scale_by_polyak": ("value",),
+    "scale_by_zoom_linesearch": ("value", "grad", "value_fn"),
+    "sophia": ("obj_fn",),
+}
 
 
 def lift(
-    factory: Callable[..., optax.GradientTransformation], *, accumulator_dtype: Any = None
+    factory: Factory,
+    *,
+    static: str | Collection[str] = (),
+    schedules: str | Collection[str] = (),
+    accumulator_dtype: Any = None,
 ) -> Callable[..., Optimizer]:
     """Turn an optax factory into one whose float hyperparameters are leaves, by name.
 
-    What the lifted optimizer computes is what optax computes; the factory is called anew, with the
-    current values, whenever `update` is traced. Three things are better than in the original:
-    values may be traced, batched, or schedules wherever a float is admitted; updates keep the
-    gradient's dtype and states keep theirs; and parameters in bfloat16 or float16 get a state in
-    float32, for a second moment with b2 = 0.999 stands still in bfloat16.
+    The lifted optimizer computes what optax computes; the factory is called anew, with the current
+    values, whenever `update` is traced. Three things are better than in the original: values may be
+    traced, batched, or schedules wherever a float is admitted; updates keep the gradient's dtype
+    and states keep theirs; and parameters in bfloat16 or float16 get a state in float32, because a
+    second moment with b2 = 0.999 stands still in bfloat16.
 
     Args:
       factory: A function that returns an optax transformation (`optax.adam`, `optax.ema`, ...).
+      static: Names of arguments that stay part of the program although they are numbers.
+      schedules: Names of arguments whose functions are schedules. For optax's own factories it is
+        known which functions are schedules and which are masks. In other factories a function is
+        a schedule where the default is a float; elsewhere the factory gets the function itself.
       accumulator_dtype: dtype in which the states of floating parameters are kept; the default is
         the parameter's, and float32 at least. An option of the factory (``mu_dtype``) still holds.
 
     Returns:
-      A function with the signature of `factory`. Integers for a parameter that is annotated or
-      defaults to an integer, booleans, strings, None, tuples and functions that are no schedules
-      stay static; other numbers, and optimizers, become leaves.
+      A function with the signature of `factory`. Numbers and optimizers become leaves. Counts
+      (integers where the default or the annotation is an integer), booleans, strings, None, tuples
+      and functions that are no schedules stay static. Arguments of ``*args`` are named "args.0",
+      "args.1" and so on.
 
     Raises:
-      TypeError: The arguments do not fit the signature of `factory`.
+      TypeError: The arguments do not fit the signature of `factory`, `factory` returns no
+        transformation, or it compares a traced number by a Python ``if``.
+      ValueError: `static` or `schedules` has a name that `factory` does not have.
 
     Example:
       >>> import jax, jax.numpy as jnp, optax, jaxmom as jm
@@ -52,136 +78,154 @@ def lift(
       (3, 3)
     """
     signature = inspect.signature(factory)
-    rule = _rule(factory, accumulator_dtype)
+    static, schedules = _as_names(static), _as_names(schedules)
+    _check_names(signature, factory, static | schedules)
+    dtype = None if accumulator_dtype is None else jnp.dtype(accumulator_dtype)
 
     @functools.wraps(factory)
     def make(*args: Any, **kwargs: Any) -> Optimizer:
-        bound = signature.bind(*args, **kwargs)
-        bound.apply_defaults()
-        hp = {
-            name: _classified(signature.parameters[name], value)
-            for name, value in bound.arguments.items()
-        }
-        leaves = tuple(name for name, value in hp.items() if not isinstance(value, Static))
-        hp["leaves"] = Static(leaves)
-        return transformation(rule.init, rule.update, hp, init_needs=_needed_by(rule.init, hp))
+        hp, positional = {}, []
+        for argument in bind(signature, args, kwargs):
+            kind = kind_of(factory, argument, static, schedules)
+            hp[argument.label] = classify(kind, argument)
+            positional += [argument.label] if argument.positional else []
+        leaves = tuple(label for label, value in hp.items() if not isinstance(value, Static))
+        call = _Call(as_hashable(factory), tuple(positional), tuple(hp), leaves, dtype)
+        needed = _labels_needed(call, hp)
+        return transformation(_LiftedInit(call), _LiftedUpdate(call), hp, init_needs=needed)
 
     return make
 
 
 @dataclasses.dataclass(frozen=True)
-class _Lifted:
-    init: Callable[..., Any]
-    update: Callable[..., Any]
+class _Call:
+    """How a factory is called. It compares by value, so equal optimizers share a compilation."""
+
+    frozen_factory: Any
+    positional: tuple[str, ...]
+    labels: tuple[str, ...]
+    leaves: tuple[str, ...]
+    dtype: Any
+
+    @property
+    def factory(self) -> Factory:
+        return unwrap(self.frozen_factory)
+
+    def build(self, hp: Mapping[str, Any]) -> optax.GradientTransformationExtraArgs:
+        """Call the factory with the current values of its arguments."""
+        # `init` is given only the values that it needs; the others may be any number.
+        values = {
+            label: hp.get(label, 0.5) if label in self.leaves else hp[label]
+            for label in self.labels
+        }
+        values = {label: unwrap(value) for label, value in values.items()}
+        args = [values.pop(label) for label in self.positional]
+        transform = self.factory(*args, **values)
+        if not isinstance(transform, optax.GradientTransformation):
+            raise TypeError(
+                f"{name_of(self.factory)} returned {type(transform).__name__}, which is no optax "
+                "transformation; lift a function that returns one."
+            )
+        return optax.with_extra_args_support(transform)
+
+    def widen(self, tree: PyTree) -> PyTree:
+        """Give a tree at least float32, so that averages with long memories can still move."""
+        return jax.tree.map(functools.partial(_widen_leaf, dtype=self.dtype), tree)
+
+    @contextlib.contextmanager
+    def explain_tracers(self) -> Iterator[None]:
+        """Say what to do where the factory needs a concrete number and gets a tracer."""
+        try:
+            yield
+        except jax.errors.ConcretizationTypeError as error:
+            raise TypeError(
+                f"{name_of(self.factory)} needs the plain value of a hyperparameter that is "
+                f"traced; its leaves are {list(self.leaves)}. Keep that one static, as in "
+                f"jaxmom.lift({name_of(self.factory)}, static=[{self.leaves[0]!r}])."
+            ) from error
 
 
-@functools.cache
-def _rule(factory: Callable[..., Any], accumulator_dtype: Any) -> _Lifted:
-    """One pair of functions for each factory, so that equal optimizers share a compilation."""
-    widen = functools.partial(_widened, dtype=accumulator_dtype)
+@dataclasses.dataclass(frozen=True)
+class _LiftedInit:
+    call: _Call
 
-    def made(hp: dict[str, Any]) -> optax.GradientTransformationExtraArgs:
-        # `init` is given only what it needs; what it does not look at may be any number.
-        options = {**dict.fromkeys(hp["leaves"], 0.5), **hp}
-        del options["leaves"], options["transforms"]
-        options = {name: _unboxed(value) for name, value in options.items()}
-        return optax.with_extra_args_support(factory(**options))
-
-    def init(hp, params):
-        return made(hp).init(jax.tree.map(widen, params))
-
-    def update(hp, updates, state, params=None, **extra):
-        wide = jax.tree.map(widen, updates)
-        # optax mixes dtypes at will and relies on promotion; the results are cast back after it.
-        with jax.numpy_dtype_promotion("standard"), _naming(factory):
-            return made(hp).update(wide, state, jax.tree.map(widen, params), **extra)
-
-    return _Lifted(init, update)
+    def __call__(self, hp: dict[str, Any], params: PyTree) -> PyTree:
+        with self.call.explain_tracers():
+            return self.call.build(hp).init(self.call.widen(params))
 
 
-@contextlib.contextmanager
-def _naming(factory: Callable[..., Any]) -> Iterator[None]:
-    """Say which optimizer wants an argument, and from whom it can be had."""
-    try:
-        yield
-    except TypeError as error:
-        if "required keyword-only argument" not in str(error):
-            raise
-        name, missing = getattr(factory, "__name__", factory), str(error).rpartition(": ")[2]
-        raise TypeError(
-            f"{name} needs {missing} at every update: pass it by keyword, or use jaxmom.optimize, "
-            "which passes value, grad and value_fn."
-        ) from error
+@dataclasses.dataclass(frozen=True)
+class _LiftedUpdate:
+    call: _Call
+
+    def __call__(
+        self, hp: dict[str, Any], updates: PyTree, state: PyTree, params: PyTree = None, **extra
+    ) -> tuple[PyTree, PyTree]:
+        _check_update_arguments(self.call.factory, extra)
+        updates, params = self.call.widen(updates), self.call.widen(params)
+        # optax mixes dtypes and relies on promotion; the results are cast back after it.
+        with jax.numpy_dtype_promotion("standard"), self.call.explain_tracers():
+            return self.call.build(hp).update(updates, state, params, **extra)
 
 
-def _widened(leaf: Any, dtype: Any) -> Any:
-    """At least float32, so that moving averages with long memories can still move."""
+def _widen_leaf(leaf: Any, dtype: Any) -> Any:
     if not isinstance(leaf, (*NUMBER, jax.ShapeDtypeStruct)):
         return leaf
-    if not jnp.issubdtype(jnp.result_type(leaf), jnp.inexact):
+    own = jnp.result_type(leaf)
+    if jnp.issubdtype(own, jnp.integer):
+        target = dtype or jnp.result_type(float)  # an integer buffer would truncate
+    elif jnp.issubdtype(own, jnp.inexact):
+        target = dtype or wide_dtype(leaf)
+    else:
         return leaf
-    target = dtype or wide_dtype(leaf)
     if isinstance(leaf, jax.ShapeDtypeStruct):
-        return jax.ShapeDtypeStruct(leaf.shape, target)
+        return jax.ShapeDtypeStruct(leaf.shape, target, sharding=leaf.sharding)
     return jnp.asarray(leaf, target)
 
 
-@dataclasses.dataclass(frozen=True, eq=False)
-class _Boxed:
-    """An option that cannot be hashed (a mask that is a dict): the same only as itself."""
+def _labels_needed(call: _Call, hp: Mapping[str, Any]) -> tuple[str, ...]:
+    """Return the labels of the leaves that `init` looks at, as its jaxpr says."""
+    values = {label: v.value if isinstance(v, Static) else v for label, v in hp.items()}
+    if not any(isinstance(values[label], Partial) for label in call.leaves):
+        with call.explain_tracers():
+            call.build(values)  # the factory's own checks, at once
+    numbers = [
+        label
+        for label in call.leaves
+        # `transformation` gives every `init` another thing of that name.
+        if isinstance(values[label], (*NUMBER, Partial)) and label != "transforms"
+    ]
 
-    value: Any
+    def init(stand_ins: dict[str, jax.Array]) -> PyTree:
+        return call.build({**values, **stand_ins}).init(jnp.zeros((2, 2)))
 
-
-def _unboxed(value: Any) -> Any:
-    return value.value if isinstance(value, _Boxed) else value
-
-
-def _classified(parameter: inspect.Parameter, value: Any) -> Any:
-    """What `transformation` shall make of an argument: a leaf, a schedule, or something static."""
-    if isinstance(value, optax.GradientTransformation):
-        return as_pytree(value)
-    if isinstance(value, Partial) or _is_float(parameter, value):
-        return value
-    if callable(value) and _admits_float(parameter):
-        return Partial(value)
     try:
-        hash(value)
-    except TypeError:
-        value = _Boxed(value)
-    return Static(value)
-
-
-def _is_float(parameter: inspect.Parameter, value: Any) -> bool:
-    if isinstance(value, bool) or not isinstance(value, NUMBER):
-        return False
-    floating = jnp.issubdtype(jnp.result_type(value), jnp.floating)
-    return floating or (isinstance(value, int | np.integer) and _admits_float(parameter))
-
-
-def _admits_float(parameter: inspect.Parameter) -> bool:
-    annotation = str(parameter.annotation)
-    return isinstance(parameter.default, float) or any(
-        word in annotation for word in ("float", "ArrayLike", "Schedule", "Numeric")
-    )
-
-
-def _needed_by(init: Callable[..., Any], hp: dict[str, Any]) -> tuple[str, ...]:
-    """The names of the leaves that `init` looks at, read off its jaxpr."""
-    static = {n: v.value for n, v in hp.items() if isinstance(v, Static)}
-    leaves = static["leaves"]
-    if any(isinstance(hp[n], optax.GradientTransformation) for n in leaves):
-        return leaves
-    hp = {**static, "transforms": ()}
-    try:
-        closed = jax.make_jaxpr(lambda v: init({**hp, **v}, jnp.zeros((2, 2))))(
-            dict.fromkeys(leaves, jnp.float32(0.5))
-        )
+        needed = inputs_needed(init, dict.fromkeys(numbers, jnp.float32(0.5)))
     except Exception:  # an init that wants another kind of params: bind all of its values
-        return leaves
-    needed = {id(v) for v in closed.jaxpr.outvars}
-    for equation in reversed(closed.jaxpr.eqns):
-        if any(id(v) in needed for v in equation.outvars):
-            needed |= {id(v) for v in equation.invars}
-    flags = zip(sorted(leaves), closed.jaxpr.invars, strict=True)
-    return tuple(name for name, variable in flags if id(variable) in needed)
+        return call.leaves
+    return tuple(label for label in call.leaves if label in needed or label not in numbers)
+
+
+def _check_update_arguments(factory: Factory, extra: Mapping[str, Any]) -> None:
+    name = name_of(factory)
+    missing = [needed for needed in UPDATE_NEEDS.get(name, ()) if needed not in extra]
+    if missing:
+        raise TypeError(
+            f"{name} needs {', '.join(missing)} at every update: pass it by keyword, or use "
+            "jaxmom.optimize, which passes value, grad and value_fn."
+        )
+
+
+def _as_names(names: str | Collection[str]) -> frozenset[str]:
+    return frozenset((names,) if isinstance(names, str) else names)
+
+
+def _check_names(signature: inspect.Signature, factory: Factory, names: frozenset[str]) -> None:
+    parameters = signature.parameters
+    if any(p.kind is p.VAR_KEYWORD for p in parameters.values()):
+        return
+    unknown = sorted(names - set(parameters))
+    if unknown:
+        raise ValueError(
+            f"{name_of(factory)} has no arguments {unknown}; it has {list(parameters)}."
+        )

@@ -11,42 +11,25 @@ import optax
 from jax.tree_util import Partial
 from jax.typing import ArrayLike
 
-from jaxmom.transform import Optimizer, as_pytree, eval_params
+from jaxmom._trajectory import RECORDS, Record, Step, Trajectory, as_row, make_record
+from jaxmom.transform import Optimizer, PyTree, as_pytree, eval_params
+
+# How many batches the reference of `divergence` is taken over, where there are batches.
+REFERENCE_BATCHES = 8
 
 
-class Step(NamedTuple):
-    """What there is to see at a step, before it is taken."""
-
-    count: jax.Array  # int32 [], the updates made so far, since the very first one
-    params: Any
-    state: Any  # of the optimizer
-    value: jax.Array  # [], the loss of this step's batch at params
-    gradient: Any
-    updates: Any  # what will be added to params
-    eval_value: Callable[[], jax.Array]  # the same loss at eval_params; computed when called
-
-
-class Trajectory(NamedTuple):
-    """What `optimize` returns; all of it is arrays, so `vmap` makes it a sweep."""
-
-    params: Any  # after the last step, or where the lane was frozen
-    state: Any
-    steps: jax.Array  # int32 [records], the updates made before each record
-    history: dict[str, Any]  # name -> [records, ...]
-    diverged_at: jax.Array  # int32 [], the first bad count, or -1
-    first_value: jax.Array  # [], before the very first update; `divergence` is relative to it
-
-
-Record: TypeAlias = str | Callable[[Step], dict[str, Any]]
+LossFn: TypeAlias = Callable[..., jax.Array]  # (params) or (params, batch) -> a scalar
+LossAtFn: TypeAlias = Callable[[PyTree], jax.Array]  # (params) -> the loss of one step's batch
+BatchFn: TypeAlias = Callable[[jax.Array, jax.Array], PyTree]  # (key, count) -> batch
 
 
 def optimize(
-    loss: Callable[..., jax.Array],
-    params: Any,
+    loss: LossFn,
+    params: PyTree,
     optimizer: optax.GradientTransformation,
     steps: int,
     *,
-    batches: Any = None,
+    batches: PyTree | BatchFn | None = None,
     key: jax.Array | None = None,
     record: Record | Sequence[Record] = ("value",),
     every: int = 1,
@@ -56,26 +39,32 @@ def optimize(
 ) -> Trajectory:
     """Minimize a loss by `steps` updates, ``params <- params + update(gradient)``.
 
-    Gradients come from autodiff. The update also gets ``value``, ``grad`` and ``value_fn``, under
-    optax's names. A run whose value is no finite number, or exceeds `divergence` times the size of
-    its first value, is frozen there: its params and state stay, the count is kept in `diverged_at`,
-    and in a batch of runs its neighbors do not notice. Nothing is compiled anew for new values of
-    params, hyperparameters, data, key or divergence.
+    Gradients come from autodiff, and are conjugated where params are complex, so that a step along
+    minus the gradient descends. The update also gets ``value``, ``grad`` and ``value_fn``, under
+    optax's names. A run whose value is not finite, or exceeds `divergence` times a reference, is
+    frozen there: its params and state stay, the count is kept in `diverged_at`, and in a batch of
+    runs its neighbors do not notice. New values of params, hyperparameters, data, key or divergence
+    compile nothing anew.
+
+    The reference is the absolute value of the loss at the starting params, or 1 if that is 0. With
+    batches it is the largest of these values on the first eight (or `steps`) batches, because the
+    loss of one batch may happen to be tiny.
 
     A `Trajectory` in the place of params goes on: its counts continue, what was frozen stays so,
-    and `divergence` is relative to its very first value. Segments are one long run, bit for bit, if
-    their lengths are multiples of ``every * unroll`` and at least twice that (XLA puts a loop of
-    one round in line, which may change last digits). Where two meet, both have a record; the later
-    one's is that of the long run, whose history is ``concatenate([earlier[:-1], later])``.
+    and the reference of `divergence` is kept. Segments are one long run, bit for bit, if their
+    lengths are multiples of ``every * unroll`` and at least twice that (XLA puts a loop of one
+    round in line, which may change last digits), and, with batches, if the first is at least eight
+    long. Where two meet, both have a record; the later one's is that of the long run, whose history
+    is ``concatenate([earlier[:-1], later])``.
 
     Args:
       loss: ``loss(params)``, or ``loss(params, batch)`` if there are batches; a scalar. Data bound
         to it by `jax.tree_util.Partial` are arguments of the compiled program, not constants in it.
-      params: The starting point, a pytree of floats, or a `Trajectory` of the same optimizer. In
-        `jax.vmap`, let its `steps` be unmapped (``Trajectory(0, 0, None, 0, 0, 0)`` for its axes),
-        so that runs with a common key go on sharing their batches.
+      params: The starting point, a pytree of real or complex floats, or a `Trajectory` of the same
+        optimizer. In `jax.vmap`, let its `steps` be unmapped (``Trajectory(0, 0, None, 0, 0, 0)``
+        for its axes), so that runs with a common key go on sharing their batches.
       optimizer: Any optax transformation.
-      steps: The number of updates, 1 at least.
+      steps: The number of updates, an integer, 1 at least.
       batches: A pytree whose leaves have a leading axis of length `steps`, those of this call, or
         a function ``(key, count) -> batch``, whose count goes on with the run.
       key: For a function `batches`, which gets ``fold_in(key, count)``.
@@ -84,18 +73,19 @@ def optimize(
       every: Keep a record before every so many updates. One more is made after the last update (on
         the last batch, if batches are arrays), so ``history["value"][-1]`` is the final loss.
       divergence: The factor beyond which a run has diverged.
-      check: Look for divergence before every so many updates, and at every record; `diverged_at` is
-        exact to that. Where a gradient costs next to nothing (a quadratic in two dimensions, in
-        thousands of lanes), looking costs several times the step itself.
+      check: Test for divergence before every so many updates, and at every record; `diverged_at`
+        is exact to that. Where a gradient costs next to nothing (a quadratic in two dimensions, in
+        thousands of lanes), the test costs several times the step itself.
       unroll: Steps per iteration of the compiled loop, as in `jax.lax.scan`.
 
     Returns:
       A `Trajectory` with ``ceil(steps / every) + 1`` records.
 
     Raises:
-      ValueError: steps, every, check or unroll is below 1, the loss is no scalar, a leaf of batches
-        has another leading axis than `steps`, key is missing, record has an unknown name, or the
-        run to go on with is of an optimizer with another state.
+      ValueError: steps, every, check or unroll is below 1, the loss is no real scalar, a leaf of
+        batches has another leading axis than `steps`, key is missing, record has an unknown name,
+        or the run to go on with is of an optimizer with another state.
+      TypeError: steps, every, check or unroll is no integer, or params have integer leaves.
 
     Example:
       >>> import jax.numpy as jnp, jaxmom as jm
@@ -106,14 +96,7 @@ def optimize(
       >>> print(run.steps, run.history["value"])
       [3 4 5] [0.015625   0.00390625 0.00097656]
     """
-    counts = {"steps": steps, "every": every, "check": check, "unroll": unroll}
-    if any(operator.index(count) < 1 for count in counts.values()):
-        given = ", ".join(f"{name}={count}" for name, count in counts.items())
-        raise ValueError(f"steps, every, check and unroll are at least 1, got {given}.")
-    records = (record,) if isinstance(record, str) or callable(record) else tuple(record)
-    unknown = [name for name in records if isinstance(name, str) and name not in _RECORDS]
-    if unknown:
-        raise ValueError(f"record has no {unknown}; it knows {list(_RECORDS)} and functions.")
+    plan = _make_plan(steps, every, check, unroll, record)
     loss = loss if isinstance(loss, Partial) else Partial(loss)
     if callable(batches) and not isinstance(batches, Partial):
         batches = Partial(batches)
@@ -123,10 +106,9 @@ def optimize(
         params = start.params
         _check_state(start, optimizer)
     else:
-        start = params = jax.tree.map(lambda p: jnp.asarray(p, jnp.result_type(p)), params)
-    _check_batches(batches, key, steps)
-    _check_scalar(lambda p: _loss_at(loss, batches, key)(p), params)
-    plan = _Plan(steps, every, check, unroll, records)
+        start = params = _as_arrays(params)
+    _check_batches(batches, key, plan.steps)
+    _check_scalar(lambda p: _bind_batch(loss, batches, key)(p), params)
     return _run(loss, start, optimizer, batches, key, divergence, plan)
 
 
@@ -139,105 +121,166 @@ class _Plan(NamedTuple):
 
 
 class _Carry(NamedTuple):
-    params: Any
-    state: Any
+    params: PyTree
+    state: PyTree
     diverged_at: jax.Array
 
 
 @functools.partial(jax.jit, static_argnames="plan")
-def _run(loss, start, optimizer, batches, key, divergence, plan):
-    loss_at = functools.partial(_loss_at, loss, batches, key)
-    before, carry, first_value = _begun(start, optimizer, loss_at)
-    limit = _limit(first_value, divergence)
-    look = functools.partial(_look, loss_at, optimizer, before)
-    advance = functools.partial(_advance, look, limit, plan.unroll)
+def _run(
+    loss: Partial,
+    start: PyTree | Trajectory,
+    optimizer: Optimizer,
+    batches: PyTree,
+    key: jax.Array | None,
+    divergence: ArrayLike,
+    plan: _Plan,
+) -> Trajectory:
+    loss_at = functools.partial(_bind_batch, loss, batches, key)
+    number = 1 if batches is None else min(REFERENCE_BATCHES, plan.steps)
+    before, carry, first_value = _start_run(start, optimizer, loss_at, number)
+    limit = _divergence_limit(first_value, divergence)
+    evaluate_step = functools.partial(_evaluate_step, loss_at, optimizer, before)
+    advance = functools.partial(_advance, evaluate_step, limit, plan.unroll)
 
-    def silently(carry: _Carry, start: Any) -> tuple[_Carry, None]:
-        return advance(carry, start, plan.check)[0], None
+    def steps_without_record(carry: _Carry, index: jax.Array) -> tuple[_Carry, None]:
+        return advance(carry, index, plan.check)[0], None
 
-    def block(carry: _Carry, start: Any, length: int) -> tuple[_Carry, dict[str, Any]]:
+    def steps_with_record(
+        carry: _Carry, index: jax.Array, length: int
+    ) -> tuple[_Carry, dict[str, Any]]:
         first = min(plan.check, length)
-        carry, step = advance(carry, start, first)
+        carry, step = advance(carry, index, first)
         checks, rest = divmod(length - first, plan.check)
         if checks:
-            starts = start + first + plan.check * jnp.arange(checks, dtype=jnp.int32)
-            alone = plan.unroll if plan.check == 1 else 1
-            carry, _ = jax.lax.scan(silently, carry, starts, unroll=alone)
+            indices = index + first + plan.check * jnp.arange(checks, dtype=jnp.int32)
+            unroll = plan.unroll if plan.check == 1 else 1
+            carry, _ = jax.lax.scan(steps_without_record, carry, indices, unroll=unroll)
         if rest:
-            carry, _ = advance(carry, start + (length - rest), rest)
-        return carry, _recorded(plan.records, step)
+            carry, _ = advance(carry, index + (length - rest), rest)
+        return carry, make_record(plan.records, step)
 
-    counts = jnp.arange(0, plan.steps, plan.every, dtype=jnp.int32)
+    indices = jnp.arange(0, plan.steps, plan.every, dtype=jnp.int32)
     whole, rest = divmod(plan.steps, plan.every)
-    alone = plan.unroll if plan.every == 1 else 1
+    unroll = plan.unroll if plan.every == 1 else 1
     carry, history = jax.lax.scan(
-        functools.partial(block, length=plan.every), carry, counts[:whole], unroll=alone
+        functools.partial(steps_with_record, length=plan.every),
+        carry,
+        indices[:whole],
+        unroll=unroll,
     )
     rows = [history]
     if rest:
-        carry, row = block(carry, counts[-1], rest)
-        rows.append(_as_history(row))
-    last, _ = look(carry.params, carry.state, jnp.int32(plan.steps))
-    rows.append(_as_history(_recorded(plan.records, last)))
+        carry, row = steps_with_record(carry, indices[-1], rest)
+        rows.append(as_row(row))
+    last, _ = evaluate_step(carry.params, carry.state, jnp.int32(plan.steps))
+    rows.append(as_row(make_record(plan.records, last)))
     return Trajectory(
         carry.params,
         carry.state,
-        before + jnp.append(counts, jnp.int32(plan.steps)),
+        before + jnp.append(indices, jnp.int32(plan.steps)),
         jax.tree.map(lambda *parts: jnp.concatenate(parts), *rows),
-        _first_bad(last, carry.diverged_at, limit),
+        _first_bad_count(last, carry.diverged_at, limit),
         first_value,
     )
 
 
-def _begun(start: Any, optimizer: Optimizer, loss_at: Any) -> tuple[jax.Array, _Carry, jax.Array]:
-    """The updates that were made before, what they have led to, and the very first value."""
+def _start_run(
+    start: PyTree | Trajectory,
+    optimizer: Optimizer,
+    loss_at: Callable[..., LossAtFn],
+    number_of_batches: int,
+) -> tuple[jax.Array, _Carry, jax.Array]:
+    """Return the number of earlier updates, what they have led to, and the reference value."""
     none = jnp.full([], -1, jnp.int32)
     if not isinstance(start, Trajectory):
-        return jnp.int32(0), _Carry(start, optimizer.init(start), none), loss_at()(start)
+        value = _reference_value(loss_at, start, number_of_batches)
+        return jnp.int32(0), _vary_alike(_Carry(start, optimizer.init(start), none), value), value
     before = start.steps[-1]
-    # What is bad at the last record alone is looked at again, on the batch of one long run.
+    # What is bad at the last record alone is tested again, on the batch of one long run.
     diverged_at = jnp.where(start.diverged_at == before, none, start.diverged_at)
     return before, _Carry(start.params, start.state, diverged_at), start.first_value
 
 
-def _look(
-    loss_at: Any, optimizer: Optimizer, before: Any, params: Any, state: Any, index: Any
-) -> tuple[Step, Any]:
-    """The step from here, and the optimizer's state after it; index counts in this call alone."""
+def _reference_value(
+    loss_at: Callable[..., LossAtFn], params: PyTree, number_of_batches: int
+) -> jax.Array:
+    """Return the loss at the starting params, the largest finite size of it on some batches."""
+    if number_of_batches == 1:
+        return loss_at()(params)
+    counts = jnp.arange(number_of_batches, dtype=jnp.int32)
+    sizes = jnp.abs(jax.lax.map(lambda count: loss_at(count, count)(params), counts))
+    return jnp.max(jnp.where(jnp.isfinite(sizes), sizes, jnp.zeros_like(sizes)))
+
+
+def _vary_alike(carry: _Carry, value: jax.Array) -> _Carry:
+    """Let the carry of a loop vary over the mesh axes that the loss varies over, from the start.
+
+    In `jax.shard_map` a scan demands it: after a step all of the carry depends on the loss, which
+    decides whether the run is frozen.
+    """
+
+    def depend_on_value(leaf: jax.Array) -> jax.Array:
+        return jnp.where(value == value, leaf, leaf)
+
+    if jax.typeof(depend_on_value(carry.diverged_at)) == jax.typeof(carry.diverged_at):
+        return carry
+    return jax.tree.map(depend_on_value, carry)
+
+
+def _evaluate_step(
+    loss_at: Callable[..., LossAtFn],
+    optimizer: Optimizer,
+    before: jax.Array,
+    params: PyTree,
+    state: PyTree,
+    index: jax.Array,
+) -> tuple[Step, PyTree]:
+    """Return the next step and the optimizer's state after it; index counts in this call alone."""
     count = before + index
-    at = loss_at(index, count)
-    value, gradient = jax.value_and_grad(at)(params)
+    value_fn = loss_at(index, count)
+    value, gradient = jax.value_and_grad(value_fn)(params)
+    gradient = jax.tree.map(lambda g: g.conj() if jnp.iscomplexobj(g) else g, gradient)
     updates, after = optimizer.update(
-        gradient, state, params, value=value, grad=gradient, value_fn=at
+        gradient, state, params, value=value, grad=gradient, value_fn=value_fn
     )
-    there = functools.partial(_eval_value, at, optimizer, params, state)
-    return Step(count, params, state, value, gradient, updates, there), after
+    eval_value = functools.partial(_eval_value, value_fn, optimizer, params, state)
+    return Step(count, params, state, value, gradient, updates, eval_value), after
 
 
 def _advance(
-    look: Any, limit: jax.Array, unroll: int, carry: _Carry, start: Any, length: int
+    evaluate_step: Callable[..., tuple[Step, PyTree]],
+    limit: jax.Array,
+    unroll: int,
+    carry: _Carry,
+    index: jax.Array,
+    length: int,
 ) -> tuple[_Carry, Step]:
-    """Take some steps, or stay where the run has diverged; look only before the first of them."""
-    first, state = look(carry.params, carry.state, start)
-    diverged_at = _first_bad(first, carry.diverged_at, limit)
+    """Take some steps, or none where the run has diverged; the test is before the first alone."""
+    first, state = evaluate_step(carry.params, carry.state, index)
+    diverged_at = _first_bad_count(first, carry.diverged_at, limit)
 
-    def further(moved: Any, count: Any) -> tuple[Any, None]:
-        step, state = look(*moved, count)
+    def step_without_test(moved: Any, index: jax.Array) -> tuple[Any, None]:
+        step, state = evaluate_step(*moved, index)
         return (optax.apply_updates(moved[0], step.updates), state), None
 
     moved = (optax.apply_updates(carry.params, first.updates), state)
     if length > 1:
-        counts = start + jnp.arange(1, length, dtype=jnp.int32)
-        moved, _ = jax.lax.scan(further, moved, counts, unroll=min(unroll, length - 1))
-    stay = functools.partial(jnp.where, diverged_at < 0)
-    params, state = jax.tree.map(stay, moved, (carry.params, carry.state))
+        indices = index + jnp.arange(1, length, dtype=jnp.int32)
+        moved, _ = jax.lax.scan(step_without_test, moved, indices, unroll=min(unroll, length - 1))
+    keep_if_diverged = functools.partial(jnp.where, diverged_at < 0)
+    params, state = jax.tree.map(keep_if_diverged, moved, (carry.params, carry.state))
     return _Carry(params, state, diverged_at), first
 
 
-def _loss_at(
-    loss: Any, batches: Any, key: Any, index: Any = 0, count: Any = 0
-) -> Callable[[Any], jax.Array]:
-    """The loss of the batch of one step, as a function of params."""
+def _bind_batch(
+    loss: Partial,
+    batches: PyTree,
+    key: Any,
+    index: ArrayLike = 0,
+    count: ArrayLike = 0,
+) -> LossAtFn:
+    """Return the loss of the batch of one step, as a function of params."""
     if batches is None:
         return loss
     if isinstance(batches, Partial):
@@ -249,43 +292,58 @@ def _loss_at(
     return lambda params: loss(params, batch)
 
 
-def _limit(first_value: jax.Array, divergence: ArrayLike) -> jax.Array:
+def _divergence_limit(first_value: jax.Array, divergence: ArrayLike) -> jax.Array:
     size = jnp.abs(first_value)
     return jnp.asarray(divergence, size.dtype) * jnp.where(size == 0, jnp.ones_like(size), size)
 
 
-def _first_bad(step: Step, diverged_at: jax.Array, limit: jax.Array) -> jax.Array:
+def _first_bad_count(step: Step, diverged_at: jax.Array, limit: jax.Array) -> jax.Array:
     bad = ~jnp.isfinite(step.value) | (step.value > limit)
     return jnp.where((diverged_at < 0) & bad, step.count, diverged_at)
 
 
 def _eval_value(
-    at: Callable[[Any], jax.Array], optimizer: Optimizer, params: Any, state: Any
+    value_fn: LossAtFn, optimizer: Optimizer, params: PyTree, state: PyTree
 ) -> jax.Array:
-    return at(eval_params(optimizer, params, state))
+    return value_fn(eval_params(optimizer, params, state))
 
 
-_RECORDS: dict[str, Callable[[Step], Any]] = {
-    "value": lambda step: step.value,
-    "params": lambda step: step.params,
-    "gradient_norm": lambda step: optax.tree.norm(step.gradient),
-    "update_norm": lambda step: optax.tree.norm(step.updates),
-    "eval_value": lambda step: step.eval_value(),
-}
+def _make_plan(
+    steps: int, every: int, check: int, unroll: int, record: Record | Sequence[Record]
+) -> _Plan:
+    counts = {"steps": steps, "every": every, "check": check, "unroll": unroll}
+    given = ", ".join(f"{name}={count}" for name, count in counts.items())
+    try:
+        integers = [operator.index(count) for count in counts.values()]
+    except TypeError as error:
+        raise TypeError(
+            f"steps, every, check and unroll are integers and not traced, got {given}."
+        ) from error
+    if min(integers) < 1:
+        raise ValueError(f"steps, every, check and unroll are at least 1, got {given}.")
+    records = (record,) if isinstance(record, str) or callable(record) else tuple(record)
+    unknown = [name for name in records if isinstance(name, str) and name not in RECORDS]
+    if unknown:
+        raise ValueError(f"record has no {unknown}; it knows {list(RECORDS)} and functions.")
+    return _Plan(*integers, records=records)
 
 
-def _recorded(records: Sequence[Record], step: Step) -> dict[str, Any]:
-    history = {}
-    for record in records:
-        history |= {record: _RECORDS[record](step)} if isinstance(record, str) else record(step)
-    return history
+def _as_arrays(params: PyTree) -> PyTree:
+    params = jax.tree.map(lambda p: jnp.asarray(p, jnp.result_type(p)), params)
+    dtypes = {str(leaf.dtype) for leaf in jax.tree.leaves(params) if not _is_inexact(leaf)}
+    if dtypes:
+        raise TypeError(
+            f"params have leaves of dtype {', '.join(sorted(dtypes))}, along which no step can be "
+            "taken: give floats (x.astype(float)), and bind what is not trained to the loss."
+        )
+    return params
 
 
-def _as_history(record: dict[str, Any]) -> dict[str, Any]:
-    return jax.tree.map(lambda leaf: jnp.asarray(leaf)[None], record)
+def _is_inexact(leaf: jax.Array) -> bool:
+    return jnp.issubdtype(leaf.dtype, jnp.inexact)
 
 
-def _check_batches(batches: Any, key: Any, steps: int) -> None:
+def _check_batches(batches: PyTree, key: jax.Array | None, steps: int) -> None:
     if isinstance(batches, Partial):
         if key is None:
             raise ValueError(
@@ -300,12 +358,17 @@ def _check_batches(batches: Any, key: Any, steps: int) -> None:
         )
 
 
-def _check_scalar(at: Callable[[Any], Any], params: Any) -> None:
-    shape = jax.eval_shape(at, params)
+def _check_scalar(value_fn: LossAtFn, params: PyTree) -> None:
+    shape = jax.eval_shape(value_fn, params)
     if getattr(shape, "shape", None) != ():
         raise ValueError(
             f"loss must return one number (shape ()), but it returned {shape}; "
             "take the mean or the sum over examples."
+        )
+    if not jnp.issubdtype(shape.dtype, jnp.floating):
+        raise ValueError(
+            f"loss must return a real floating number, but it returned {shape}; convert it, or "
+            "take the real part or the absolute value."
         )
 
 

@@ -1,14 +1,28 @@
 """Lifted optax: the same numbers, with hyperparameters as leaves, in every dtype."""
 
+import contextlib
+import dataclasses
+import functools
+import pickle
+import types
+import typing
+import warnings
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+import optax_factories
 import pytest
+from jax.tree_util import Partial
+from optax_factories import PARAMS, is_matrix
 
 import jaxmom as jm
+from jaxmom import _arguments, _lift
 
-FACTORIES = {
+SOME = {
     "sgd": (optax.sgd, {"learning_rate": 0.1, "momentum": 0.9}, {}),
     "nesterov sgd": (optax.sgd, {"learning_rate": 0.1, "momentum": 0.9}, {"nesterov": True}),
     "adam": (optax.adam, {"learning_rate": 0.1, "b1": 0.8, "b2": 0.95, "eps": 1e-6}, {}),
@@ -24,9 +38,25 @@ FACTORIES = {
     "clip": (optax.clip_by_global_norm, {"max_norm": 0.5}, {}),
 }
 
-every_factory = pytest.mark.parametrize(
-    ("factory", "values", "static"), FACTORIES.values(), ids=FACTORIES
-)
+some_factories = pytest.mark.parametrize(("factory", "values", "static"), SOME.values(), ids=SOME)
+all_of_optax = pytest.mark.parametrize("name", optax_factories.FACTORIES)
+
+
+@contextlib.contextmanager
+def jax_as_optax_needs_it():
+    """In float32 throughout, where users meet it first."""
+    jax.config.update("jax_enable_x64", False)
+    try:
+        with (
+            jax.numpy_dtype_promotion("standard"),
+            jax.numpy_rank_promotion("allow"),
+            warnings.catch_warnings(),
+        ):
+            warnings.simplefilter("ignore", DeprecationWarning)
+            yield
+    finally:
+        jax.config.update("jax_enable_x64", True)
+
 
 CURVATURE = np.array([1.0, 4.0, 9.0])
 
@@ -42,7 +72,7 @@ def trajectory(optimizer, steps=20):
     return np.asarray(run.history["params"])
 
 
-@every_factory
+@some_factories
 def test_the_same_numbers_as_optax(factory, values, static):
     lifted = jm.lift(factory)(**values, **static)
     for name, value in values.items():
@@ -52,7 +82,7 @@ def test_the_same_numbers_as_optax(factory, values, static):
     )
 
 
-@every_factory
+@some_factories
 def test_new_values_do_not_retrace_and_vmap_is_the_sweep(factory, values, static):
     traces = []
 
@@ -81,7 +111,7 @@ def trajectory_traced(optimizer):
     return params
 
 
-@every_factory
+@some_factories
 @pytest.mark.parametrize("dtype", [jnp.bfloat16, jnp.float32, jnp.float64])
 def test_types_are_stable_for_traced_float32_values(factory, values, static, dtype):
     """90 of 222 such cases fail in a scan with optax alone, for bfloat16 parameters."""
@@ -135,7 +165,7 @@ def test_init_gets_only_what_it_needs():
     assert optax.tree.get(state, "nu") == 0.25
 
 
-@every_factory
+@some_factories
 def test_hypergradients_equal_central_differences(factory, values, static):
     lifted, h = jm.lift(factory)(**values, **static), 1e-6
     outcome = jax.jit(lambda v: trajectory_traced(jm.replace(lifted, **v)).sum())
@@ -193,3 +223,409 @@ def test_what_is_missing_gets_a_sentence():
         jm.lift(optax.adam)()
     run = jm.optimize(lambda x: jnp.sum(x**2), jnp.ones(2), polyak, 5)
     assert run.history["value"][-1] < run.history["value"][0]
+
+
+# All factories of optax and optax.contrib
+
+
+def lifted_and_plain(factory):
+    args, kwargs = factory.arguments
+    plain = optax.with_extra_args_support(factory.function(*args, **kwargs))
+    return jm.lift(factory.function)(*args, **kwargs), plain
+
+
+def three_steps(factory, optimizer):
+    state = optimizer.init(factory.params)
+    results = [state]
+    for scale in (1.0, -0.5, 0.25):
+        gradients = jax.tree.map(lambda g: jnp.asarray(scale, g.dtype) * g, factory.updates)  # noqa: B023
+        updates, state = optimizer.update(gradients, state, factory.params, **factory.extra)
+        results += [updates, state]
+    return results
+
+
+def bits(tree):
+    arrays = [
+        np.asarray(jax.random.key_data(x) if jnp.issubdtype(x.dtype, jax.dtypes.prng_key) else x)
+        for x in map(jnp.asarray, jax.tree.leaves(tree))
+    ]
+    return [(array.dtype, array.shape, array.tobytes()) for array in arrays]
+
+
+@all_of_optax
+def test_every_factory_equals_optax_to_the_last_bit(name):
+    factory = optax_factories.FACTORIES[name]
+    with jax_as_optax_needs_it():
+        lifted, plain = lifted_and_plain(factory)
+        assert bits(three_steps(factory, lifted)) == bits(three_steps(factory, plain))
+
+
+@all_of_optax
+def test_every_lifted_factory_is_an_argument_of_jit(name):
+    """Only traced: no factory may look at a leaf by a Python `if`, as some do in optax."""
+    factory = optax_factories.FACTORIES[name]
+    with jax_as_optax_needs_it():
+        lifted, _ = lifted_and_plain(factory)
+        jax.eval_shape(functools.partial(three_steps, factory), lifted)
+
+
+def flat_types(annotation):
+    if typing.get_origin(annotation) in (typing.Union, types.UnionType):
+        return [t for part in typing.get_args(annotation) for t in flat_types(part)]
+    return [typing.get_origin(annotation) or annotation]
+
+
+def admits_numbers(parameter):
+    """As its signature says: a float may be given, and no tree of them, and no count is meant."""
+    found = flat_types(parameter.annotation)
+    trees = {Iterable, Mapping} & set(found)
+    default = parameter.default
+    if parameter.annotation is parameter.empty:
+        return isinstance(default, float)
+    is_count = isinstance(default, int) and not isinstance(default, bool)
+    return float in found and not trees and not is_count
+
+
+# Annotated as numbers, without a default, but used as counts.
+COUNTS = {"max_backtracking_steps", "max_linesearch_steps", "sync_period", "key"}
+
+
+@all_of_optax
+def test_every_argument_is_what_its_signature_in_optax_says(name):
+    factory = optax_factories.FACTORIES[name]
+    compared = _arguments.COMPARED.get(name.removeprefix("contrib."), frozenset())
+    for parameter in factory.parameters.values():
+        found = flat_types(parameter.annotation)
+        flag = {bool, str, np.dtype, type, typing.Literal} & set(found)
+        if (flag or "dtype" in parameter.name) and not {float, Callable} & set(found):
+            continue  # static by their values
+        if any(issubclass(t, tuple) for t in found if isinstance(t, type)) or Mapping in found[:1]:
+            continue  # optimizers are leaves by their type, tuples of numbers static by theirs
+        argument = _arguments.Argument(parameter.name, None, False, parameter)
+        kind = _arguments.kind_of(factory.function, argument, frozenset(), frozenset())
+        number = admits_numbers(parameter) and parameter.name not in COUNTS | compared
+        assert kind == ("number" if number else "static"), parameter
+
+
+def test_the_tables_of_arguments_have_no_stale_rows():
+    everywhere = optax_factories.FACTORIES.values()
+    names = {name for factory in everywhere for name in factory.parameters}
+    assert names | {"inner_factory"} >= _arguments.STATIC
+    short = {f.name.removeprefix("contrib."): f for f in everywhere}
+    for name, compared in _arguments.COMPARED.items():
+        for argument in compared:
+            lift = jm.lift(short[name].function, schedules=[argument])  # as if it were a number
+            with pytest.raises(TypeError, match=f"{name} needs the plain value.*{argument}"):
+                jax.eval_shape(
+                    lambda value, lift=lift, argument=argument: lift(**{argument: value}).update(
+                        PARAMS, lift(**{argument: value}).init(PARAMS), PARAMS, value=1.0
+                    ),
+                    0.5,
+                )
+    needs = {name.removeprefix("contrib."): n for name, n in optax_factories.NEEDS.items()}
+    assert needs == _lift.UPDATE_NEEDS
+
+
+@all_of_optax
+def test_what_an_update_needs_is_asked_for_in_a_sentence(name):
+    factory = optax_factories.FACTORIES[name]
+    if not factory.extra:
+        return
+    with jax_as_optax_needs_it():
+        lifted, plain = lifted_and_plain(factory)
+        state = plain.init(factory.params)
+        with pytest.raises((TypeError, ValueError)):
+            plain.update(factory.updates, state, factory.params)
+        with pytest.raises(TypeError, match=f"needs {', '.join(factory.extra)} at every update"):
+            lifted.update(factory.updates, state, factory.params)
+
+
+# Masks and other functions
+
+
+def is_matrix_above(threshold, params):
+    return is_matrix(params)
+
+
+MASKS = {
+    "function": is_matrix,
+    "partial": functools.partial(is_matrix_above, 0.5),
+    "dict": {"w": True, "b": False},
+    "arrays": {"w": np.True_, "b": np.False_},
+}
+MASK_NAMES = ("mask", "weight_decay_mask", "trust_ratio_mask", "freeze_mask")
+MASKED = [
+    (name, argument)
+    for name, factory in optax_factories.FACTORIES.items()
+    for argument in MASK_NAMES
+    if argument in factory.parameters
+]
+
+
+@pytest.mark.parametrize(("name", "argument"), MASKED)
+def test_masks_are_masks_in_every_factory(name, argument):
+    factory = optax_factories.FACTORIES[name]
+    args, kwargs = factory.arguments
+    decay = {n: 0.5 for n in ("weight_decay", "weight_decay_rate") if n in factory.parameters}
+    only_trees = name in ("freeze", "selective_transform")
+
+    def first_updates(make, mask):
+        optimizer = make(*args, **{**kwargs, **decay, argument: mask})
+        zeros = jax.tree.map(jnp.zeros_like, PARAMS)
+        gradients = factory.updates if factory.extra or not decay else zeros
+        return optimizer.update(gradients, optimizer.init(PARAMS), PARAMS, **factory.extra)[0]
+
+    with jax_as_optax_needs_it():
+        for kind, mask in MASKS.items():
+            if only_trees and kind != "dict":
+                continue
+            lift = jm.lift(factory.function)
+            assert bits(first_updates(lift, mask)) == bits(first_updates(factory.function, mask))
+            optimizer = lift(*args, **{**kwargs, **decay, argument: mask})
+            assert not isinstance(jm.hyperparameters(optimizer).get(argument), Partial)
+            jax.eval_shape(
+                lambda o: o.update(PARAMS, o.init(PARAMS), PARAMS, **factory.extra), optimizer
+            )
+
+
+def test_masks_of_equal_content_share_a_compilation():
+    traces = []
+
+    @jax.jit
+    def run(optimizer):
+        traces.append(optimizer)
+        return optimizer.update(PARAMS, optimizer.init(PARAMS), PARAMS)
+
+    for mask in ({"w": True, "b": False}, {"w": np.bool_(True), "b": np.bool_(False)}):
+        for _ in range(2):
+            run(jm.lift(optax.adamw)(0.1, mask=dict(mask)))
+            run(jm.lift(optax.adamw)(0.1, mask=functools.partial(is_matrix_above, 0.5)))
+    assert len(traces) == 3
+
+
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass
+class Layer:
+    """Params that are a pytree and can be called, as the modules of equinox are."""
+
+    w: Any
+    b: Any
+
+    def __call__(self, x):
+        raise AssertionError("a mask that has the structure of params is no function of them")
+
+
+@pytest.mark.parametrize("name", ["adamw", "masked", "freeze", "add_decayed_weights"])
+def test_a_mask_that_is_a_module_is_not_called(name):
+    factory, params, mask = optax_factories.FACTORIES[name], Layer(**PARAMS), Layer(True, False)
+    args, kwargs = factory.arguments
+    decay = {"weight_decay": 0.5} if "weight_decay" in factory.parameters else {}
+
+    def updates(make):
+        optimizer = make(*args, **{**kwargs, **decay, "mask": mask})
+        return optimizer.update(params, optimizer.init(params), params)[0]
+
+    with jax_as_optax_needs_it():
+        assert bits(updates(jm.lift(factory.function))) == bits(updates(factory.function))
+
+
+# Pickles
+
+
+# Their arguments are closures of optax, which Python cannot pickle.
+WITH_CLOSURES = {
+    name
+    for name, factory in optax_factories.FACTORIES.items()
+    if {"inner", "tx", "optimizer", "transforms", "fast_optimizer", "step_size_fn"}
+    & set(factory.arguments[1])
+    or factory.arguments[0]
+    or {"base_optimizer", "adv_optimizer"} & set(factory.arguments[1])
+}
+
+
+@pytest.mark.parametrize("name", sorted(set(optax_factories.FACTORIES) - WITH_CLOSURES))
+def test_every_lifted_factory_can_be_pickled(name):
+    """And its twin shares its compilation, for it has the same structure."""
+    with jax_as_optax_needs_it():
+        lifted, _ = lifted_and_plain(optax_factories.FACTORIES[name])
+    twin = pickle.loads(pickle.dumps(lifted))
+    assert jax.tree.structure(twin) == jax.tree.structure(lifted)
+    assert hash(jax.tree.structure(twin)) == hash(jax.tree.structure(lifted))
+    assert bits(jax.tree.leaves(twin)) == bits(jax.tree.leaves(lifted))
+
+
+def test_optimizers_within_optimizers_can_be_pickled():
+    inner = jm.heavy_ball(0.1, 0.9)
+    for optimizer in (
+        jm.lift(optax.masked)(inner, {"w": True, "b": False}),
+        jm.lift(optax.partition)({"x": inner, "y": jm.lift(optax.adam)(0.1)}, {"w": "x", "b": "y"}),
+        jm.chain(jm.lift(optax.clip)(1.0), inner),
+    ):
+        twin = pickle.loads(pickle.dumps(optimizer))
+        assert jax.tree.structure(twin) == jax.tree.structure(optimizer)
+        assert jax.tree.leaves(twin) == jax.tree.leaves(optimizer)
+
+
+def test_optimizers_within_a_partition_stay_leaves():
+    both = {"x": jm.heavy_ball(0.1, 0.9), "y": jm.heavy_ball(0.01, 0.5)}
+    optimizer = jm.lift(optax.partition)(both, {"w": "x", "b": "y"})
+    assert jax.tree.leaves(optimizer.update) == [0.9, 0.1, 0.5, 0.01]
+
+    def first(optimizer):
+        return optimizer.update(PARAMS, optimizer.init(PARAMS))[0]
+
+    np.testing.assert_allclose(first(optimizer)["w"], -0.1 * PARAMS["w"], rtol=1e-6)
+    np.testing.assert_allclose(first(optimizer)["b"], -0.01 * PARAMS["b"], rtol=1e-6)
+    doubled = jax.tree.map(lambda leaf: 2 * leaf, optimizer)
+    np.testing.assert_allclose(jax.jit(first)(doubled)["b"], -0.02 * PARAMS["b"], rtol=1e-6)
+
+
+# Factories of others
+
+
+def step_of(optimizer, gradient=1.0):
+    params = jnp.asarray(gradient)
+    return float(optimizer.update(params, optimizer.init(params))[0])
+
+
+def with_keywords(lr, **options):
+    return optax.sgd(lr, **options)
+
+
+def with_arguments(*rates):
+    return optax.chain(*(optax.scale(rate) for rate in rates))
+
+
+def positional_only(lr, /, scale=1.0):
+    return optax.scale(-lr * scale)
+
+
+def reserved(transforms=0.1, leaves=1.0, params=1.0, state=1.0, hp=1.0):
+    return optax.scale(-transforms * leaves * params * state * hp)
+
+
+def unannotated(lr):
+    return optax.sgd(lr)
+
+
+def counting(lr, count: int, period=2, optional: int | None = None):
+    assert isinstance(count, int)
+    assert isinstance(period, int)
+    return optax.sgd(lr * count * period)
+
+
+def with_if(lr, beta=0.9):
+    return optax.sgd(lr, momentum=beta if beta > 0 else None)
+
+
+def of_functions(function, rate=0.1):
+    return optax.chain(
+        optax.stateless(lambda updates, _: jax.tree.map(function, updates)), optax.scale(-rate)
+    )
+
+
+@pytest.mark.parametrize(
+    ("factory", "args", "kwargs", "leaves", "step"),
+    [
+        (with_keywords, (0.1,), {"momentum": 0.9}, {"lr": 0.1, "momentum": 0.9}, -0.1),
+        (with_arguments, (0.5, -0.5), {}, {"rates.0": 0.5, "rates.1": -0.5}, -0.25),
+        (positional_only, (0.1,), {"scale": 2.0}, {"lr": 0.1, "scale": 2.0}, -0.2),
+        (reserved, (0.2,), {}, {"transforms": 0.2, "leaves": 1.0}, -0.2),
+        (unannotated, (1,), {}, {"lr": 1.0}, -1.0),
+        (unannotated, (np.int64(2),), {}, {"lr": 2.0}, -2.0),
+        (unannotated, (np.float32(0.5),), {}, {"lr": 0.5}, -0.5),
+        (counting, (0.1, 3), {}, {"lr": 0.1}, -0.6),
+        (counting, (0.1, np.int32(3)), {"period": jnp.int32(1)}, {"lr": 0.1}, -0.3),
+        (functools.partial(unannotated), (0.1,), {}, {"lr": 0.1}, -0.1),
+        (functools.partial(optax.sgd, momentum=0.5), (0.1,), {}, {"momentum": 0.5}, -0.1),
+    ],
+)
+def test_factories_of_others(factory, args, kwargs, leaves, step):
+    lifted = jm.lift(factory)(*args, **kwargs)
+    found = jm.hyperparameters(lifted)
+    assert found.items() >= leaves.items()
+    assert not {"count", "period"} & set(found)
+    np.testing.assert_allclose(step_of(lifted), step, rtol=1e-6)
+    again = jax.jit(step_traced)(lifted)
+    np.testing.assert_allclose(again, step, rtol=1e-6)
+    name = next(iter(leaves))
+    moved = jm.replace(lifted, **{name: 2 * leaves[name]})
+    assert jax.tree.structure(moved) == jax.tree.structure(lifted)
+
+
+def step_traced(optimizer):
+    params = jnp.array(1.0)
+    return optimizer.update(params, optimizer.init(params))[0]
+
+
+def test_functions_reach_the_factories_of_others_as_they_are():
+    """Unless the default is a float, the value is of jm.schedules, or `schedules` names them."""
+    for function in (
+        lambda u: 2 * u,
+        functools.partial(jnp.multiply, 2.0),
+        Partial(lambda u: 2 * u),
+        Partial(jnp.multiply, 2.0),
+        Partial(jnp.multiply, jnp.array(2.0)),
+    ):
+        lifted = jm.lift(of_functions)(function)
+        np.testing.assert_allclose(step_of(lifted), -0.2)
+        np.testing.assert_allclose(jax.jit(step_traced)(lifted), -0.2)
+    rate = lambda t: 0.5 / (1.0 + jnp.asarray(t, float))  # noqa: E731
+    scheduled = jm.lift(of_functions)(lambda u: 2 * u, rate=rate)
+    np.testing.assert_allclose(step_of(scheduled), -1.0)
+    assert isinstance(jm.hyperparameters(scheduled)["rate"], Partial)
+    linear = jm.schedules.linear(0.5, 0.0, steps=10.0)
+    for lifted in (
+        jm.lift(positional_only, schedules="lr")(rate),
+        jm.lift(positional_only)(linear),
+        jm.lift(unannotated)(rate),  # optax knows schedules of learning rates
+        jm.lift(unannotated)(Partial(lambda scale, t: scale / (1.0 + jnp.asarray(t, float)), 0.5)),
+    ):
+        np.testing.assert_allclose(step_of(lifted), -0.5)
+
+
+def test_static_keeps_a_number_out_of_the_leaves():
+    lifted = jm.lift(with_if, static=["beta"])(0.1, beta=0.9)
+    assert jm.hyperparameters(lifted) == {"lr": 0.1}
+    assert jax.jit(step_traced)(lifted) == step_of(lifted)
+
+
+def test_a_traced_value_where_python_looks_is_explained():
+    lifted = jm.lift(with_if)(0.1)
+    with pytest.raises(
+        TypeError, match=r"with_if needs the plain value.*\['lr', 'beta'\].*static="
+    ):
+        jax.jit(step_traced)(lifted)
+
+
+def test_keys_are_leaves_and_seeds_are_static():
+    def noise(key):
+        return step_traced(jm.lift(optax.add_noise)(1e-3, 0.55, key=key))
+
+    keys = jax.random.split(jax.random.key(0), 3)
+    np.testing.assert_array_equal(jax.vmap(noise)(keys), [noise(key) for key in keys])
+    assert len(jax.tree.leaves(jm.lift(optax.add_noise)(1e-3, 0.55, key=7))) == 2
+
+
+def test_mistakes_get_a_sentence():
+    with pytest.raises(ValueError, match=r"adam has no arguments \['beta'\]; it has \['learning"):
+        jm.lift(optax.adam, static=["beta"])
+    with pytest.raises(TypeError, match="inject_hyperparams returned function, which is no optax"):
+        jm.lift(optax.inject_hyperparams)(optax.adam)
+
+
+# Integer params
+
+
+@some_factories
+def test_integer_params_are_moved_by_float_arithmetic(factory, values, static):
+    lifted = jm.lift(factory)(**values, **static)
+
+    def steps(params):
+        state = lifted.init(params)
+        for scale in (1.0, 0.5, -0.25):
+            updates, state = lifted.update(scale * jnp.array([1.0, -2.0]), state, params)
+        return updates, state
+
+    whole, fractional = steps(jnp.array([100, 3])), steps(jnp.array([100.0, 3.0]))
+    assert bits(whole) == bits(fractional)

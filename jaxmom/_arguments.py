@@ -1,0 +1,237 @@
+"""The arguments of an optax factory: leaves, schedules, or static parts of the program."""
+
+import dataclasses
+import functools
+import inspect
+import typing
+from collections.abc import Callable
+from typing import Any, Literal, NamedTuple, TypeAlias
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+from jax.core import Tracer
+from jax.tree_util import Partial
+
+from jaxmom.transform import NUMBER, PyTree, Static, as_pytree
+
+Factory: TypeAlias = Callable[..., optax.GradientTransformation]
+Kind: TypeAlias = Literal["number", "static", "unknown"]
+
+# The arguments of optax's factories that are no numbers and no schedules: functions of params or
+# updates, masks, labels and axes, and counts and seeds, which shape the program. The tests compare
+# the list with the signatures of optax.
+STATIC = frozenset(
+    {"clip_value_fn", "decay_rate_fn", "f", "inner_factory", "measure", "measures"}
+    | {"freeze_mask", "mask", "trust_ratio_mask", "weight_decay_mask", "param_labels"}
+    | {"axis", "muon_weight_dimension_numbers", "weight_dimension_numbers"}
+    | {"accumulation_size", "cooldown", "decay_offset", "k", "max_backtracking_steps"}
+    | {"max_consecutive_errors", "max_linesearch_steps", "memory_size", "min_dim_size_to_factor"}
+    | {"ns_steps", "num_betas", "patience", "print_win_rate_every_n_steps", "rank", "step_offset"}
+    | {"sync_period", "update_interval", "update_proj_gap", "warmup_steps"}
+    | {"key", "random_seed", "seed", "should_transform_fn", "step_size_fn"}
+)
+# Numbers that a factory compares by a Python `if`, so that no tracer may take their place.
+COMPARED = {
+    "reduce_on_plateau": frozenset({"factor", "rtol", "atol"}),
+    "scale_by_sm3": frozenset({"b2"}),
+}
+
+
+class Argument(NamedTuple):
+    label: str
+    value: Any
+    positional: bool
+    parameter: inspect.Parameter
+
+
+def bind(signature: inspect.Signature, args: Any, kwargs: Any) -> list[Argument]:
+    bound = signature.bind(*args, **kwargs)
+    bound.apply_defaults()
+    extended = any(
+        p.kind is p.VAR_POSITIONAL and bound.arguments[p.name]
+        for p in signature.parameters.values()
+    )
+    found = []
+    for name, value in bound.arguments.items():
+        parameter = signature.parameters[name]
+        if parameter.kind is parameter.VAR_POSITIONAL:
+            found += [Argument(f"{name}.{i}", v, True, parameter) for i, v in enumerate(value)]
+        elif parameter.kind is parameter.VAR_KEYWORD:
+            found += [Argument(key, v, False, parameter) for key, v in value.items()]
+        else:
+            first = parameter.kind is not parameter.KEYWORD_ONLY and extended
+            positional = parameter.kind is parameter.POSITIONAL_ONLY or first
+            if positional or not _is_default_function(parameter, value):
+                found.append(Argument(name, value, positional, parameter))
+    return found
+
+
+def _is_default_function(parameter: inspect.Parameter, value: Any) -> bool:
+    """Such defaults are left to the factory, for they are closures, which cannot be pickled."""
+    return value is parameter.default and (
+        callable(value) or isinstance(value, optax.GradientTransformation)
+    )
+
+
+def kind_of(
+    factory: Factory, argument: Argument, static: frozenset[str], schedules: frozenset[str]
+) -> Kind:
+    names = {argument.label, argument.parameter.name}
+    if names & static:
+        return "static"
+    if names & schedules:
+        return "number"
+    source = _unwrap_partial(factory)
+    if not str(getattr(source, "__module__", "")).startswith("optax."):
+        return "unknown"
+    compared = COMPARED.get(name_of(source), frozenset())
+    return "static" if names & (STATIC | compared) else "number"
+
+
+def classify(kind: Kind, argument: Argument) -> Any:
+    """Return an argument as `transformation` takes it: a leaf, a schedule, or static."""
+    value, parameter = argument.value, argument.parameter
+    if _is_optimizer(value):
+        return as_pytree(value)
+    opaque = _is_count(parameter, value) or _is_opaque_function(parameter, value)
+    if kind == "static" or (kind == "unknown" and opaque):
+        return _as_argument(value)
+    if _is_numeric(value):
+        return value
+    if callable(value) and not isinstance(value, type):
+        return _bind_schedule(value)
+    return _as_argument(value)
+
+
+def _is_numeric(value: Any) -> bool:
+    numeric = isinstance(value, NUMBER) and not isinstance(value, bool)
+    return numeric and jnp.issubdtype(jnp.result_type(value), jnp.number)
+
+
+def _is_count(parameter: inspect.Parameter, value: Any) -> bool:
+    integer = _is_numeric(value) and jnp.issubdtype(jnp.result_type(value), jnp.integer)
+    default = isinstance(parameter.default, int) and not isinstance(parameter.default, bool)
+    return integer and (default or int in _types_of(parameter.annotation))
+
+
+def _types_of(annotation: Any) -> tuple[Any, ...]:
+    if annotation in ("int", "int | None", "Optional[int]"):  # from __future__ import annotations
+        return (int,)
+    return typing.get_args(annotation) or (annotation,)
+
+
+def _is_opaque_function(parameter: inspect.Parameter, value: Any) -> bool:
+    """Whether a function may be anything: neither it nor the default says that it is a schedule."""
+    module = getattr(getattr(value, "func", None), "__module__", None)
+    known = isinstance(value, Partial) and module == "jaxmom.schedules"
+    return callable(value) and not known and not isinstance(parameter.default, float)
+
+
+def _bind_schedule(value: Callable[..., Any]) -> Partial:
+    if isinstance(value, Partial):
+        return value
+    is_pytree = not jax.tree_util.all_leaves([value])
+    return Partial(_call_function, value) if is_pytree else Partial(value)
+
+
+def _call_function(function: Callable[..., Any], count: Any) -> Any:
+    return function(count)
+
+
+def _as_argument(value: Any) -> Any:
+    """Return what the factory gets as it is: static, but for optimizers, keys and traced values."""
+    leaves, structure = jax.tree.flatten(value, is_leaf=_is_optimizer)
+    is_leaf = _is_numeric if isinstance(value, Partial) else _is_dynamic
+    if not any(map(is_leaf, leaves)):
+        return Static(as_hashable(value))
+    dynamic = [as_pytree(x) if _is_optimizer(x) else x for x in leaves if is_leaf(x)]
+    rest = [None if is_leaf(x) else as_hashable(x) for x in leaves]
+    return Tree(dynamic, tuple(map(is_leaf, leaves)), tuple(rest), structure)
+
+
+def _is_optimizer(value: Any) -> bool:
+    return isinstance(value, optax.GradientTransformation)
+
+
+def _is_dynamic(leaf: Any) -> bool:
+    is_key = isinstance(leaf, jax.Array) and jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key)
+    return is_key or isinstance(leaf, Tracer) or _is_optimizer(leaf)
+
+
+@functools.partial(
+    jax.tree_util.register_dataclass,
+    data_fields=["dynamic"],
+    meta_fields=["is_dynamic", "static", "structure"],
+)
+@dataclasses.dataclass(frozen=True)
+class Tree:
+    """An argument with some leaves that may be traced, and others that are static."""
+
+    dynamic: list[Any]
+    is_dynamic: tuple[bool, ...]
+    static: tuple[Any, ...]
+    structure: Any
+
+    @property
+    def value(self) -> PyTree:
+        dynamic = iter(self.dynamic)
+        pairs = zip(self.is_dynamic, self.static, strict=True)
+        return self.structure.unflatten([next(dynamic) if d else unwrap(s) for d, s in pairs])
+
+
+def as_hashable(value: Any) -> Any:
+    if isinstance(value, np.generic | np.ndarray | jax.Array):
+        integer = jnp.ndim(value) == 0 and jnp.issubdtype(value.dtype, jnp.integer)
+        return int(value) if integer else _Frozen(value)
+    try:
+        hash(value)
+    except TypeError:
+        return _Frozen(value)
+    return _Frozen(value) if isinstance(value, functools.partial) else value
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class _Frozen:
+    """An argument without a hash (a mask that is a dict), compared by its content."""
+
+    value: Any
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, _Frozen) and _content(self.value) == _content(other.value)
+
+    def __hash__(self) -> int:
+        return hash(_content(self.value))
+
+
+def _content(value: Any) -> tuple[Any, ...]:
+    leaves, structure = jax.tree.flatten(value)
+    return structure, *map(_leaf_content, leaves)
+
+
+def _leaf_content(leaf: Any) -> Any:
+    if isinstance(leaf, np.ndarray | jax.Array):
+        array = np.asarray(leaf)
+        return str(array.dtype), array.shape, array.tobytes()
+    if isinstance(leaf, functools.partial):
+        return leaf.func, _content(leaf.args), _content(leaf.keywords)
+    try:
+        hash(leaf)
+    except TypeError:
+        return id(leaf)
+    return type(leaf), leaf
+
+
+def unwrap(value: Any) -> Any:
+    return value.value if isinstance(value, _Frozen | Tree) else value
+
+
+def _unwrap_partial(factory: Factory) -> Factory:
+    while isinstance(factory, functools.partial):
+        factory = factory.func
+    return factory
+
+
+def name_of(factory: Factory) -> str:
+    return getattr(_unwrap_partial(factory), "__name__", repr(factory))
