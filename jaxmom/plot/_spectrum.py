@@ -19,7 +19,7 @@ def spectrum(
     *,
     parameter: ArrayLike | None = None,
     name: str = "",
-    scale: str = "linear",
+    scale: str = "auto",
     ax: Axes | None = None,
     title: str = "",
     legend: str = "above",
@@ -36,8 +36,8 @@ def spectrum(
         whose first dim is the parameter.
       parameter: The values, [values]; by default the coordinate of the first dim, or 0, 1, 2 ...
       name: The name of the parameter, for the color bar; by default the name of the dim.
-      scale: The scale of the colors: "linear", "log", "memory", or "auto" for the one that spaces
-        the values most evenly.
+      scale: The scale of the colors: "linear", "log", "memory" (for beta near 1: even in the
+        logarithm of 1 / (1 - beta)), or "auto" for the one that spaces the values most evenly.
       ax: The Axes; a new figure by default. The color bar takes its room from it.
       title: The title of the Axes.
       legend: "above" or "right" of the Axes, a matplotlib location inside it, or "" for none.
@@ -113,6 +113,8 @@ def _scatter_roots(
 ) -> None:
     """Draw eigenvalues as points, colored by the parameter."""
     look |= {"c": shades, "norm": norm, "cmap": style.HEAT, "zorder": 3}
+    # An edge, because the darkest color of the map is hard to see on a dark background.
+    look |= {"edgecolors": style.ensure_contrast(style.GRAY, ax), "linewidths": 0.3}
     ax.scatter(roots.real, roots.imag, **look)
 
 

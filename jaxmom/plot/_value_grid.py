@@ -38,7 +38,8 @@ def value_grid(
       shape: Rows and columns, as `Mdp.grid` has them.
       moves: The step (right, down) of each action: `LAKE` or `CLIFF`.
       acted: [states] booleans, as `jaxmom.rl.reachable` finds them; by default all.
-      limits: The values of the lowest and of the highest color; None is the data's own.
+      limits: The values of the lowest and of the highest color; None is the data's own. The
+        color bar is pointed where there are values beyond.
       tolerance: Actions whose values are this close to the best one count as equal.
       numbers: Whether to write the values into the cells.
       ax: The Axes; a new figure by default. The color bar takes its room from it.
@@ -72,7 +73,7 @@ def value_grid(
     ax.set_facecolor("#dddddd")
     norm = _fit_norm(shown, limits)
     mesh = ax.pcolormesh(shown.reshape(shape), cmap=style.HEAT, norm=norm, lw=0)
-    ax.figure.colorbar(mesh, ax=ax, label="value of the best action")
+    colors.draw_color_bar(ax, mesh, shown, "value of the best action")
     ties = table >= best[:, None] - tolerance
     _draw_actions(ax, ties & (acting & finite)[:, None], columns, moves)
     if numbers:

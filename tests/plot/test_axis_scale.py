@@ -47,6 +47,10 @@ def test_the_scale_is_the_one_that_is_more_even(centers, scale):
         (jm.memory(1, 1000).points(20), "memory"),
         (jm.memory(2, 1e6).points(7).astype(np.float32), "memory"),
         (jm.half_life(1, 1000).points(20), "memory"),
+        (
+            sorted(jm.sample(64, beta=jm.memory(1, 1e4)).lane(i)["beta"] for i in range(64)),
+            "memory",
+        ),
         ([0.0, 0.9, 0.99, 0.999], "memory"),
         ([0.0, 0.5, 0.9, 0.99], "memory"),
         (np.linspace(0, 0.999, 1000), "linear"),

@@ -111,20 +111,27 @@ def colors_of(ax: Axes) -> list[Any]:
     return lines + texts
 
 
-BACKGROUNDS = ["white", "black", "0.5", "#222222", *style.COLORS]
+BACKGROUNDS = [(color, color) for color in ("white", "black", "0.5", "#222222", *style.COLORS)]
+BACKGROUNDS += [("black", "white"), ("white", "black"), ("none", "black"), ("none", "none")]
 
 
 @every_plot
-@pytest.mark.parametrize("background", BACKGROUNDS)
-def test_no_line_and_no_text_has_the_color_of_the_background(case, background):
-    _, ax = plot.figure()
+@pytest.mark.parametrize(("background", "page"), BACKGROUNDS)
+def test_no_line_and_no_text_has_the_color_of_the_background(case, background, page):
+    figure, ax = plot.figure()
     ax.set_facecolor(background)
+    figure.set_facecolor(page)
+    page = "white" if page == "none" else page
+    background = page if background == "none" else background
     data = case.data
     if case.draw in (plot.curves, plot.sensitivity):
         data = {f"line {i}": LOSSES[0] * (i + 1) for i in range(7)}
     options = {name: value for name, value in case.options.items() if name != "loss"}
     ax = case.draw(data, ax=ax, **options)
     assert all(style._contrast(color, background) > 1.2 for color in colors_of(ax))
+    colors = [found.get_color() for found in ax.lines if found.get_linestyle() != "None"]
+    if case.draw is not plot.parallel:  # whose best line has a stroke around it
+        assert all(style._contrast(color, page) > 1.2 for color in colors)
     if case.draw in (plot.curves, plot.sensitivity):
         assert len({to_hex(found.get_color()) for found in ax.lines if found.get_marker()}) >= 7
     for text in ax.texts:

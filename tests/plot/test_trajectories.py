@@ -193,5 +193,6 @@ def test_params_that_a_sweep_records_are_paths(wrap):
     (name,) = (name for name in runs if str(name).startswith("params"))
     ax = plot.trajectories(runs[name])
     np.testing.assert_allclose(line(ax, "beta = 0.9"), descent(0.1, 0.9), rtol=1e-12, atol=1e-13)
-    moving = plot.animate(runs[name], io.BytesIO(), color="beta")
-    assert moving.texts[0].get_text() == "step 30, 2 lanes"
+    for paths in (runs[name], runs[name].rename("theta"), runs[name] - 1.0, runs[[name]]):
+        moving = plot.animate(paths, io.BytesIO(), color="beta")
+        assert moving.texts[0].get_text() == "step 30, 2 lanes"

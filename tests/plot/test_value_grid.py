@@ -46,3 +46,11 @@ def test_values_that_diverged_are_marked():
 def test_a_wrong_shape_is_refused():
     with pytest.raises(ValueError, match=r"2 x 2 cells and 4 moves need \(4, 4\)"):
         value_grid(np.zeros((3, 4)), (2, 2))
+
+
+@pytest.mark.parametrize(
+    ("limits", "extend"), [((None, None), "neither"), ((1.5, None), "min"), ((1.5, 1.8), "both")]
+)
+def test_the_color_bar_points_to_values_beyond_the_limits(limits, extend):
+    ax = value_grid([[1.0] * 4, [2.0] * 4], (1, 2), limits=limits)
+    assert ax.collections[0].colorbar.extend == extend

@@ -34,17 +34,19 @@ class Particles(NamedTuple):
 def name_coordinate_dim(paths: xarray.DataArray) -> xarray.DataArray:
     """Return the paths with their dim of two coordinates named "coordinate".
 
-    A sweep that records an array `params` names its dim "params_0".
+    A sweep that records an array `params` names its dim "params_0"; so it is the dim of that name,
+    or else the only one that ends in "_0".
 
     Example:
       >>> paths = xarray.DataArray(np.zeros((5, 2)), dims=("step", "params_0"), name="params")
       >>> name_coordinate_dim(paths).dims
       ('step', 'coordinate')
     """
-    own = f"{paths.name}_0"
-    if COORDINATE in paths.dims or own not in paths.dims:
+    own = [dim for dim in paths.dims if dim == f"{paths.name}_0"]
+    own = own or [dim for dim in paths.dims if str(dim).endswith("_0")]
+    if COORDINATE in paths.dims or len(own) != 1:
         return paths
-    return paths.rename({own: COORDINATE})
+    return paths.rename({own[0]: COORDINATE})
 
 
 def read_particles(paths: Any, color: Any) -> Particles:

@@ -19,6 +19,7 @@ SHAPES = ("o", "s", "D", "P", "h")
 GRAY = "#666666"
 HEAT = "viridis"
 CONTOUR = "#94a5b3"
+_CONTRAST = 1.6  # at least, between a line and its background; see `_contrast`
 
 MARKS: dict[str, dict[str, Any]] = {
     "start": {"marker": "o", "markerfacecolor": "white", "markersize": 6},
@@ -64,11 +65,7 @@ def line_style(index: int, ax: Axes | None = None) -> LineStyle:
 
 def get_background(ax: Axes) -> str:
     """Return the color behind the lines of an Axes: its own, or that of its figure."""
-    for part in (ax, ax.figure, ax.figure.figure):
-        color = to_rgba(part.get_facecolor())
-        if part.patch.get_visible() and color[3] > 0.5:
-            return to_hex(color)
-    return "#ffffff"
+    return _list_backgrounds(ax)[0]
 
 
 def get_ink(ax: Axes) -> str:
@@ -78,14 +75,24 @@ def get_ink(ax: Axes) -> str:
 
 
 def ensure_contrast(color: str, ax: Axes) -> str:
-    """Return the color, or one that stands out from the background of an Axes if it does not.
+    """Return the color, or one near it that stands out from the background.
 
-    Grays become black or white; other colors are mixed with it, so that they keep their hue.
+    It stands out from the Axes as well as from the figure, on which legends lie. A gray becomes
+    black, white or another gray; other colors are mixed with these, so that they keep their hue.
     """
-    if _contrast(color, get_background(ax)) >= 1.6:
-        return color
-    ink = get_ink(ax)
-    return ink if len(set(to_rgb(color))) == 1 else mix_colors(color, ink)
+    backgrounds, neutrals = _list_backgrounds(ax), ["#000000", "#ffffff", "#808080"]
+    is_gray = len(set(to_rgb(color))) == 1
+    near = neutrals if is_gray else [mix_colors(color, neutral) for neutral in neutrals]
+    choices = [color, *near, *neutrals]
+    clear = (c for c in choices if min(_contrast(c, back) for back in backgrounds) >= _CONTRAST)
+    return next(clear, color)
+
+
+def _list_backgrounds(ax: Axes) -> list[str]:
+    """Return the visible colors behind an Axes, the nearest first; white if there are none."""
+    parts = [part for part in (ax, ax.figure, ax.figure.figure) if part.patch.get_visible()]
+    colors = [to_rgba(part.get_facecolor()) for part in parts]
+    return [to_hex(color) for color in colors if color[3] > 0.5] or ["#ffffff"]
 
 
 def mix_colors(first: str, second: str, share: float = 0.5) -> str:
