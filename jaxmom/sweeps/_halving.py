@@ -3,18 +3,25 @@
 import contextlib
 import dataclasses
 import math
+import operator
 import os
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import jax
 import numpy as np
 from jax.tree_util import Partial
 from numpy.typing import NDArray
 
+from jaxmom.sweeps._lane_states import (
+    StateFormat,
+    describe_state,
+    pack_state,
+    read_format,
+)
 from jaxmom.sweeps.compile.autotune import default_options
 from jaxmom.sweeps.compile.identity import Identity, collect_provenance, sweep_identity
-from jaxmom.sweeps.compile.outputs import is_key, is_run
+from jaxmom.sweeps.compile.outputs import STEP, Output, PyTree, named_outputs
 from jaxmom.sweeps.compile.program import (
     Arguments,
     Arrays,
@@ -23,18 +30,24 @@ from jaxmom.sweeps.compile.program import (
     compile_group,
     trace_group,
 )
+from jaxmom.sweeps.compile.watchdog import (
+    STALL_SECONDS,
+    Dispatcher,
+    StalledError,
+    describe_stall,
+)
+from jaxmom.sweeps.estimate import as_width
 from jaxmom.sweeps.results.dataset import (
     DIVERGED,
     LANE_OUTPUTS,
     DatasetLayout,
-    Output,
     add_status,
     label_dataset,
     missing_values,
 )
 from jaxmom.sweeps.run.executors import LocalRunner, Task
 from jaxmom.sweeps.space.components import Group
-from jaxmom.sweeps.space.index_maps import Index
+from jaxmom.sweeps.space.index_maps import Index, ceil_div
 from jaxmom.sweeps.space.space import Space
 from jaxmom.sweeps.store.checkpoint import Checkpoint
 from jaxmom.sweeps.store.files import Store
@@ -42,18 +55,25 @@ from jaxmom.sweeps.store.files import Store
 if TYPE_CHECKING:
     import xarray
 
+# ``segment(state, steps, **axes) -> (state, outputs)``, see `halving`.
+SegmentFn: TypeAlias = Callable[..., tuple[PyTree, PyTree]]
+
+_STATE, _COUNT = "_state", "_count"  # with a number: names of outputs that carry a state
+
 
 def halving(
-    segment: Callable[..., Any],
+    segment: SegmentFn,
     space: Space,
     rungs: Sequence[int],
     keep: float = 0.5,
     *,
     by: str = "value",
     over: str = "seed",
+    maximize: bool = False,
     width: int,
     devices: Sequence[Any] | None = None,
     store: str | os.PathLike[str] | None = None,
+    stall_seconds: float = STALL_SECONDS,
 ) -> "xarray.Dataset":
     """Run lanes in segments, and after each one go on with the better part of them only.
 
@@ -63,26 +83,31 @@ def halving(
     Args:
       segment: ``segment(state, steps, **axes) -> (state, outputs)``: continue a lane by `steps`
         updates (a Python number). At first the state is None; later it is what was returned, any
-        pytree of arrays (runs in it come without their history). Outputs are a dict of arrays or a
-        Trajectory; a `diverged_at` in them counts from the first update of the lane, as that of a
-        run that goes on does.
+        pytree of arrays of which shapes and dtypes stay (runs in it come without their history).
+        Outputs are those of a function for `sweep`; a `diverged_at` in them counts from the first
+        update of the lane, as that of a run that goes on does.
       space: As for `sweep`.
       rungs: The lengths of the segments, in updates.
       keep: The share of the lanes that goes on after each segment but the last, in (0, 1].
-      by: The output to compare, small is good; of several records the last one.
+      by: The output to compare; of several records the last one.
       over: Lanes that differ in this dimension alone stay together and are compared by their
         median, if the space has it.
-      width: As for `sweep`.
+      maximize: Whether large is good; small is by default.
+      width: As for `sweep`, but always a number: each segment is another program.
       devices: As for `sweep`.
       store: A folder where the lanes are safe after each segment; the same call goes on from the
-        last one that is there. With ``keep=1`` this is a sweep that is saved within its lanes.
+        last one that is there, and a call with more rungs after the same ones from their end. With
+        ``keep=1`` this is a sweep that is saved within its lanes.
+      stall_seconds: As for `sweep`.
 
     Returns:
-      A Dataset like that of `sweep`, with the output `by` along the dimension ``rung`` (NaN where a
-      lane did not run), the coordinate ``step``, and ``rungs``, how many segments each lane ran.
+      A Dataset like that of `sweep`, with the output `by` along the dimension ``step``, the updates
+      made so far (NaN where a lane did not run), and ``rungs``, how many segments each lane ran.
 
     Raises:
-      ValueError: keep is no such share, there are no rungs, or the store holds something else.
+      ValueError: An argument is inadmissible, there is no output `by`, the state changes its shapes
+        or dtypes, or the store holds something else.
+      RuntimeError: Another process drives what is in the store, or a program stands still.
 
     Example:
       >>> import jaxmom as jm
@@ -96,187 +121,253 @@ def halving(
       >>> runs.rungs.values.tolist(), runs.diverged_at.values.tolist()
       ([1, 3, 2, 1], [-1, -1, -1, 3])
     """
-    if not 0 < keep <= 1 or not rungs:
-        raise ValueError(f"keep is in (0, 1], with one rung at least; got {keep} and {rungs}.")
-    race = _Race(segment, space, by, width, list(devices or jax.local_devices()))
+    lengths = [operator.index(rung) for rung in rungs]
+    if not 0 < keep <= 1 or not lengths or min(lengths) < 1:
+        raise ValueError(
+            "keep is in (0, 1], and rungs are one positive number of updates at least; got "
+            f"{keep} and {list(rungs)}."
+        )
+    lanes_at_a_time = as_width(width)
+    if lanes_at_a_time == "auto":
+        raise ValueError(
+            'halving takes a number of lanes as width, not "auto": its programs change from '
+            "segment to segment, so that there is none to time."
+        )
+    used = list(devices or jax.local_devices())
+    dispatcher = Dispatcher(used, stall_seconds)
+    race = _Race(segment, space, by, maximize, lanes_at_a_time, used, dispatcher)
+    first = race.check(lengths)
     with contextlib.ExitStack() as stack:
         saved = None
         if store is not None:
             folder = Store(store)
             stack.enter_context(folder.locked())
-            saved = Checkpoint(folder, race.identity(rungs, keep, over))
-        done, arrays = saved.load() if saved else (0, {})
-        if done:
-            race.restore(arrays)
-        for number, steps in enumerate(rungs[done:], done + 1):
-            values = race.run(steps)
-            if number < len(rungs):
-                race.alive = _survivors(space, race.alive, values, keep, over)
+            saved = Checkpoint(folder, race.identity(first, keep, over))
+            race.restore(*saved.load(), lengths)
+        for number in range(len(race.lengths), len(lengths)):
+            if number:
+                race.select(keep, over)
+            race.run(lengths[number])
             if saved:
-                saved.save(number, race.snapshot())
-    return race.result(np.cumsum(rungs))
+                saved.save(number + 1, race.snapshot())
+    return race.result()
 
 
 class _Race:
-    """The lanes that are still running, with their states on the host."""
+    """The lanes of a halving, with their states on the host.
+
+    Attributes:
+      alive: The lanes that still run.
+      lengths: Of the segments that are done.
+      records: The output to compare [lanes], after each of them.
+    """
 
     def __init__(
-        self, segment: Callable[..., Any], space: Space, by: str, width: int, devices: list[Any]
+        self,
+        segment: SegmentFn,
+        space: Space,
+        by: str,
+        maximize: bool,
+        width: int,
+        devices: list[Any],
+        dispatcher: Dispatcher,
     ):
-        self.segment, self.space, self.by = segment, space, by
-        self.width, self.devices = width, devices
-        self.alive: Index = np.arange(space.size)
+        self.segment, self.space, self.by, self.maximize = segment, space, by, maximize
+        self.width, self.devices, self.dispatcher = width, devices, dispatcher
+        self.groups = space.groups()
+        self.formats: list[StateFormat] = []  # of the state of each group
         self.states: dict[int, list[NDArray[Any]]] = {}  # of a group: leaves [its lanes, ...]
         self.counts: dict[int, tuple[NDArray[Any], ...]] = {}  # of the runs in a group's states
-        self.unpack: dict[int, Callable[..., Any]] = {}  # of a group: leaves, counts -> state
         self.programs: dict[tuple[int, bool, int], list[Program]] = {}  # group, if first, length
+        self.alive: Index = np.arange(space.size)
+        self.lengths: list[int] = []
         self.records: list[NDArray[Any]] = []
         self.rungs = np.zeros(space.size, np.int32)
         self.lanes = {
             name: missing_values(output, (space.size,)) for name, output in LANE_OUTPUTS.items()
         }
 
-    def run(self, steps: int) -> NDArray[Any]:
-        """One segment of all lanes that are alive; their values, +inf for those that diverged."""
+    def check(self, lengths: Sequence[int]) -> list[TracedGroup]:
+        """Trace the first two segments, so that nothing has run when an error comes to light."""
+        first = []
+        for number, group in enumerate(self.groups):
+            taken = self.space.take(group.rows.at(np.zeros(1, np.int64)))
+            sample = {name: taken[name] for name in group.names}
+            traced = self._trace(number, group, lengths[0], sample)
+            names = [name for name in traced.outputs if not name.startswith((_STATE, _COUNT))]
+            if self.by not in names:
+                raise ValueError(f"there is no output {self.by!r}; the segment returns {names}.")
+            state = self._state_after(group, lengths[0], traced.arguments)
+            self.formats.append(read_format(state))
+            if len(lengths) > 1:
+                later = self._state_after(group, lengths[1], traced.arguments, state)
+                _check_same_format(state, later)
+            first.append(traced)
+        return first
+
+    def identity(self, first: Sequence[TracedGroup], keep: float, over: str) -> Identity:
+        """Return all that the bits of all segments depend on, as far as the first one shows it."""
+        rules = {"keep": keep, "by": self.by, "over": over, "maximize": self.maximize}
+        options = {**default_options(self.devices), **rules}
+        return sweep_identity(self.space, self.width, first, options, self.devices[0].platform)
+
+    def run(self, steps: int) -> None:
+        """Run one segment of all lanes that are alive."""
         record = np.full(self.space.size, np.nan)
-        for number, group in enumerate(self.space.groups()):
+        for number, group in enumerate(self.groups):
             position = group.rows.find(self.alive)
             mine = self.alive[position >= 0]
             if len(mine):
                 arrays = self._run_group(number, group, mine, position[position >= 0], steps)
-                last = arrays[self.by].reshape(len(mine), -1)[:, -1]
-                record[mine] = last
-                self._note(mine, arrays)
+                record[mine] = arrays[self.by].reshape(len(mine), -1)[:, -1]
+                self._record_status(mine, arrays)
         self.rungs[self.alive] += 1
         self.records.append(record)
-        fine = np.isfinite(record) & (self.lanes["status"] != DIVERGED)
-        return np.where(fine, record, np.inf)[self.alive]
+        self.lengths.append(steps)
 
-    def identity(self, rungs: Sequence[int], keep: float, over: str) -> Identity:
-        """What the bits of all segments depend on, as far as the first one shows it."""
-        lanes = []
-        for number, group in enumerate(self.space.groups()):
-            first = self.space.take(group.rows.at(np.zeros(1, np.int64)))
-            sample = {name: first[name] for name in group.names}
-            lanes.append(self._traced(number, group, rungs[0], sample))
-        rules = {"rungs": list(rungs), "keep": keep, "by": self.by, "over": over}
-        options = {**default_options(self.devices), **rules}
-        return sweep_identity(self.space, self.width, lanes, options, self.devices[0].platform)
+    def select(self, keep: float, over: str) -> None:
+        """Leave the better share of the lanes, whole cells at a time, and none that diverged."""
+        record = -self.records[-1] if self.maximize else self.records[-1]
+        is_good = np.isfinite(record) & (self.lanes["status"] != DIVERGED)
+        values = np.where(is_good, record, np.inf)[self.alive]
+        self.alive = _survivors(self.space, self.alive, values, keep, over)
 
     def snapshot(self) -> Arrays:
-        """All that the next segment needs, and the result so far."""
+        """Return all that the next segment needs, and the result so far."""
         arrays = {"alive": self.alive, "rungs": self.rungs, "records": np.stack(self.records)}
+        arrays["lengths"] = np.array(self.lengths)
         arrays |= {f"lanes.{name}": array for name, array in self.lanes.items()}
         for kind, groups in (("states", self.states), ("counts", self.counts)):
             for number, leaves in groups.items():
                 arrays |= {f"{kind}.{number}.{i}": leaf for i, leaf in enumerate(leaves)}
         return arrays
 
-    def restore(self, arrays: Arrays) -> None:
-        """Be as at a snapshot."""
-        self.alive, self.rungs, self.records = (
-            arrays["alive"],
-            arrays["rungs"],
-            [*arrays["records"]],
-        )
+    def restore(self, done: int, arrays: Arrays, lengths: Sequence[int]) -> None:
+        """Restore the state of a snapshot, after which segments of these lengths are to follow."""
+        if not done:
+            return
+        self.lengths = arrays["lengths"].tolist()
+        if self.lengths != list(lengths[:done]):
+            raise ValueError(
+                f"the store has segments of {self.lengths} updates, and rungs={list(lengths)} "
+                "does not go on from there; begin with the same rungs, or choose another store."
+            )
+        self.alive, self.rungs = arrays["alive"], arrays["rungs"]
+        self.records = [*arrays["records"]]
         self.lanes = {name: arrays[f"lanes.{name}"] for name in self.lanes}
-        for number, _ in enumerate(self.space.groups()):
-            self.states[number] = _numbered(arrays, f"states.{number}.")
-            self.counts[number] = tuple(_numbered(arrays, f"counts.{number}."))
+        for number, _ in enumerate(self.groups):
+            if f"counts.{number}.0" in arrays or f"states.{number}.0" in arrays:
+                self.states[number] = _numbered(arrays, f"states.{number}.")
+                self.counts[number] = tuple(_numbered(arrays, f"counts.{number}."))
 
-    def result(self, steps: NDArray[Any]) -> "xarray.Dataset":
-        """The records with their names."""
+    def result(self) -> "xarray.Dataset":
+        """Return the records with their names."""
+        count = len(self.lengths)
         outputs = dict(LANE_OUTPUTS)
-        outputs[self.by] = Output(("step",), (len(steps),), "float64")
-        outputs |= {"rungs": Output((), (), "int32"), "step": Output(("step",), (), "int64")}
+        outputs[self.by] = Output((STEP,), (count,), "float64")
+        outputs |= {"rungs": Output((), (), "int32"), STEP: Output((STEP,), (count,), "int64")}
         arrays = self.lanes | {self.by: np.stack(self.records, axis=-1), "rungs": self.rungs}
 
-        def variable(frame: DatasetLayout, name: str) -> NDArray[Any]:
-            return arrays[name].reshape(*frame.shape, *arrays[name].shape[1:])
+        def variable(layout: DatasetLayout, name: str) -> NDArray[Any]:
+            return arrays[name].reshape(*layout.shape, *arrays[name].shape[1:])
 
-        frame = DatasetLayout("", self.space.dims(), outputs, {})
-        told = collect_provenance() | {"width": self.width}
-        return label_dataset(frame, variable, lambda _: steps, told)
+        layout = DatasetLayout("", self.space.dims(), outputs, {})
+        attrs = collect_provenance() | {"width": self.width}
+        return label_dataset(layout, variable, lambda _: np.cumsum(self.lengths), attrs)
 
     def _run_group(
         self, number: int, group: Group, mine: Index, position: Index, steps: int
     ) -> Arrays:
-        """Chunks of some lanes of a group, each with its state."""
-        first = number not in self.states
-        leaves = [] if first else [leaf[position] for leaf in self.states[number]]
+        """Run the chunks of some lanes of a group, each with its state."""
+        is_first = number not in self.states
+        leaves = [] if is_first else [leaf[position] for leaf in self.states[number]]
 
         def columns(chunk: int) -> Arguments:
             rows = np.minimum(chunk * self.width + np.arange(self.width), len(mine) - 1)
             taken = self.space.take(mine[rows])
             taken = {name: taken[name] for name in group.names}
-            return taken if first else taken | {_STATE: [leaf[rows] for leaf in leaves]}
+            return taken if is_first else taken | {_STATE: [leaf[rows] for leaf in leaves]}
 
-        programs = self._compiled(number, group, steps, columns)
-        runner = LocalRunner([programs[0].group], self.width, self.devices, {}, programs)
-        chunks, parts = -(-len(mine) // self.width), []
-        for start in range(0, chunks, len(self.devices)):
-            some = range(start, min(start + len(self.devices), chunks))
-            handles = [runner.start(Task(0, chunk, 0), columns(chunk)) for chunk in some]
-            parts += [handle.result() for handle in handles]
+        programs = self._compile(number, group, steps, columns(0))
+        runner = LocalRunner(
+            [programs[0].group], self.width, self.devices, {}, self.dispatcher, programs
+        )
+        chunks, parts = ceil_div(len(mine), self.width), []
+        try:
+            for start in range(0, chunks, len(self.devices)):
+                some = range(start, min(start + len(self.devices), chunks))
+                handles = [runner.start(Task(0, chunk, 0), columns(chunk)) for chunk in some]
+                parts += [handle.result() for handle in handles]
+        except StalledError as error:
+            segment = f"in segment {len(self.lengths) + 1}, after {len(self.lengths)} that are done"
+            raise RuntimeError(describe_stall(segment, error)) from None
         arrays = {n: np.concatenate([p[n] for p in parts])[: len(mine)] for n in parts[0]}
-        self._keep(number, group, position, arrays)
+        self._keep_states(number, group, position, arrays)
         return {n: array for n, array in arrays.items() if not n.startswith((_STATE, _COUNT))}
 
-    def _compiled(
-        self, number: int, group: Group, steps: int, columns: Callable[[int], Arguments]
-    ) -> list[Program]:
-        """For each device, a group and a length; the counts are data that all lanes share."""
-        first, counts = number not in self.states, self.counts.get(number, ())
-        key = (number, first, steps)
+    def _compile(self, number: int, group: Group, steps: int, columns: Arguments) -> list[Program]:
+        """Return the programs of a group and a length; the counts are data that lanes share."""
+        key = (number, number not in self.states, steps)
         if key not in self.programs:
-            sample = jax.tree.map(lambda leaf: leaf[:1], columns(0))
-            lanes, options = (
-                self._traced(number, group, steps, sample),
-                default_options(self.devices),
-            )
-            self.programs[key] = compile_group(lanes, self.width, self.devices, options)
+            sample = jax.tree.map(lambda leaf: leaf[:1], columns)
+            traced = self._trace(number, group, steps, sample)
+            options = default_options(self.devices)
+            self.programs[key] = compile_group(traced, self.width, self.devices, options)
+        counts = self.counts.get(number, ())
         return [
             dataclasses.replace(program, data=jax.device_put(counts, program.device))
             for program in self.programs[key]
         ]
 
-    def _traced(self, number: int, group: Group, steps: int, sample: Arguments) -> TracedGroup:
-        first, counts = number not in self.states, self.counts.get(number, ())
+    def _trace(self, number: int, group: Group, steps: int, sample: Arguments) -> TracedGroup:
+        """Trace a segment that takes and returns the state in its arguments and outputs."""
+        is_first = number not in self.states
 
         def call(*counts: Any, **axes: Any) -> dict[str, Any]:
-            carried = axes.pop(_STATE, ())
-            state = None if first else self.unpack[number](carried, counts)
+            leaves = axes.pop(_STATE, ())
+            state = None if is_first else self.formats[number].unpack(leaves, counts)
             state, outputs = self.segment(state, steps, **axes)
-            leaves, now, self.unpack[number] = _packed(state)
-            kept = outputs
-            if is_run(outputs):
-                kept = {**outputs.history, "diverged_at": outputs.diverged_at}
-            states = {f"{_STATE}{i}": leaf for i, leaf in enumerate(leaves)}
-            return {**kept, **states, **{f"{_COUNT}{i}": leaf for i, leaf in enumerate(now)}}
+            kept = {name: leaf for name, (leaf, _) in named_outputs(outputs).items()}
+            kept.pop(STEP, None)
+            packed = pack_state(state)
+            carried = {f"{_STATE}{i}": leaf for i, leaf in enumerate(packed.leaves)}
+            carried |= {f"{_COUNT}{i}": leaf for i, leaf in enumerate(packed.counts)}
+            return kept | carried
 
-        names = group.names if first else (*group.names, _STATE)
+        names = group.names if is_first else (*group.names, _STATE)
+        counts = self.counts.get(number, ())
         return trace_group(Partial(call, *counts), group._replace(names=names), sample)
 
-    def _keep(self, number: int, group: Group, position: Index, arrays: Arrays) -> None:
-        """The states of the lanes that ran, for the next segment."""
-        carried, counts = _numbered(arrays, _STATE), _numbered(arrays, _COUNT)
+    def _state_after(
+        self, group: Group, steps: int, arguments: Arguments, state: PyTree = None
+    ) -> PyTree:
+        """Return the shapes and dtypes of the state after a segment."""
+
+        def run(state: PyTree, arguments: Arguments) -> PyTree:
+            before = state
+            if state is not None:
+                before = read_format(state).unpack(*pack_state(state))
+            return self.segment(before, steps, **group.static, **arguments)[0]
+
+        return jax.eval_shape(run, state, arguments)
+
+    def _keep_states(self, number: int, group: Group, position: Index, arrays: Arrays) -> None:
+        """Keep the states of the lanes that ran, for the next segment."""
+        leaves, counts = _numbered(arrays, _STATE), _numbered(arrays, _COUNT)
         self.counts[number] = tuple(count[0] for count in counts)  # all lanes run equally long
         if number not in self.states:
-            shapes = [(group.rows.size, *leaf.shape[1:]) for leaf in carried]
-            zeros = [np.zeros(s, leaf.dtype) for s, leaf in zip(shapes, carried, strict=True)]
+            shapes = [(group.rows.size, *leaf.shape[1:]) for leaf in leaves]
+            zeros = [np.zeros(s, leaf.dtype) for s, leaf in zip(shapes, leaves, strict=True)]
             self.states[number] = zeros
-        for whole, leaf in zip(self.states[number], carried, strict=True):
+        for whole, leaf in zip(self.states[number], leaves, strict=True):
             whole[position] = leaf
 
-    def _note(self, mine: Index, arrays: Arrays) -> None:
-        """What became of the lanes in this segment."""
-        told = add_status(arrays)
+    def _record_status(self, mine: Index, arrays: Arrays) -> None:
+        """Record the outcome of the lanes in a segment."""
+        outcome = add_status(arrays)
         before = self.lanes["diverged_at"][mine]
-        self.lanes["diverged_at"][mine] = np.where(before >= 0, before, told["diverged_at"])
-        self.lanes["status"][mine] = np.maximum(self.lanes["status"][mine], told["status"])
-
-
-_STATE, _COUNT = "_state", "_count"
+        self.lanes["diverged_at"][mine] = np.where(before >= 0, before, outcome["diverged_at"])
+        self.lanes["status"][mine] = np.maximum(self.lanes["status"][mine], outcome["status"])
 
 
 def _numbered(arrays: Arrays, prefix: str) -> list[NDArray[Any]]:
@@ -284,38 +375,19 @@ def _numbered(arrays: Arrays, prefix: str) -> list[NDArray[Any]]:
     return [arrays[f"{prefix}{i}"] for i in range(count)]
 
 
-def _packed(state: Any) -> tuple[list[Any], list[Any], Callable[..., Any]]:
-    """The arrays of a state, the counts of the runs in it, and what makes a state of them again.
-
-    A run goes on from its end, so its history stays behind. Its count is apart from the rest since
-    all lanes share it: in a batch of counts, runs with a common key would not share their batches.
-    """
-    counts = []
-
-    def end(node: Any) -> Any:
-        if not is_run(node):
-            return node
-        counts.append(node.steps[..., -1:])
-        return node._replace(steps=None, history={})
-
-    leaves, tree = jax.tree.flatten(jax.tree.map(end, state, is_leaf=is_run))
-    impls = [jax.random.key_impl(leaf) if is_key(leaf) else None for leaf in leaves]
-
-    def unpack(arrays: Sequence[Any], counts: Sequence[Any]) -> Any:
-        left, pairs = iter(counts), zip(arrays, impls, strict=True)
-        leaves = [a if i is None else jax.random.wrap_key_data(a, impl=i) for a, i in pairs]
-        return jax.tree.map(
-            lambda node: node._replace(steps=next(left)) if is_run(node) else node,
-            jax.tree.unflatten(tree, leaves),
-            is_leaf=is_run,
+def _check_same_format(state: PyTree, later: PyTree) -> None:
+    before, after = describe_state(state), describe_state(later)
+    if before != after:
+        raise ValueError(
+            f"the state of a lane is {before} after the first segment and {after} after the next; "
+            "return the same structure, shapes and dtypes each time, such as 0.0 in place of 0."
         )
-
-    arrays = [jax.random.key_data(leaf) if is_key(leaf) else leaf for leaf in leaves]
-    return arrays, counts, unpack
 
 
 def _survivors(space: Space, alive: Index, values: NDArray[Any], keep: float, over: str) -> Index:
-    """The better share of the lanes, whole cells at a time; none that diverged."""
+    """Return the better share of the lanes, whole cells at a time; values are inf for bad lanes."""
+    if not len(alive):
+        return alive
     names = [dim.name for dim in space.dims()]
     cells = alive
     if over in names:

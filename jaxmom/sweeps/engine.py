@@ -3,39 +3,46 @@
 import contextlib
 import json
 import os
-import signal
-import threading
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, Literal
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import Executor
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeAlias, get_args
 
 import jax
 
 from jaxmom.sweeps.compile.autotune import Autotuner, default_options
-from jaxmom.sweeps.compile.program import TracedGroup
-from jaxmom.sweeps.estimate import largest_group, trace_groups
+from jaxmom.sweeps.compile.program import SweptFn, TracedGroup
+from jaxmom.sweeps.compile.watchdog import STALL_SECONDS, Dispatcher, StalledError, describe_stall
+from jaxmom.sweeps.estimate import as_options, as_width, largest_group, trace_groups
 from jaxmom.sweeps.results.collect import InMemoryResults, ResultWriter
-from jaxmom.sweeps.run.driver import Driver, SweepConfig
-from jaxmom.sweeps.run.executors import ExecutorRunner, refuse_forked
+from jaxmom.sweeps.run.driver import Driver, SweepConfig, WriterFn
+from jaxmom.sweeps.run.executors import ExecutorRunner, refuse_fork
+from jaxmom.sweeps.run.interrupts import describe_interrupts
 from jaxmom.sweeps.space.space import Space
 from jaxmom.sweeps.store.files import Store
-from jaxmom.sweeps.store.writer import StoreWriter
+from jaxmom.sweeps.store.reader import open_store
+from jaxmom.sweeps.store.writer import Resume, StoreWriter, read_choice
 
 if TYPE_CHECKING:
     import xarray
 
+OnError: TypeAlias = Literal["raise", "record"]
+
+_UNTIMED_WIDTH = 128  # where the lanes that would be timed fail
+
 
 def sweep(
-    fn: Callable[..., Any],
+    fn: SweptFn,
     space: Space,
     *,
     width: int | Literal["auto"] = "auto",
     devices: Sequence[Any] | None = None,
-    executor: Any = None,
+    executor: Executor | None = None,
     store: str | os.PathLike[str] | None = None,
-    resume: Literal["strict", "fresh", "extend"] = "strict",
-    on_error: Literal["raise", "record"] = "raise",
+    resume: Resume = "strict",
+    on_error: OnError = "raise",
     progress: bool = True,
+    stall_seconds: float = STALL_SECONDS,
     options: Mapping[str, Any] | None = None,
 ) -> "xarray.Dataset | xarray.DataTree":
     """Run a function on every lane of a space, thousands at a time, and name the results.
@@ -48,8 +55,9 @@ def sweep(
       fn: ``fn(**axes)``, pure and traceable: it gets a scalar array for each axis of numbers (make
         keys from the value of a seed, ``jax.random.key(seed)``), a slice of its values for each
         labeled axis, and the plain object for anything else. It returns a `Trajectory`, of which
-        the history is kept, or a dict of arrays. Data that a `jax.tree_util.Partial` binds to it
-        are passed to the program once, for all lanes.
+        the history is kept, or a dict of arrays; or both, as a pair or with the Trajectory as one
+        value of the dict. Data that a `jax.tree_util.Partial` binds to it are passed to the program
+        once, for all lanes.
       space: From `grid`, `paired` or `sample`.
       width: Lanes at a time on each device. "auto" takes that of the store if the sweep is in it,
         and else tries a few, by memory and by time, and programs too (see `options`); a number is
@@ -59,13 +67,18 @@ def sweep(
       executor: A `concurrent.futures.Executor` to compute the chunks in other processes or on other
         machines, such as ``distributed.Client(...).get_executor()``; `fn` travels by cloudpickle.
       store: A folder where each chunk is safe once it is done. The result is read from there as it
-        is used, so that it may be larger than the memory.
+        is used, so that it may be larger than the memory. Other files of the folder stay as they
+        are, and a folder that can only be read will do if the sweep in it is complete.
       resume: If the folder has a sweep: "strict" goes on with it if it is this one and refuses
         otherwise, saying what differs; "fresh" deletes it; "extend" runs the lanes of this space
-        that it does not have, all else being the same.
+        that it does not have, all else being the same. Only the versions of JAX may differ: each
+        part records those that it was computed with.
       on_error: What to do when a chunk fails: "raise", or "record" it (its lanes have status
-        "failed") and go on. What cannot be traced is raised at once in any case.
+        "failed") and go on. What cannot be traced or compiled is raised at once in any case.
       progress: Show a bar, if the standard error is a terminal.
+      stall_seconds: On CPU devices, how long to wait for a chunk while this process uses no
+        processor time. A program that stands still for so long never ends, and the sweep ends with
+        an error; give more, or ``math.inf``, if the function itself waits for something outside.
       options: How the program is made. ``{"lanes_last": n}`` lets the lanes be the last axis of
         every array within it, where `jax.vmap` has them first, and unrolls innermost loops n times:
         several times as fast where a step is a handful of operations on small arrays. With
@@ -80,6 +93,7 @@ def sweep(
 
     Raises:
       ValueError: The store holds another sweep, or an argument is inadmissible.
+      RuntimeError: Another process drives the sweep in the store, or a program stands still.
       MemoryError: The result does not fit into memory, and there is no store.
 
     Example:
@@ -95,95 +109,100 @@ def sweep(
       [[1 1 2]
        [1 1 2]]
     """
-    _check(width, resume, on_error)
-    refuse_forked()
-    lanes = trace_groups(fn, space)
+    _check_choice("resume", resume, get_args(Resume))
+    _check_choice("on_error", on_error, get_args(OnError))
+    if not stall_seconds > 0:
+        raise ValueError(f"stall_seconds is a positive number of seconds, not {stall_seconds!r}.")
+    asked = _Asked(as_width(width), as_options(options), on_error)
+    refuse_fork()
     used = list(devices or jax.local_devices())
+    traced = trace_groups(fn, space)
     with contextlib.ExitStack() as stack:
-        if store is None:
-            sink = InMemoryResults(space, lanes)
-        else:
-            folder = Store(store)
-            stack.enter_context(folder.locked())
-            if resume == "fresh":
-                folder.clear()
-            sink = StoreWriter(folder, lanes)
-        setup = _setup(space, lanes, used, width, options, sink)
-        if isinstance(sink, StoreWriter):
-            sink.settle(setup.identity(), resume)
-        job = Driver(setup, sink, on_error, progress)
+        folder = None if store is None else stack.enter_context(_lock_folder(store, resume))
+        dispatcher = Dispatcher(used, stall_seconds)
+        config = _choose_config(space, traced, used, asked, folder, dispatcher)
+        driver = Driver(config, _writer_fn(folder, resume), on_error, progress)
         start = time.perf_counter()
-        with _stoppable(job, store):
+        with describe_interrupts(store, driver.count_safe):
             if executor is None:
-                runner = job.fitting()
+                runner = driver.first_runner_that_fits(dispatcher)
             else:
-                runner = ExecutorRunner(executor, fn, lanes, setup.width, setup.options)
-            job.run(runner)
-        told = {"width": job.setup.width, "options": json.dumps(dict(job.setup.options))}
-        told["seconds"] = time.perf_counter() - start
-        told["compile_seconds"] = runner.compile_seconds  # of these seconds
-        kind = used[0].device_kind if executor is None else f"workers of {type(executor).__name__}"
-        return sink.result(told | {"device": kind, "devices": len(used)})
+                runner = ExecutorRunner(executor, fn, traced, config.width, config.options)
+            driver.run(runner)
+        attrs = {
+            "width": driver.config.width,
+            "options": json.dumps(dict(driver.config.options)),
+            "seconds": time.perf_counter() - start,
+            "compile_seconds": runner.compile_seconds,  # of these seconds
+            "device": f"workers of {type(executor).__name__}" if executor else used[0].device_kind,
+            "devices": len(used),
+        }
+        return driver.writer.result(attrs)
 
 
-def _setup(
-    space: Space,
-    lanes: Sequence[TracedGroup],
-    devices: Sequence[Any],
-    width: int | Literal["auto"],
-    options: Mapping[str, Any] | None,
-    sink: ResultWriter,
-) -> SweepConfig:
-    """Take the width and the options as given, from the store, or from probes."""
-    manifests = sink.store.manifests() if isinstance(sink, StoreWriter) else []
-    if manifests:
-        known = manifests[-1]["identity"]
-        width = known["width"] if width == "auto" else width
-        options = known["options"] if options is None else options
-    if width != "auto":
-        chosen = default_options(devices) if options is None else options
-        return SweepConfig(space, lanes, devices, width, chosen)
-    search = Autotuner(space, largest_group(lanes), devices)
-    search.search(options)
-    best = search.best
-    return SweepConfig(space, lanes, devices, best.width, best.options, search.programs)
+class _Asked(NamedTuple):
+    """The arguments of `sweep` that choose the program."""
+
+    width: int | Literal["auto"]
+    options: Mapping[str, Any] | None
+    on_error: OnError
 
 
-def _check(width: Any, resume: str, on_error: str) -> None:
-    whole = isinstance(width, int) and not isinstance(width, bool) and width >= 1
-    if width != "auto" and not whole:
-        raise ValueError(f'width is "auto" or a positive number of lanes, not {width!r}.')
-    if resume not in ("strict", "fresh", "extend"):
-        raise ValueError(f'resume is "strict", "fresh" or "extend", not {resume!r}.')
-    if on_error not in ("raise", "record"):
-        raise ValueError(f'on_error is "raise" or "record", not {on_error!r}.')
+def _check_choice(name: str, given: str, choices: Sequence[str]) -> None:
+    if given not in choices:
+        raise ValueError(f"{name} is one of {list(choices)}, not {given!r}.")
 
 
 @contextlib.contextmanager
-def _stoppable(job: Driver, store: Any) -> Iterator[None]:
-    """Stop between two instructions, and say how to go on: Ctrl-C, and SIGTERM as Slurm sends it.
+def _lock_folder(store: str | os.PathLike[str], resume: Resume) -> Iterator[Store]:
+    folder = Store(store)
+    with folder.locked():
+        if resume == "fresh":
+            folder.clear()
+        yield folder
 
-    Parts are written whole or not at all, so that there is nothing else to do.
-    """
-    if store is None:
-        yield
-        return
 
-    def told(what: str) -> str:
-        return (
-            f"{what}: {job.sink.count()} of {job.chunks} chunks are in {store}; run the same call "
-            "again to go on from there."
-        )
+def _writer_fn(folder: Store | None, resume: Resume) -> WriterFn:
+    """Return what makes the writer of a sweep: in memory, or in a store."""
 
-    def terminate(number: int, frame: Any) -> None:
-        raise SystemExit(told("terminated"))
+    def open_writer(config: SweepConfig) -> ResultWriter:
+        if folder is None:
+            return InMemoryResults(config.space, config.traced)
+        identity = config.identity()
+        return StoreWriter(folder, config.traced, identity, config.options, resume, open_store)
 
-    in_main = threading.current_thread() is threading.main_thread()
-    before = signal.signal(signal.SIGTERM, terminate) if in_main else None
-    try:
-        yield
-    except KeyboardInterrupt:
-        raise KeyboardInterrupt(told("interrupted")) from None
-    finally:
-        if in_main:
-            signal.signal(signal.SIGTERM, before)
+    return open_writer
+
+
+def _choose_config(
+    space: Space,
+    traced: Sequence[TracedGroup],
+    devices: Sequence[Any],
+    asked: _Asked,
+    folder: Store | None,
+    dispatcher: Dispatcher,
+) -> SweepConfig:
+    """Take the width and the options as given, from the store, or from probes."""
+    width, options, on_error = asked
+    stored = None if folder is None else read_choice(folder)
+    if stored is not None:
+        width = stored.width if width == "auto" else width
+        options = stored.options if options is None else options
+    tuner = Autotuner(space, largest_group(traced), devices, dispatcher)
+    if width == "auto":
+        try:
+            tuner.search(options)
+        except StalledError as error:
+            raise RuntimeError(describe_stall("while it tries widths", error)) from None
+        except jax.errors.JaxRuntimeError:
+            if on_error == "raise":
+                raise
+            # Lanes that are timed fail; the driver records them, as it does those of any chunk.
+    if width == "auto" and tuner.tried:
+        best = tuner.best
+        width, options, programs = best.width, best.options, tuner.programs
+    else:
+        most = min(_UNTIMED_WIDTH, tuner.lanes_per_device)
+        width, programs = most if width == "auto" else width, ()
+    options = default_options(devices) if options is None else options
+    return SweepConfig(space, traced, devices, width, options, programs, tuple(tuner.notes))

@@ -1,35 +1,38 @@
-"""What a sweep will take: lanes, groups, chunks, bytes and seconds."""
+"""Estimates of a sweep before it runs: lanes, groups, chunks, bytes and seconds."""
 
 import dataclasses
-import math
-from collections.abc import Callable, Mapping, Sequence
+import operator
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
 import jax
 import numpy as np
 
 from jaxmom.sweeps.compile.autotune import Autotuner, Probe, default_options
-from jaxmom.sweeps.compile.program import TracedGroup, trace_group
+from jaxmom.sweeps.compile.program import SweptFn, TracedGroup, trace_group
+from jaxmom.sweeps.compile.watchdog import Dispatcher, StalledError, describe_stall
 from jaxmom.sweeps.results.checks import check_result
+from jaxmom.sweeps.space.index_maps import ceil_div
 from jaxmom.sweeps.space.space import Space, check_space
 
 
 @dataclasses.dataclass(frozen=True)
 class Plan:
-    """What a sweep will take; `explain` returns it and ``print`` tells it.
+    """The cost of a sweep, as `explain` estimates it; ``print`` shows it.
 
     Attributes:
-      lanes: How many.
-      groups: Programs to compile.
+      lanes: The number of lanes.
+      groups: The number of programs to compile.
       width: Lanes at a time on each device.
-      devices: Among which the lanes are divided.
-      chunks: Of `width` lanes.
-      device_bytes: On each device.
-      result_bytes: Of all lanes, on the host or in the store.
+      devices: The number of devices, among which the lanes are divided.
+      chunks: The number of chunks of `width` lanes.
+      device_bytes: Memory on each device.
+      result_bytes: Results of all lanes, on the host or in the store.
       seconds: To run, without compiling; estimated from the probes.
-      compile_seconds: For all groups, likewise.
+      compile_seconds: To compile all groups, likewise.
       options: Of the program, as for `sweep`.
-      probes: What was tried.
+      probes: The widths and programs that were tried.
+      notes: What is not as it would be otherwise, and why, a sentence each.
     """
 
     lanes: int
@@ -43,39 +46,46 @@ class Plan:
     compile_seconds: float
     options: Mapping[str, Any]
     probes: tuple[Probe, ...]
+    notes: tuple[str, ...] = ()
 
     def __str__(self) -> str:
         lines = [
             f"{self.lanes:,} lanes in {self.groups} groups (one compilation each)",
             f"{self.chunks:,} chunks of {self.width} lanes on each of {self.devices} devices",
-            f"{_size(self.device_bytes)} on each device, {_size(self.result_bytes)} of results",
-            f"about {_duration(self.seconds)}, and {_duration(self.compile_seconds)} to compile",
+            f"{_format_bytes(self.device_bytes)} on each device, "
+            f"{_format_bytes(self.result_bytes)} of results",
+            f"about {_format_seconds(self.seconds)}, "
+            f"and {_format_seconds(self.compile_seconds)} to compile",
         ]
         for probe in self.probes:
             note = "".join(f", {name}={value}" for name, value in probe.options.items())
-            lines.append(f"  width {probe.width}{note}: {_duration(probe.total)}")
+            lines.append(f"  width {probe.width}{note}: {_format_seconds(probe.total)}")
+        lines += [f"note: {note}" for note in self.notes]
         return "\n".join(lines)
 
 
 def explain(
-    fn: Callable[..., Any],
+    fn: SweptFn,
     space: Space,
     *,
     width: int | Literal["auto"] = "auto",
     devices: Sequence[Any] | None = None,
     options: Mapping[str, Any] | None = None,
 ) -> Plan:
-    """What a sweep will take, before anything long runs: lanes, groups, chunks, bytes, seconds.
+    """Estimate the cost of a sweep before anything long runs.
 
-    It compiles and times a few widths, as `sweep` itself does first, on the first lanes of the
-    largest group, and keeps nothing.
+    A few widths are compiled and timed on the first lanes of the largest group, as `sweep` does
+    first; nothing is kept.
 
     Args:
       fn: As for `sweep`.
-      space: Likewise.
-      width: Likewise; a number is timed and not chosen.
-      devices: Likewise.
-      options: Likewise.
+      space: As for `sweep`.
+      width: As for `sweep`; a number is timed and not chosen.
+      devices: As for `sweep`.
+      options: As for `sweep`.
+
+    Returns:
+      A `Plan`: lanes, groups, chunks, bytes and seconds.
 
     Example:
       >>> import jax.numpy as jnp, jaxmom as jm
@@ -87,17 +97,21 @@ def explain(
       (100, 1, 2)
     """
     used = list(devices or jax.local_devices())
-    lanes = trace_groups(fn, space)
-    search = Autotuner(space, largest_group(lanes), used)
-    if width == "auto":
-        search.search(options)
-    else:
-        search.try_width(width, default_options(used) if options is None else options)
-    return _planned(lanes, search)
+    asked, given = as_width(width), as_options(options)
+    traced = trace_groups(fn, space)
+    tuner = Autotuner(space, largest_group(traced), used, Dispatcher(used))
+    try:
+        if asked == "auto":
+            tuner.search(given)
+        else:
+            tuner.try_width(asked, default_options(used) if given is None else given)
+    except StalledError as error:
+        raise RuntimeError(describe_stall("while it tries widths", error)) from None
+    return _make_plan(traced, tuner)
 
 
-def trace_groups(fn: Callable[..., Any], space: Space) -> list[TracedGroup]:
-    """The function traced once for each group of a space."""
+def trace_groups(fn: SweptFn, space: Space) -> list[TracedGroup]:
+    """Trace the function once for each group of a space, and check its outputs."""
     check_space(space)
     first = np.zeros(1, np.int64)
     traced = [trace_group(fn, g, space.take(g.rows.at(first))) for g in space.groups()]
@@ -105,29 +119,54 @@ def trace_groups(fn: Callable[..., Any], space: Space) -> list[TracedGroup]:
     return traced
 
 
-def _planned(lanes: Sequence[TracedGroup], search: Autotuner) -> Plan:
-    best, count = search.best, sum(group.group.rows.size for group in lanes)
+def largest_group(traced: Sequence[TracedGroup]) -> TracedGroup:
+    """Return the group whose lanes are timed."""
+    return max(traced, key=lambda one: one.group.rows.size)
+
+
+def as_width(given: Any) -> int | Literal["auto"]:
+    """Return a width as a Python number; integers of NumPy and JAX are admitted.
+
+    Raises:
+      ValueError: It is neither a positive integer nor "auto".
+    """
+    if isinstance(given, str) and given == "auto":
+        return "auto"
+    try:
+        width = 0 if isinstance(given, bool | np.bool_) else operator.index(given)
+    except TypeError:
+        width = 0
+    if width < 1:
+        raise ValueError(f'width is "auto" or a positive number of lanes, not {given!r}.')
+    return width
+
+
+def as_options(given: Mapping[str, Any] | None) -> Mapping[str, Any] | None:
+    """Return options with numbers of NumPy as those of Python, so that they can be written."""
+    if given is None:
+        return None
+    return {n: v.item() if isinstance(v, np.generic) else v for n, v in given.items()}
+
+
+def _make_plan(traced: Sequence[TracedGroup], tuner: Autotuner) -> Plan:
+    best, count = tuner.best, sum(one.group.rows.size for one in traced)
     return Plan(
         lanes=count,
-        groups=len(lanes),
+        groups=len(traced),
         width=best.width,
-        devices=len(search.devices),
-        chunks=sum(math.ceil(group.group.rows.size / best.width) for group in lanes),
+        devices=len(tuner.devices),
+        chunks=sum(ceil_div(one.group.rows.size, best.width) for one in traced),
         device_bytes=best.bytes,
-        result_bytes=sum(group.group.rows.size * group.result_bytes for group in lanes),
-        seconds=best.total * count / search.group.group.rows.size,
-        compile_seconds=best.compile_seconds * len(lanes),
+        result_bytes=sum(one.group.rows.size * one.result_bytes for one in traced),
+        seconds=best.total * count / tuner.group.group.rows.size,
+        compile_seconds=best.compile_seconds * len(traced),
         options=best.options,
-        probes=tuple(search.tried),
+        probes=tuple(tuner.tried),
+        notes=tuple(tuner.notes),
     )
 
 
-def largest_group(lanes: Sequence[TracedGroup]) -> TracedGroup:
-    """The group that decides about the width."""
-    return max(lanes, key=lambda group: group.group.rows.size)
-
-
-def _size(count: float) -> str:
+def _format_bytes(count: float) -> str:
     for unit in ("B", "kB", "MB", "GB"):
         if count < 1000:
             return f"{count:.3g} {unit}"
@@ -135,7 +174,7 @@ def _size(count: float) -> str:
     return f"{count:.3g} TB"
 
 
-def _duration(seconds: float) -> str:
+def _format_seconds(seconds: float) -> str:
     if seconds < 120:
         return f"{seconds:.2g} s"
     return f"{seconds / 60:.3g} min" if seconds < 7200 else f"{seconds / 3600:.3g} h"

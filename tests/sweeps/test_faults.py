@@ -45,6 +45,7 @@ from jaxmom import cli
 from jaxmom.sweeps import explain, grid, halving, open_sweep, paired, sample, sweep, uniform
 from jaxmom.sweeps.results.dataset import DIVERGED, FAILED, MISSING, OK
 from jaxmom.sweeps.space.axes import RESERVED
+from jaxmom.sweeps.store.files import Store
 
 HERE = pathlib.Path(__file__).parent
 WIDTH = 8
@@ -679,11 +680,10 @@ def test_other_data_in_a_partial_are_refused(tmp_path):
 )
 def test_another_version_or_setting_is_refused_by_name(tmp_path, affine_store, table, field):
     shutil.copytree(affine_store, tmp_path, dirs_exist_ok=True)
-    path = tmp_path / "sweep.json"
-    manifest = json.loads(path.read_text())
+    manifest = json.loads((tmp_path / "sweep.json").read_text())
     now = manifest["identity"][table][field]
     manifest["identity"][table][field] = "0.0.1"
-    path.write_text(json.dumps(manifest))
+    Store(tmp_path).add_manifest(0, manifest)
     with pytest.raises(ValueError, match=f"{table}.{field}: was 0.0.1, is {now}"):
         sweep(affine(np.arange(5000.0)), grid(**SAME), width=4, store=tmp_path)
 

@@ -5,13 +5,13 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, NamedTuple
 
-import jax
 import numpy as np
 
 from jaxmom.sweeps.compile.lanes_last import UnsupportedPrimitive
 from jaxmom.sweeps.compile.lapack import deadlock_note
 from jaxmom.sweeps.compile.memory import memory_budget
 from jaxmom.sweeps.compile.program import BLOCK, LANES_LAST, Program, TracedGroup, compile_group
+from jaxmom.sweeps.compile.watchdog import Dispatcher
 from jaxmom.sweeps.space.space import Space
 
 # XLA:CPU cuts even small loops into tasks for its threads; where a step consists of many tiny
@@ -47,8 +47,11 @@ class Autotuner:
       notes: What is not as it would be otherwise, and why, a sentence each.
     """
 
-    def __init__(self, space: Space, group: TracedGroup, devices: Sequence[Any]):
+    def __init__(
+        self, space: Space, group: TracedGroup, devices: Sequence[Any], dispatcher: Dispatcher
+    ):
         self.space, self.group, self.devices = space, group, devices
+        self.dispatcher = dispatcher
         self.lanes_per_device = math.ceil(group.group.rows.size / len(devices))
         self.tried: list[Probe] = []
         self.programs: list[Program] = []
@@ -154,7 +157,9 @@ class Autotuner:
         # The first run also warms up, but a long one is not repeated for that.
         while sum(times) < _TIMED_SECONDS or (len(times) < 3 and sum(times) <= 10 * _TIMED_SECONDS):
             start = time.perf_counter()
-            jax.block_until_ready([program.start(columns) for program in programs])
+            started = [self.dispatcher.start(program, columns) for program in programs]
+            for outputs in started:
+                self.dispatcher.wait(outputs)
             times.append(time.perf_counter() - start)
         return min(times)
 

@@ -1,4 +1,4 @@
-"""Watchdog of compiled programs: wait for their results, but not for a program that stands still."""
+"""Watchdog of programs: wait for their results, but not for one that stands still."""
 
 import math
 import queue
@@ -13,6 +13,8 @@ import jax
 
 from jaxmom.sweeps.compile.program import Arguments, Outputs, Program
 
+STALL_SECONDS = 20.0  # how long an idle process waits, by default
+
 _IDLE_SHARE = 0.01  # of a processor: what a process that computes exceeds, however busy the machine
 _LOOK = 1.0  # seconds between two looks at the processor time
 _LATENCY = 0.02  # the share of the time waited by which a result may be noticed late
@@ -21,6 +23,17 @@ _SHORTEST, _LONGEST = 2e-5, 0.05  # seconds between two looks at a result
 
 class StalledError(RuntimeError):
     """A program that is awaited and uses no processor time."""
+
+
+def describe_stall(where: str, error: StalledError) -> str:
+    """Return what stands still, as a message with what to try."""
+    return (
+        f"the sweep stands still {where}. A result is awaited, and {error}: XLA waits for itself, "
+        "or the function for something outside. Try devices=jax.devices()[:1], a smaller width, "
+        'options={"xla_cpu_scheduler_type": "CPU_SCHEDULER_TYPE_MEMORY_OPTIMIZED"} or a newer jax; '
+        "if the function waits for something outside on purpose, give a larger stall_seconds= "
+        "(math.inf waits forever)."
+    )
 
 
 class Dispatcher:
@@ -35,7 +48,7 @@ class Dispatcher:
       stall_seconds: How long to wait for a program that uses no processor time.
     """
 
-    def __init__(self, devices: Sequence[Any], stall_seconds: float):
+    def __init__(self, devices: Sequence[Any], stall_seconds: float = STALL_SECONDS):
         is_watched = all(device.platform == "cpu" for device in devices)
         self.stall_seconds = stall_seconds if is_watched else math.inf
         self._calls: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()

@@ -1,13 +1,13 @@
 """Collectors of chunk results: the protocol of writers, and the one that keeps them in memory."""
 
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
 
-from jaxmom.sweeps.compile.identity import Identity, collect_provenance
+from jaxmom.sweeps.compile.identity import collect_provenance
 from jaxmom.sweeps.compile.memory import available_memory
 from jaxmom.sweeps.compile.program import Arrays, TracedGroup
 from jaxmom.sweeps.results.dataset import (
@@ -35,8 +35,8 @@ class ResultWriter(Protocol):
 
     blocks: list[Block]
 
-    def begin(self, identity: Callable[[], Identity]) -> None:
-        """Prepare for the first chunk; only a writer that keeps the identity computes it."""
+    def begin(self) -> None:
+        """Prepare for the first chunk."""
         ...
 
     def done(self) -> dict[tuple[int, int], int]:
@@ -88,8 +88,8 @@ class InMemoryResults:
             for layout in self.layouts
         }
 
-    def begin(self, identity: Callable[[], Identity]) -> None:
-        """Do nothing: what is in memory needs no identity."""
+    def begin(self) -> None:
+        """Do nothing: what is in memory needs no preparation."""
 
     def done(self) -> dict[tuple[int, int], int]:
         """Return none: a sweep in memory starts empty."""

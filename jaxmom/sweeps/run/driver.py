@@ -1,12 +1,12 @@
-"""The chunks of one sweep on their way: started, waited for, kept."""
+"""The driver loop: dispatch chunks, wait for them, store the results."""
 
 import collections
 import gc
 import itertools
 import time
 import warnings
-from collections.abc import Iterator, Mapping, Sequence
-from typing import Any, NamedTuple
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, NamedTuple, TypeAlias
 
 import jax
 import numpy as np
@@ -14,64 +14,72 @@ import numpy as np
 from jaxmom.sweeps.compile.identity import Identity, sweep_identity
 from jaxmom.sweeps.compile.memory import is_out_of_memory
 from jaxmom.sweeps.compile.program import BLOCK, Arguments, Arrays, Program, TracedGroup
+from jaxmom.sweeps.compile.watchdog import Dispatcher, StalledError, describe_stall
 from jaxmom.sweeps.results.collect import ResultWriter
 from jaxmom.sweeps.results.dataset import add_status
 from jaxmom.sweeps.run.executors import ChunkRunner, Handle, LocalRunner, Task
-from jaxmom.sweeps.run.progress import Progress, progress_bar
+from jaxmom.sweeps.run.progress import ProgressFn, progress_bar
 from jaxmom.sweeps.space.components import label_groups
+from jaxmom.sweeps.space.index_maps import ceil_div
 from jaxmom.sweeps.space.space import Space
 
-_PAUSES = (0.0, 0.1, 1.0)  # seconds before each new trial of what had no room
+_PAUSES = (0.0, 0.1, 1.0)  # seconds before each new trial of a chunk that had no room
 
 
 class SweepConfig(NamedTuple):
-    """What is fixed before the first chunk."""
+    """A sweep whose width and program are chosen."""
 
     space: Space
-    lanes: Sequence[TracedGroup]
+    traced: Sequence[TracedGroup]
     devices: Sequence[Any]
     width: int
     options: Mapping[str, Any]
-    programs: Sequence[Program] = ()  # of a probe that can go on being used
+    programs: Sequence[Program] = ()  # of the fastest probe
+    notes: Sequence[str] = ()  # about the program, for the user
 
     def identity(self) -> Identity:
-        """What the bits depend on."""
+        """Return all that the bits of the results depend on."""
         platform = self.devices[0].platform
-        return sweep_identity(self.space, self.width, self.lanes, self.options, platform)
+        return sweep_identity(self.space, self.width, self.traced, self.options, platform)
 
-    def local(self) -> LocalRunner:
-        """The devices of this process, with nothing compiled but perhaps a probe."""
-        return LocalRunner(self.lanes, self.width, self.devices, self.options, self.programs)
+
+WriterFn: TypeAlias = Callable[[SweepConfig], ResultWriter]
 
 
 class Driver:
     """A sweep that runs.
 
+    Args:
+      config: The sweep.
+      open_writer: Makes the writer of its results.
+      on_error: As for `jaxmom.sweep`.
+      is_shown: Whether there is a progress bar.
+
     Attributes:
-      finished: The chunks (number of the block, own number) that are kept, with their lanes.
+      finished: The chunks (number of the block, index in it) that are kept, with their lanes.
     """
 
-    def __init__(self, setup: SweepConfig, sink: ResultWriter, on_error: str, shown: bool):
-        self.setup, self.sink, self.on_error, self.shown = setup, sink, on_error, shown
-        self.finished = sink.done()
-        self.flight: collections.deque[tuple[Task, Handle | Exception]] = collections.deque()
-        self.begun = self.cramped = False
-        self.early: dict[Task, Arrays] = {}  # results that came with finding a width
+    def __init__(self, config: SweepConfig, open_writer: WriterFn, on_error: str, is_shown: bool):
+        self.open_writer, self.on_error, self.is_shown = open_writer, on_error, is_shown
+        self.in_flight: collections.deque[tuple[Task, Handle | Exception]] = collections.deque()
+        self.has_begun = self.low_memory = False
+        self.prefetched: dict[Task, Arrays] = {}  # results of the search for a width that fits
+        self._set_config(config)
 
     @property
     def chunks(self) -> int:
-        """How many there are, done or not."""
-        return sum(-(-block.rows.size // self.setup.width) for block in self.sink.blocks)
+        """The number of chunks, done or not."""
+        return sum(ceil_div(block.rows.size, self.config.width) for block in self.writer.blocks)
 
-    def fitting(self) -> LocalRunner:
-        """A runner whose first chunks fit into memory: the width is halved until they do.
+    def first_runner_that_fits(self, dispatcher: Dispatcher) -> LocalRunner:
+        """Return a runner whose first chunks fit into memory; the width is halved until they do.
 
         Only before anything is kept, for the width decides the bits. Once it was too large, the
         next one must have room for two chunks on each device, as there will be.
         """
-        count = len(self.setup.devices)
+        count = len(self.config.devices)
         while True:
-            runner = self.setup.local()
+            runner = self._local_runner(dispatcher)
             tasks = list(itertools.islice(self._tasks(), count))
             if self.finished or not tasks:
                 return runner
@@ -79,110 +87,132 @@ class Driver:
             try:
                 handles = [runner.start(task, self._columns(task)) for task in tasks]
                 results = [handle.result() for handle in handles]
-                self.early = dict(zip(tasks, results, strict=True))
+                self.prefetched = dict(zip(tasks, results, strict=True))
                 return runner
+            except StalledError as error:
+                raise RuntimeError(self._describe_stall(tasks[0], error)) from None
             except jax.errors.JaxRuntimeError as error:
-                if not is_out_of_memory(error) or self.setup.width == 1:
+                if not is_out_of_memory(error) or self.config.width == 1:
                     return runner  # a chunk will fail again, where failures are dealt with
-                self._shrink()
-                count, handles = 2 * len(self.setup.devices), []
+                self._halve_width()
+                count, handles = 2 * len(self.config.devices), []
 
     def run(self, runner: ChunkRunner) -> None:
         """Compute and keep all chunks that are not there yet."""
-        total = sum(block.rows.size for block in self.sink.blocks)
+        total = sum(block.rows.size for block in self.writer.blocks)
         try:
-            with progress_bar(total, sum(self.finished.values()), self.shown) as progress:
+            done = sum(self.finished.values())
+            with progress_bar(total, done, self.is_shown, self.config.notes) as progress:
                 for task in self._tasks():
-                    self.flight.append((task, self._started(runner, task)))
-                    if len(self.flight) > (0 if self.cramped else runner.ahead):
-                        self._settle(runner, progress)
-                while self.flight:
-                    self._settle(runner, progress)
+                    self.in_flight.append((task, self._start(runner, task)))
+                    if len(self.in_flight) > (0 if self.low_memory else runner.ahead):
+                        self._complete_oldest(runner, progress)
+                while self.in_flight:
+                    self._complete_oldest(runner, progress)
         finally:
-            for _, handle in self.flight:  # an executor would go on with them after an error
+            for _, handle in self.in_flight:  # an executor would go on with them after an error
                 if not isinstance(handle, Exception):
                     handle.cancel()
         self._begin()  # if there was nothing to do
 
+    def count_safe(self) -> str:
+        """Tell how much would survive the end of the process now, as in "3 of 5 chunks"."""
+        return f"{self.writer.count()} of {self.chunks} chunks"
+
+    def _local_runner(self, dispatcher: Dispatcher) -> LocalRunner:
+        config = self.config
+        return LocalRunner(
+            config.traced,
+            config.width,
+            config.devices,
+            config.options,
+            dispatcher,
+            config.programs,
+        )
+
+    def _set_config(self, config: SweepConfig) -> None:
+        self.config, self.writer = config, self.open_writer(config)
+        self.finished = self.writer.done()
+
     def _tasks(self) -> Iterator[Task]:
-        """The chunks to do."""
-        for number, block in enumerate(self.sink.blocks):
-            for chunk in range(-(-block.rows.size // self.setup.width)):
+        """Yield the chunks to compute."""
+        for number, block in enumerate(self.writer.blocks):
+            for chunk in range(ceil_div(block.rows.size, self.config.width)):
                 if (number, chunk) not in self.finished:
                     yield Task(number, chunk, block.group)
 
     def _columns(self, task: Task) -> Arguments:
-        """The arguments of a chunk; the last one is filled up with its last lane."""
-        width, (_, _, group, rows) = self.setup.width, self.sink.blocks[task.number]
+        """Return the arguments of a chunk; the last one is filled up with its last lane."""
+        width, rows = self.config.width, self.writer.blocks[task.number].rows
         positions = task.chunk * width + np.arange(width)
-        taken = self.setup.space.take(rows.at(np.minimum(positions, rows.size - 1)))
-        return {name: taken[name] for name in self.setup.lanes[group].group.names}
+        taken = self.config.space.take(rows.at(np.minimum(positions, rows.size - 1)))
+        return {name: taken[name] for name in self.config.traced[task.group].group.names}
 
-    def _started(self, runner: ChunkRunner, task: Task) -> Handle | Exception:
-        if task in self.early:
-            return _Early(self.early.pop(task))
+    def _start(self, runner: ChunkRunner, task: Task) -> Handle | Exception:
+        if task in self.prefetched:
+            return _Prefetched(self.prefetched.pop(task))
         try:
             return runner.start(task, self._columns(task))
         except Exception as error:
             return error
 
-    def _settle(self, runner: ChunkRunner, progress: Progress) -> None:
-        """Wait for the oldest task, and keep what it made."""
-        task, handle = self.flight.popleft()
-        waited = [(task, self._result(handle))]
+    def _complete_oldest(self, runner: ChunkRunner, progress: ProgressFn) -> None:
+        """Wait for the oldest task, and keep its results."""
+        task, handle = self.in_flight.popleft()
+        outcomes = [(task, self._wait(task, handle))]
         del handle  # it holds on to the arrays of the device
-        if is_out_of_memory(waited[0][1]) and not self.cramped:
+        if is_out_of_memory(outcomes[0][1]) and not self.low_memory:
             # There is no room for one task beside another: wait for all, and go on one by one.
-            self.cramped = True
-            while self.flight:
-                task, handle = self.flight.popleft()
-                waited.append((task, self._result(handle)))
+            self.low_memory = True
+            while self.in_flight:
+                task, handle = self.in_flight.popleft()
+                outcomes.append((task, self._wait(task, handle)))
                 del handle
-        for task, result in waited:
-            for pause in _PAUSES if is_out_of_memory(result) else ():
+        for task, outcome in outcomes:
+            for pause in _PAUSES if is_out_of_memory(outcome) else ():
                 gc.collect()
                 time.sleep(pause)  # XLA frees some buffers in threads of its own
-                result = self._result(self._started(runner, task))
-                if not is_out_of_memory(result):
+                outcome = self._wait(task, self._start(runner, task))
+                if not is_out_of_memory(outcome):
                     break
-            if not isinstance(result, Exception):
-                self._keep(task, result, progress)
-            elif self.on_error == "raise":
-                result.add_note(self._told(task))
-                raise result
-            else:
-                self._fail(task, result)
+            self._keep(task, outcome, progress)
 
-    def _result(self, handle: Handle | Exception) -> Arrays | Exception:
+    def _wait(self, task: Task, handle: Handle | Exception) -> Arrays | Exception:
         try:
             return handle if isinstance(handle, Exception) else handle.result()
+        except StalledError as error:
+            raise RuntimeError(self._describe_stall(task, error)) from None
         except Exception as error:
             # The frames of a traceback would keep the arrays that leave no room.
             return error.with_traceback(None) if is_out_of_memory(error) else error
 
-    def _keep(self, task: Task, arrays: Arrays, progress: Progress) -> None:
-        width = self.setup.width
-        size = min(width, self.sink.blocks[task.number].rows.size - task.chunk * width)
-        lanes = {name: a if name == "step" else a[:size] for name, a in arrays.items()}
+    def _keep(self, task: Task, outcome: Arrays | Exception, progress: ProgressFn) -> None:
+        """Write the results of a task, or deal with its error."""
+        if isinstance(outcome, Exception):
+            if self.on_error == "raise":
+                outcome.add_note(self._describe_failure(task))
+                raise outcome
+            self._begin()
+            message = f"{type(outcome).__name__}: {outcome}"
+            self.writer.mark_failed(task.number, task.chunk, self.config.width, message)
+            return
+        width = self.config.width
+        size = min(width, self.writer.blocks[task.number].rows.size - task.chunk * width)
+        lanes = {name: a if name == "step" else a[:size] for name, a in outcome.items()}
         lanes = add_status(lanes)
         self._begin()
-        self.sink.write_chunk(task.number, task.chunk, width, lanes)
+        self.writer.write_chunk(task.number, task.chunk, width, lanes)
         self.finished[task.number, task.chunk] = size
         progress(lanes)
 
     def _begin(self) -> None:
-        """Say what the sweep is, now that its width is settled."""
-        if not self.begun:
-            self.sink.begin(self.setup.identity)
-            self.begun = True
+        """Begin the writer, now that the width is settled."""
+        if not self.has_begun:
+            self.writer.begin()
+            self.has_begun = True
 
-    def _fail(self, task: Task, error: Exception) -> None:
-        self._begin()
-        message = f"{type(error).__name__}: {error}"
-        self.sink.mark_failed(task.number, task.chunk, self.setup.width, message)
-
-    def _shrink(self) -> None:
-        width, options = self.setup.width, dict(self.setup.options)
+    def _halve_width(self) -> None:
+        width, options = self.config.width, dict(self.config.options)
         half = width // 2
         if BLOCK in options:  # of which a chunk has a whole number
             options[BLOCK] = min(int(options[BLOCK]), half)
@@ -190,17 +220,26 @@ class Driver:
         warnings.warn(
             f"{width} lanes at a time do not fit into memory; going on with {half}.", stacklevel=4
         )
-        self.setup = self.setup._replace(width=half, options=options, programs=())
+        self._set_config(self.config._replace(width=half, options=options, programs=()))
 
-    def _told(self, task: Task) -> str:
-        group = label_groups([lanes.group for lanes in self.setup.lanes])[task.group]
+    def _describe_task(self, task: Task) -> str:
+        group = label_groups([one.group for one in self.config.traced])[task.group]
+        return f"chunk {task.chunk} of {group}; {len(self.finished)} of {self.chunks} chunks"
+
+    def _describe_failure(self, task: Task) -> str:
         return (
-            f"This was chunk {task.chunk} of {group}; {len(self.finished)} of {self.chunks} "
-            'chunks are done. on_error="record" would go on without it.'
+            f"This was {self._describe_task(task)} are done. "
+            'on_error="record" would go on without it.'
         )
 
+    def _describe_stall(self, task: Task, error: StalledError) -> str:
+        kept = "are safe in the store, and the same call goes on from there"
+        if not self.writer.count():
+            kept = "are done, and none is kept without store="
+        return describe_stall(f"at {self._describe_task(task)} {kept}", error)
 
-class _Early(NamedTuple):
+
+class _Prefetched(NamedTuple):
     arrays: Arrays
 
     def result(self) -> Arrays:

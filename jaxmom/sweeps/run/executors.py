@@ -1,9 +1,10 @@
-"""Where chunks are computed: on the devices of this process, or by an executor elsewhere."""
+"""Runners of chunks: the devices of this process, or any executor of other processes."""
 
 import hashlib
 import os
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from concurrent.futures import Executor, Future
 from typing import Any, NamedTuple, Protocol
 
 import jax
@@ -12,15 +13,19 @@ from jaxmom.sweeps.compile.identity import read_settings, read_versions
 from jaxmom.sweeps.compile.program import (
     Arguments,
     Arrays,
+    Outputs,
     Program,
+    SweptFn,
     TracedGroup,
     compile_group,
     trace_group,
 )
+from jaxmom.sweeps.compile.watchdog import Dispatcher
 from jaxmom.sweeps.space.components import Group
 from jaxmom.sweeps.space.index_maps import all_indices
 
-_WAITING = 32  # chunks that an executor has at a time
+_TASKS_OF_EXECUTOR = 32  # that it has at a time
+_KEPT_PROGRAMS = 16  # of a worker
 
 
 class Task(NamedTuple):
@@ -28,7 +33,7 @@ class Task(NamedTuple):
 
     number: int  # of the block that has it
     chunk: int
-    group: int  # that has its program
+    group: int  # of its program
 
 
 class Handle(Protocol):
@@ -39,73 +44,90 @@ class Handle(Protocol):
         ...
 
     def cancel(self) -> Any:
-        """Nobody will ask for the result; do not begin if that is still possible."""
+        """Do not start it if that is still possible: nobody waits for the result."""
         ...
 
 
 class ChunkRunner(Protocol):
-    """Computes chunks."""
+    """Computes chunks.
 
-    ahead: int  # tasks to start before the first is waited for
-    compile_seconds: float  # in this process, so far
+    Attributes:
+      ahead: The tasks to start before the first is waited for.
+      compile_seconds: Spent on compiling in this process so far.
+    """
+
+    ahead: int
+    compile_seconds: float
 
     def start(self, task: Task, columns: Arguments) -> Handle:
-        """Begin a task, whose lanes have these arguments."""
+        """Start a task, whose lanes have these arguments."""
         ...
 
 
 class LocalRunner:
-    """The devices of this process, which take chunks in turn."""
+    """The devices of this process, which take chunks in turn.
+
+    Args:
+      traced: The groups.
+      width: Lanes at a time on each device.
+      devices: To run on.
+      options: Of the programs.
+      dispatcher: Starts the programs and waits for them.
+      programs: Of one group, if they have been compiled before.
+    """
 
     def __init__(
         self,
-        lanes: Sequence[TracedGroup],
+        traced: Sequence[TracedGroup],
         width: int,
         devices: Sequence[Any],
         options: Mapping[str, Any],
+        dispatcher: Dispatcher,
         programs: Sequence[Program] = (),
     ):
-        refuse_forked()
-        self.lanes, self.width, self.devices, self.options = lanes, width, devices, options
+        refuse_fork()
+        self.traced, self.width, self.devices, self.options = traced, width, devices, options
         # While a chunk is copied to the host, the next one runs, on each device.
         self.ahead, self.compile_seconds = 2 * len(devices) - 1, 0.0
-        self.programs, self.turn = programs, 0
-        self.group = lanes.index(programs[0].group) if programs else -1
+        self.dispatcher, self.programs, self.turn = dispatcher, programs, 0
+        self.group = traced.index(programs[0].group) if programs else -1
 
     def start(self, task: Task, columns: Arguments) -> Handle:
         """Dispatch a task; a group is compiled at its first one."""
         if task.group != self.group:
-            lanes, start = self.lanes[task.group], time.perf_counter()
-            self.programs = compile_group(lanes, self.width, self.devices, self.options)
+            start = time.perf_counter()
+            group = self.traced[task.group]
+            self.programs = compile_group(group, self.width, self.devices, self.options)
             self.group = task.group
             self.compile_seconds += time.perf_counter() - start
         program = self.programs[self.turn]
         self.turn = (self.turn + 1) % len(self.devices)
-        return _Dispatched(program, program.start(columns))
+        return _LocalTask(program, self.dispatcher, self.dispatcher.start(program, columns))
 
 
-class _Dispatched(NamedTuple):
+class _LocalTask(NamedTuple):
     program: Program
-    outputs: dict[str, jax.Array]
+    dispatcher: Dispatcher
+    outputs: "Future[Outputs]"
 
     def result(self) -> Arrays:
-        return self.program.finish(self.outputs)
+        return self.program.finish(self.dispatcher.wait(self.outputs))
 
     def cancel(self) -> None:
-        """Devices finish what they have begun."""
+        """Do nothing: devices finish what they have started."""
 
 
 class ExecutorRunner:
     """Any `concurrent.futures.Executor`; each worker uses the first of its own devices."""
 
-    ahead = _WAITING
+    ahead = _TASKS_OF_EXECUTOR
     compile_seconds = 0.0  # the workers compile
 
     def __init__(
         self,
-        executor: Any,
-        fn: Callable[..., Any],
-        lanes: Sequence[TracedGroup],
+        executor: Executor,
+        fn: SweptFn,
+        traced: Sequence[TracedGroup],
         width: int,
         options: Mapping[str, Any],
     ):
@@ -116,12 +138,11 @@ class ExecutorRunner:
                 'executor= needs cloudpickle, which is in an extra: pip install "jaxmom[dask]".'
             ) from error
 
-        refuse_forked()
+        refuse_fork()
         self.executor = executor
-        setting = (width, dict(options), read_settings(), read_versions())
+        common = (width, dict(options), read_settings(), read_versions())
         self.payloads = [
-            cloudpickle.dumps((fn, group.group.static, group.group.names, *setting))
-            for group in lanes
+            cloudpickle.dumps((fn, one.group.static, one.group.names, *common)) for one in traced
         ]
 
     def start(self, task: Task, columns: Arguments) -> Handle:
@@ -132,52 +153,53 @@ class ExecutorRunner:
 def run_chunk(payload: bytes, columns: Arguments) -> Arrays:
     """Compute one chunk in a worker; NumPy comes in and NumPy goes out.
 
+    Args:
+      payload: The function and the program, pickled by the driver.
+      columns: The arguments of the lanes.
+
     Raises:
       RuntimeError: The worker has other versions than the driver, so its bits would differ; or it
         cannot use JAX.
     """
-    refuse_forked()
+    refuse_fork()
     key = hashlib.sha256(payload).digest()
     if key not in _PROGRAMS:
-        if len(_PROGRAMS) >= _KEPT:
+        if len(_PROGRAMS) >= _KEPT_PROGRAMS:
             _PROGRAMS.clear()
-        _PROGRAMS[key] = _compiled(payload, columns)
+        _PROGRAMS[key] = _compile_payload(payload, columns)
     program = _PROGRAMS[key]
     return program.finish(program.start(columns))
 
 
 _PROGRAMS: dict[bytes, Program] = {}  # of this worker, by the digest of the payload
-_KEPT = 16
+_JAX_PROCESSES: set[int] = set()  # ids of processes that use JAX; a forked child inherits the set
 
 
-_USERS: set[int] = set()  # the processes that use JAX; one that is forked inherits this set
-
-
-def refuse_forked() -> None:
-    """Say what would be a deadlock: JAX waits for threads that a forked process does not have.
+def refuse_fork() -> None:
+    """Refuse to use JAX in a forked process, where it waits for threads that are not there.
 
     Raises:
       RuntimeError: This process was forked from one that has used JAX.
     """
-    if _USERS and os.getpid() not in _USERS:
+    if _JAX_PROCESSES and os.getpid() not in _JAX_PROCESSES:
         raise RuntimeError(
             "this process was forked from one that uses JAX, and JAX would wait in it forever; "
             'start processes by multiprocessing.get_context("spawn"), as in '
             "ProcessPoolExecutor(mp_context=...)."
         )
-    _USERS.add(os.getpid())
+    _JAX_PROCESSES.add(os.getpid())
 
 
-def _compiled(payload: bytes, columns: Arguments) -> Program:
+def _compile_payload(payload: bytes, columns: Arguments) -> Program:
     import cloudpickle
 
-    fn, static, names, width, options, wanted, drivers = cloudpickle.loads(payload)
-    if read_versions() != drivers:
+    fn, static, names, width, options, settings, versions = cloudpickle.loads(payload)
+    if read_versions() != versions:
         raise RuntimeError(
-            f"this worker has {read_versions()}, the driver {drivers}, and the results would "
+            f"this worker has {read_versions()}, the driver {versions}, and the results would "
             "differ in their last bits; install the same versions everywhere."
         )
-    for name, value in wanted.items():
+    for name, value in settings.items():
         if getattr(jax.config, name) != value:
             jax.config.update(name, value)
     group = Group(static, static, names, all_indices(width), ())

@@ -1,45 +1,46 @@
-"""How far a sweep is, for whoever watches it; nothing here touches a result."""
+"""The progress bar."""
 
 import contextlib
-from collections.abc import Iterator
-from typing import Any, Protocol
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, TypeAlias
 
 import numpy as np
+from numpy.typing import NDArray
 
 from jaxmom.sweeps.compile.program import Arrays
 from jaxmom.sweeps.results.dataset import DIVERGED, OK
 
-
-class Progress(Protocol):
-    """What is told of each chunk."""
-
-    def __call__(self, arrays: Arrays) -> None:
-        """Some lanes are done."""
-        ...
+ProgressFn: TypeAlias = Callable[[Arrays], None]  # called with the results of each chunk
 
 
 @contextlib.contextmanager
-def progress_bar(total: int, done: int, shown: bool) -> Iterator[Progress]:
-    """A bar with lanes per second, the time left, the share diverged, and the best value so far.
+def progress_bar(
+    total: int, done: int, is_shown: bool, notes: Sequence[str] = ()
+) -> Iterator[ProgressFn]:
+    """Show a bar with lanes per second, the time left, the share diverged, and the best value.
 
     Args:
       total: The lanes of the sweep.
       done: Those that a store has already.
-      shown: If not, or if the standard error is no terminal or tqdm is not there, there is none.
+      is_shown: If not, there is no bar; nor is there one if the standard error is no terminal or
+        tqdm is not installed.
+      notes: Sentences to print above it.
     """
     try:
         from tqdm import tqdm
     except ImportError:  # nobody should lose a sweep for want of a bar
-        shown = False
-    if not shown:
+        is_shown = False
+    if not is_shown:
         yield lambda arrays: None
         return
     with tqdm(total=total, initial=done, unit=" lanes", unit_scale=True, disable=None) as bar:
+        for note in () if bar.disable else notes:
+            bar.write(note, file=bar.fp)
         yield _Counter(bar)
 
 
 class _Counter:
-    """Sums up what has come in."""
+    """Counts the lanes that are done and updates the bar."""
 
     def __init__(self, bar: Any):
         self.bar, self.lanes, self.diverged, self.best = bar, 0, 0, np.inf
@@ -49,18 +50,18 @@ class _Counter:
         if not self.bar.disable:
             self.lanes += len(status)
             self.diverged += int((status == DIVERGED).sum())
-            self.best = min(self.best, _least(arrays, status == OK))
-            told = {"diverged": f"{self.diverged / self.lanes:.0%}"}
+            self.best = min(self.best, _least_value(arrays, status == OK))
+            postfix = {"diverged": f"{self.diverged / self.lanes:.0%}"}
             if np.isfinite(self.best):
-                told["best"] = f"{self.best:.4g}"
-            self.bar.set_postfix(told, refresh=False)
+                postfix["best"] = f"{self.best:.4g}"
+            self.bar.set_postfix(postfix, refresh=False)
         self.bar.update(len(status))
 
 
-def _least(arrays: Arrays, ok: Any) -> float:
-    """The smallest last "value" of the lanes that are ok."""
-    if "value" not in arrays or not ok.any():
+def _least_value(arrays: Arrays, is_ok: NDArray[np.bool_]) -> float:
+    """Return the smallest last "value" of the lanes that are ok."""
+    if "value" not in arrays or not is_ok.any():
         return np.inf
-    values = arrays["value"][ok]
+    values = arrays["value"][is_ok]
     last = values.reshape(len(values), -1)[:, -1]
     return float(np.min(last[np.isfinite(last)], initial=np.inf))

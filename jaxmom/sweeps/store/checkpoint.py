@@ -1,4 +1,4 @@
-"""Where a halving is after a segment, in a folder: the last part that verifies counts."""
+"""Checkpoints of a halving in a store: its arrays after the last segment that verifies."""
 
 from jaxmom.sweeps.compile.identity import (
     Identity,
@@ -7,6 +7,7 @@ from jaxmom.sweeps.compile.identity import (
     digest_identity,
 )
 from jaxmom.sweeps.compile.program import Arrays
+from jaxmom.sweeps.store.extensions import part_name, split_part_name
 from jaxmom.sweeps.store.files import HALVING, Damaged, Store
 
 
@@ -19,39 +20,35 @@ class Checkpoint:
 
     def __init__(self, store: Store, identity: Identity):
         self.store, self.digest = store, digest_identity(identity)
-        manifests = store.manifests()
+        manifests = store.read_manifests()
         if not manifests:
-            told = {"identity": identity, HALVING: True, "provenance": collect_provenance()}
-            store.add_manifest(0, told)
+            manifest = {"identity": identity, HALVING: True, "provenance": collect_provenance()}
+            store.add_manifest(0, manifest)
             return
-        changes = [str(change) for change in diff_identities(manifests[0]["identity"], identity)]
-        if changes or HALVING not in manifests[0]:
-            told = "\n  ".join(changes)
+        changes = list(map(str, diff_identities(manifests[0]["identity"], identity)))
+        if HALVING not in manifests[0]:
+            changes.insert(0, "it is a sweep, and no halving")
+        if changes:
+            lines = "\n  ".join(changes)
             raise ValueError(
-                f"the store {store.path} holds something else:\n  {told}\nChoose another store."
+                f"the store {store.path} holds something else:\n  {lines}\nChoose another store."
             )
 
     def load(self) -> tuple[int, Arrays]:
-        """How many segments are done, and the arrays after the last of them."""
-        for number in sorted(map(_number, self.store.parts(0)), reverse=True):
+        """Return how many segments are done, and the arrays after the last of them."""
+        numbers = (split_part_name(name)[1] for name in self.store.list_parts(0))
+        for number in sorted(numbers, reverse=True):
+            name = part_name(0, number)
             try:
-                return number, self.store.read_part(0, _name(number), self.digest)[0]
+                return number, self.store.read_part(0, name, self.digest)[0]
             except Damaged:
-                self.store.set_aside(0, _name(number))
+                self.store.set_aside(0, name)
         return 0, {}
 
     def save(self, number: int, arrays: Arrays) -> None:
-        """Keep the arrays after so many segments, and then no earlier ones."""
-        meta = {"sweep": self.digest, "chunk": _name(number)}
-        self.store.write_part(0, _name(number), arrays, meta)
-        for other in map(_number, self.store.parts(0)):
-            if other < number:
-                self.store.remove_part(0, _name(other))
-
-
-def _name(number: int) -> str:
-    return f"0-{number}"
-
-
-def _number(name: str) -> int:
-    return int(name.partition("-")[2])
+        """Keep the arrays after a number of segments, and then no earlier ones."""
+        name = part_name(0, number)
+        self.store.write_part(0, name, arrays, {"sweep": self.digest, "chunk": name})
+        for other in self.store.list_parts(0):
+            if split_part_name(other)[1] < number:
+                self.store.remove_part(0, other)

@@ -1,60 +1,86 @@
-"""A folder that holds a sweep, such that no interruption loses what is in it.
+"""The folder that holds a sweep, written so that no interruption loses any of its content.
 
-    STORE/sweep.json             what the sweep is; written once
-    STORE/parts/<group>-<chunk>.npz    the results of one chunk; written once, with a checksum
-    STORE/failed/<group>-<chunk>.json  what a chunk that failed said; it is tried again
+    STORE/sweep.json             the identity of the sweep; written once, with a checksum
+    STORE/parts/<group>-<chunk>.npz    the results of one chunk; written once, with checksums
+    STORE/failed/<group>-<chunk>.json  the error of a chunk that failed; it is tried again
     STORE/lock                   held while a driver writes
 
 A chunk is done if and only if its part is there and its checksum is right; nothing else counts.
 Files are written beside their place, forced to the disk, and renamed into it. An extended sweep
-adds ``sweep-1.json`` and ``parts-1`` with the new lanes alone, and so on; what is there stays.
+adds ``sweep-1.json`` and ``parts-1`` with the new lanes alone, and so on; older files stay. A
+store deletes files of these names only: the folder may hold anything else.
 """
 
 import contextlib
+import errno
 import hashlib
-import io
 import json
 import os
 import pathlib
-import shutil
-from collections.abc import Iterator
-from typing import IO, Any
+import re
+from collections.abc import Collection, Iterator
+from typing import Any, TypeAlias
 
-import numpy as np
-from numpy.typing import NDArray
+from jaxmom.sweeps.compile.program import Arrays
+from jaxmom.sweeps.store.archive import Damaged, pack, read_arrays, unpack
+from jaxmom.sweeps.store.lock import hold_lock
 
-FORMAT = 1
-HALVING = "halving"  # the key by which a manifest says that the folder holds one, and no sweep
-_MARK = b"sha256:"
-_TAIL = len(_MARK) + 64
+FORMAT = 2
+HALVING = "halving"  # the key of a manifest whose folder holds a halving and no sweep
 
-Manifest = dict[str, Any]
+_FOLDER = re.compile(r"(parts|failed)(-\d+)?")
+_FILE = re.compile(r"\d+-\d+\.(npz|bad|json)")
+_MANIFEST = re.compile(r"sweep(-\d+)?\.json")
+_TEMPORARY = re.compile(r"\.(sweep(-\d+)?\.json|\d+-\d+\.(npz|json))\.\d+\.tmp")
+_IDENTITY = {"space", "labels", "programs", "width", "options", "settings", "versions", "backend"}
+_READ_ONLY = (errno.EROFS, errno.EACCES, errno.EPERM)
+
+Manifest: TypeAlias = dict[str, Any]
+Failure: TypeAlias = dict[str, Any]  # message, attempts
 
 
-class Damaged(Exception):
-    """A file of a store is not what was written."""
+class DamagedManifest(ValueError):
+    """A manifest that does not have the content that was written.
+
+    Attributes:
+      extension_index: The number of the manifest.
+    """
+
+    def __init__(self, message: str, extension_index: int):
+        super().__init__(message)
+        self.extension_index = extension_index
 
 
 class Store:
     """One folder; reading needs no lock, writing is inside of ``with store.locked()``."""
 
     def __init__(self, path: str | os.PathLike[str]):
-        self.path = pathlib.Path(path).absolute()  # what is lazy may be read from elsewhere
+        # Absolute, since a result that is read later may be read from another folder.
+        self.path = pathlib.Path(path).expanduser().absolute()
+        self.write_error: OSError | None = None  # of a folder that can only be read
 
-    def manifests(self) -> list[Manifest]:
-        """What the sweep is, then its extensions; empty if there is none.
+    def read_manifests(self) -> list[Manifest]:
+        """Return the manifest of the sweep, then those of its extensions; none if it is empty.
 
         Raises:
-          ValueError: They are of a later format than this program knows, or no manifests at all.
+          DamagedManifest: One is not what was written.
+          ValueError: One is of a later format than this version reads.
         """
         found = []
         while (path := self.path / _manifest_name(len(found))).exists():
             try:
                 manifest = json.loads(path.read_text(encoding="utf8"))
-                later = manifest["format"] > FORMAT
+                is_later = manifest["format"] > FORMAT
+                if not is_later:
+                    _check_manifest(manifest)
             except (ValueError, KeyError, TypeError) as error:
-                raise ValueError(f"{path} is no manifest of a sweep: {error}.") from error
-            if later:
+                raise DamagedManifest(
+                    f"{path} is no manifest of a sweep, or is damaged: {error}. The same call of "
+                    'jm.sweep writes it again if parts of that sweep are there; resume="fresh" '
+                    "starts over.",
+                    len(found),
+                ) from error
+            if is_later:
                 raise ValueError(
                     f"{path} has format {manifest['format']}, and this version of jaxmom reads "
                     f"formats up to {FORMAT}; install a later one."
@@ -62,97 +88,163 @@ class Store:
             found.append(manifest)
         return found
 
-    def add_manifest(self, generation: int, manifest: Manifest) -> None:
-        """Write the manifest of a sweep or of its extensions; it is never changed afterwards."""
-        text = json.dumps({"format": FORMAT, **manifest}, indent=1)
-        self._write(_manifest_name(generation), text.encode())
+    def add_manifest(self, extension_index: int, manifest: Manifest) -> None:
+        """Write the manifest of a sweep or of an extension; it is never changed afterwards."""
+        manifest = {"format": FORMAT, **manifest}
+        text = json.dumps(manifest | {"checksum": _checksum(manifest)}, indent=1)
+        self._write(_manifest_name(extension_index), text.encode())
+
+    def set_manifest_aside(self, extension_index: int) -> None:
+        """Move a damaged manifest out of the way, and keep it as ``.bad``."""
+        path = self.path / _manifest_name(extension_index)
+        path.replace(path.with_suffix(".bad"))
 
     def clear(self) -> None:
-        """Forget the sweep: first what it is, so that a kill in between leaves strange parts."""
-        for number in reversed(range(len(self.manifests()))):
-            (self.path / _manifest_name(number)).unlink()
-        for folder in [*self.path.glob("parts*"), *self.path.glob("failed*")]:
-            shutil.rmtree(folder, ignore_errors=True)
+        """Delete the sweep: manifests first, so that an interruption leaves orphaned parts only."""
+        self.require_writable()
+        with _locate_errors(self.path, "cannot delete the sweep in"):
+            manifests = [p for p in self.path.iterdir() if _MANIFEST.fullmatch(p.name)]
+            for path in sorted(manifests, key=lambda p: (len(p.name), p.name), reverse=True):
+                _unlink_manifest(path)  # the last extension first
+            for folder in self._folders():
+                for path in folder.iterdir():
+                    if _FILE.fullmatch(path.name) or _TEMPORARY.fullmatch(path.name):
+                        path.unlink()
+                with contextlib.suppress(OSError):  # it holds files of others
+                    folder.rmdir()
 
     def write_part(
-        self, generation: int, name: str, arrays: dict[str, NDArray[Any]], meta: dict[str, Any]
+        self, extension_index: int, name: str, arrays: Arrays, meta: dict[str, Any]
     ) -> None:
         """Write the results of a chunk, all of them or nothing."""
-        # The files of NumPy know bfloat16 as two bytes of anything.
-        dtypes = {n: array.dtype.name for n, array in arrays.items() if array.dtype.kind == "V"}
-        told = meta | ({"dtypes": dtypes} if dtypes else {})
-        packed = pack(arrays | {"meta": np.array(json.dumps(told))})
-        self._write(f"{_folder(generation)}/{name}.npz", packed)
-        (self.path / _folder(generation, "failed") / f"{name}.json").unlink(missing_ok=True)
+        self._write(f"{_folder_name(extension_index)}/{name}.npz", pack(arrays, meta))
+        self._failure_path(extension_index, name).unlink(missing_ok=True)
 
     def read_part(
-        self, generation: int, name: str, digest: str
-    ) -> tuple[dict[str, NDArray[Any]], dict[str, Any]]:
-        """The arrays of a chunk and what is told about it.
+        self, extension_index: int, name: str, digest: str, only: Collection[str] | None = None
+    ) -> tuple[Arrays, dict[str, Any]]:
+        """Return the arrays of a chunk and its metadata.
+
+        Args:
+          extension_index: Of its manifest.
+          name: Of the part.
+          digest: Of the identity that it must have been written for.
+          only: Names of arrays; no others are read. By default all are, and the whole is verified.
 
         Raises:
           FileNotFoundError: It is not done.
           Damaged: It is not what was written, or belongs to another sweep.
         """
-        path = self.path / _folder(generation) / f"{name}.npz"
-        arrays = unpack(path.read_bytes(), path)
-        meta = json.loads(str(arrays.pop("meta")))
-        if (meta["sweep"], meta["chunk"]) != (digest, name):
-            raise Damaged(f"{path} belongs to chunk {meta['chunk']} of another sweep or extension")
-        for array, dtype in meta.get("dtypes", {}).items():
-            arrays[array] = arrays[array].view(dtype)
-        return arrays, meta
+        path = self._part_path(extension_index, name)
+        read = unpack(path.read_bytes(), path) if only is None else read_arrays(path, only)
+        _, meta = read
+        if (meta.get("sweep"), meta.get("chunk")) != (digest, name):
+            raise Damaged(
+                f"{path} belongs to chunk {meta.get('chunk')} of another sweep or extension"
+            )
+        return read
 
-    def parts(self, generation: int) -> set[str]:
-        """The names of the parts that are there, whole or not."""
-        return {path.stem for path in (self.path / _folder(generation)).glob("*-*.npz")}
+    def read_meta(self, extension_index: int, name: str) -> dict[str, Any] | None:
+        """Return the metadata of a part, whatever sweep it is of; None if it is damaged."""
+        try:
+            return read_arrays(self._part_path(extension_index, name), ())[1]
+        except Damaged:
+            return None
 
-    def set_aside(self, generation: int, name: str) -> pathlib.Path:
-        """Take a part that is not right out of the way, and keep it for those who want to see."""
-        path = self.path / _folder(generation) / f"{name}.npz"
-        return path.replace(path.with_suffix(".bad"))
+    def list_parts(self, extension_index: int) -> set[str]:
+        """Return the names of the parts that are there, whole or not."""
+        folder = self.path / _folder_name(extension_index)
+        return {path.stem for path in folder.glob("*-*.npz") if _FILE.fullmatch(path.name)}
 
-    def remove_part(self, generation: int, name: str) -> None:
-        """Forget a part that another one has replaced."""
-        (self.path / _folder(generation) / f"{name}.npz").unlink()
+    def part_version(self, extension_index: int, name: str) -> tuple[int, int] | None:
+        """Return what changes when a part is written anew; None if it is not there."""
+        try:
+            stat = self._part_path(extension_index, name).stat()
+        except FileNotFoundError:
+            return None
+        return stat.st_mtime_ns, stat.st_ino
 
-    def write_failure(self, generation: int, name: str, message: str) -> None:
+    def set_aside(self, extension_index: int, name: str) -> None:
+        """Move a part that is not right out of the way, and keep it as ``.bad``."""
+        path = self._part_path(extension_index, name)
+        if self.write_error is None:
+            path.replace(path.with_suffix(".bad"))
+
+    def remove_part(self, extension_index: int, name: str) -> None:
+        """Delete a part that another one replaces."""
+        self._part_path(extension_index, name).unlink()
+
+    def write_failure(self, extension_index: int, name: str, message: str) -> None:
         """Record that a chunk failed, and how often."""
-        attempts = self.failures(generation).get(name, {"attempts": 0})["attempts"] + 1
-        text = json.dumps({"message": message, "attempts": attempts})
-        self._write(f"{_folder(generation, 'failed')}/{name}.json", text.encode())
+        before = self.read_failures(extension_index).get(name, {"attempts": 0})
+        text = json.dumps({"message": message, "attempts": before["attempts"] + 1})
+        self._write(f"{_folder_name(extension_index, 'failed')}/{name}.json", text.encode())
 
-    def failures(self, generation: int) -> dict[str, dict[str, Any]]:
-        """What the chunks that failed said, by their names."""
-        paths = sorted((self.path / _folder(generation, "failed")).glob("*-*.json"))
+    def has_failed(self, extension_index: int, name: str) -> bool:
+        """Return whether the last attempt of a chunk failed."""
+        return self._failure_path(extension_index, name).exists()
+
+    def read_failures(self, extension_index: int) -> dict[str, Failure]:
+        """Return the errors of the chunks that failed, by their names."""
+        folder = self.path / _folder_name(extension_index, "failed")
+        paths = [path for path in sorted(folder.glob("*-*.json")) if _FILE.fullmatch(path.name)]
         return {path.stem: json.loads(path.read_text(encoding="utf8")) for path in paths}
 
     @contextlib.contextmanager
     def locked(self) -> Iterator[None]:
         """Be the only driver; the lock ends with the process, however it ends.
 
+        A folder that holds a sweep and can only be read is not locked: `require_writable` raises
+        the error if something has to be written after all.
+
         Raises:
           RuntimeError: Another process drives this sweep.
           OSError: The folder cannot be written.
         """
-        with _told_where(self.path, "cannot write to"):
-            self.path.mkdir(parents=True, exist_ok=True)
-            lock = open(self.path / "lock", "a+", encoding="utf8")  # noqa: SIM115
-        with lock:
-            if _lock(lock, self.path):  # else another driver may be writing them
-                for leftover in self.path.rglob("*.tmp"):
-                    leftover.unlink()
+        with contextlib.ExitStack() as stack:
+            try:
+                with _locate_errors(self.path, "cannot write to"):
+                    self.path.mkdir(parents=True, exist_ok=True)
+                    is_alone = stack.enter_context(hold_lock(self.path / "lock"))
+            except OSError as error:
+                if error.errno not in _READ_ONLY or not (self.path / _manifest_name(0)).exists():
+                    raise
+                is_alone, self.write_error = False, error
+            if is_alone:  # another driver may be writing them
+                self._delete_leftovers()
             yield
 
+    def require_writable(self) -> None:
+        """Raise the error of a folder that can only be read."""
+        if self.write_error is not None:
+            raise self.write_error
+
+    def _delete_leftovers(self) -> None:
+        """Delete what a writer of this store left behind when it was killed."""
+        for folder in (self.path, *self._folders()):
+            for path in folder.glob(".*.tmp"):
+                if _TEMPORARY.fullmatch(path.name) and path.is_file():
+                    path.unlink()
+
+    def _folders(self) -> list[pathlib.Path]:
+        return [p for p in self.path.iterdir() if _FOLDER.fullmatch(p.name) and p.is_dir()]
+
+    def _part_path(self, extension_index: int, name: str) -> pathlib.Path:
+        return self.path / _folder_name(extension_index) / f"{name}.npz"
+
+    def _failure_path(self, extension_index: int, name: str) -> pathlib.Path:
+        return self.path / _folder_name(extension_index, "failed") / f"{name}.json"
+
     def _write(self, name: str, content: bytes) -> None:
+        self.require_writable()
         path = self.path / name
-        with _told_where(path, "cannot write"):
+        with _locate_errors(path, "cannot write"):
             path.parent.mkdir(exist_ok=True)
-            write_atomically(path, content)
+            _write_atomically(path, content)
 
 
-def write_atomically(path: pathlib.Path, content: bytes) -> None:
-    """Put a file in its place whole; if the power goes, either it is there or it is not."""
+def _write_atomically(path: pathlib.Path, content: bytes) -> None:
+    """Put a file in its place whole; if the power goes, it is there or it is not."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
         with open(temporary, "wb") as file:
@@ -171,69 +263,44 @@ def write_atomically(path: pathlib.Path, content: bytes) -> None:
         os.close(folder)
 
 
-def pack(arrays: dict[str, NDArray[Any]]) -> bytes:
-    """Arrays as an npz file that ends in the checksum of all that is before it.
-
-    The checksum stands in the comment of the zip archive, so that `numpy.load` reads the file.
-    """
-    buffer = io.BytesIO()
-    np.savez(buffer, allow_pickle=False, **arrays)
-    body = buffer.getvalue()[:-2] + _TAIL.to_bytes(2, "little")  # the length of the comment
-    return body + _MARK + hashlib.sha256(body).hexdigest().encode()
+def _manifest_name(extension_index: int) -> str:
+    return f"sweep-{extension_index}.json" if extension_index else "sweep.json"
 
 
-def unpack(content: bytes, path: pathlib.Path) -> dict[str, NDArray[Any]]:
-    """The arrays of an npz file with a checksum.
-
-    Raises:
-      Damaged: The checksum is not that of the content.
-    """
-    body, tail = content[:-_TAIL], content[-_TAIL:]
-    if tail != _MARK + hashlib.sha256(body).hexdigest().encode():
-        raise Damaged(f"{path} is damaged: its checksum is not that of its content")
-    with np.load(io.BytesIO(content), allow_pickle=False) as archive:
-        return dict(archive)
+def _folder_name(extension_index: int, kind: str = "parts") -> str:
+    return f"{kind}-{extension_index}" if extension_index else kind
 
 
-def _manifest_name(generation: int) -> str:
-    return f"sweep-{generation}.json" if generation else "sweep.json"
+def _checksum(manifest: Manifest) -> str:
+    content = {name: value for name, value in manifest.items() if name != "checksum"}
+    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
 
 
-def _folder(generation: int, kind: str = "parts") -> str:
-    return f"{kind}-{generation}" if generation else kind
+def _check_manifest(manifest: Manifest) -> None:
+    """Raise an error if a manifest is incomplete, or not what was written."""
+    if not set(manifest["identity"]) >= _IDENTITY:
+        raise ValueError("its identity is incomplete")
+    if manifest["format"] > 1 and manifest["checksum"] != _checksum(manifest):
+        raise ValueError("its checksum is not that of its content")
 
 
-def _lock(lock: IO[str], path: pathlib.Path) -> bool:
-    """Whether this is the only driver; if no one can know, it is not.
-
-    Without locks (Windows, some network folders) two drivers do the same work twice and no harm:
-    parts are immutable.
-    """
+def _unlink_manifest(path: pathlib.Path) -> None:
+    """Delete a manifest; a file that is none, or that is damaged, is kept as ``.bad``."""
     try:
-        import fcntl
-
-        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        lock.seek(0)
-        raise RuntimeError(
-            f"process {lock.read().strip() or '(unknown)'} is running the sweep in {path}; wait "
-            "for it or stop it. More workers are given by executor=, not by a second driver."
-        ) from None
-    except (ImportError, OSError):
-        return False
-    lock.truncate(0)
-    with contextlib.suppress(OSError):  # of a full disk, a part will say where and what to do
-        os.write(lock.fileno(), f"{os.getpid()} on {os.uname().nodename}".encode())
-    return True
+        _check_manifest(json.loads(path.read_text(encoding="utf8")))
+    except (ValueError, KeyError, TypeError):
+        path.replace(path.with_suffix(".bad"))
+    else:
+        path.unlink()
 
 
 @contextlib.contextmanager
-def _told_where(path: pathlib.Path, what: str) -> Iterator[None]:
+def _locate_errors(path: pathlib.Path, problem: str) -> Iterator[None]:
     try:
         yield
     except OSError as error:
         raise OSError(
             error.errno,
-            f"{what} {path} ({error.strerror}); the chunks that are done stay as they are. Make "
+            f"{problem} {path} ({error.strerror}); the chunks that are done stay as they are. Make "
             "room or choose another folder, and run the same call again",
         ) from error

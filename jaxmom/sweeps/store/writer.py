@@ -1,114 +1,223 @@
 """Writer of chunk results into a store, a part for each chunk."""
 
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Literal, NamedTuple, TypeAlias
 
-from jaxmom.sweeps.compile.identity import Identity, collect_provenance, difference
+from jaxmom.sweeps.compile.identity import (
+    Identity,
+    IdentityChange,
+    collect_provenance,
+    diff_identities,
+    digest_identity,
+    read_versions,
+)
+from jaxmom.sweeps.compile.outputs import STEP
 from jaxmom.sweeps.compile.program import Arrays, TracedGroup
+from jaxmom.sweeps.results.checks import read_steps
 from jaxmom.sweeps.results.collect import Block
 from jaxmom.sweeps.space.components import group_key
 from jaxmom.sweeps.space.index_maps import Index
-from jaxmom.sweeps.store.files import Damaged, Store
-from jaxmom.sweeps.store.reader import Extension, layers, opened
+from jaxmom.sweeps.store.extensions import (
+    Extension,
+    part_name,
+    read_extensions,
+    split_part_name,
+)
+from jaxmom.sweeps.store.files import Damaged, DamagedManifest, Manifest, Store
+
+Resume: TypeAlias = Literal["strict", "fresh", "extend"]
+OpenFn: TypeAlias = Callable[[Store, Mapping[str, Any]], Any]  # a store -> its Dataset
+
+
+class Choice(NamedTuple):
+    """The width and the program of a stored sweep."""
+
+    width: int
+    options: Mapping[str, Any]
+
+
+def read_choice(store: Store) -> Choice | None:
+    """Return the choice of a stored sweep; None if there is none.
+
+    If the manifest is damaged, a part tells it.
+    """
+    try:
+        manifests = store.read_manifests()
+    except DamagedManifest as error:
+        for name in sorted(store.list_parts(error.extension_index)):
+            meta = store.read_meta(error.extension_index, name)
+            if meta is not None and "options" in meta:
+                return Choice(meta["width"], meta["options"])
+        return None
+    if not manifests:
+        return None
+    identity = manifests[-1]["identity"]
+    return Choice(identity["width"], manifests[-1].get("options", identity["options"]))
 
 
 class StoreWriter:
-    """A part of a store for each chunk."""
+    """A writer that keeps each chunk in a part of a store.
 
-    def __init__(self, store: Store, lanes: Sequence[TracedGroup]):
-        self.store, self.lanes = store, lanes
-        self.blocks = [Block(0, n, n, group.group.rows) for n, group in enumerate(lanes)]
-        self.digests: list[str] = []
-        self.known = 0  # the number of manifests that are written
+    It begins with finding out whether the store has this sweep, and which chunks are left to run.
 
-    def settle(self, identity: Identity, resume: str) -> None:
-        """Find out whether this sweep is in the store, and what is to be run.
+    Args:
+      store: A locked folder.
+      traced: The groups of the sweep.
+      identity: Of the sweep.
+      options: Of the program, as they were given.
+      resume: As for `jaxmom.sweep`; "fresh" has been dealt with.
+      open_store: Opens the result.
 
-        Raises:
-          ValueError: Another sweep is in the store, or one that this one does not extend.
-        """
-        manifests = self.store.manifests()
-        self.known = len(manifests)
-        changes = difference(manifests[-1]["identity"], identity) if manifests else []
-        if changes and (resume != "extend" or not all(map(_extends, changes))):
-            hint = ' or resume="extend"' if all(map(_extends, changes)) else ""
-            told = "\n  ".join(changes)
-            raise ValueError(
-                f"the store {self.store.path} holds another sweep:\n  {told}\nChoose another "
-                f'store, or resume="fresh" to start over{hint}.'
-            )
-        if changes or not manifests:
-            manifests = [*manifests, {"identity": identity}]
-        found = layers(manifests)
-        self.digests = [layer.digest for layer in found]
-        self.blocks = [block for layer in found for block in self._blocks(layer)]
-        self.blocks.sort(key=lambda block: block.group)  # what has one program, one after another
+    Raises:
+      ValueError: Another sweep is in the store, or one that this one does not extend.
+      OSError: Chunks are left to run, and the folder can only be read.
+    """
 
-    def begin(self, identity: Callable[[], Identity]) -> None:
-        """Write the manifest, which is never changed again."""
+    def __init__(
+        self,
+        store: Store,
+        traced: Sequence[TracedGroup],
+        identity: Identity,
+        options: Mapping[str, Any],
+        resume: Resume,
+        open_store: OpenFn,
+    ):
+        self.store, self.traced, self.open_store = store, traced, open_store
+        self._manifest = {"identity": identity, "options": dict(options)}
+        manifests = self._read_manifests()
+        self.known = len(manifests)  # the number of manifests that are written
+        if not self._holds(manifests, resume):
+            manifests = [*manifests, self._manifest]
+        extensions = read_extensions(manifests)
+        self.digests = [extension.digest for extension in extensions]
+        blocks = [block for extension in extensions for block in self._blocks(extension)]
+        # Blocks that share a program run one after another.
+        self.blocks = sorted(blocks, key=lambda block: block.group)
+        self._done = self._verify_parts()
+        if sum(self._done.values()) < sum(block.rows.size for block in self.blocks):
+            store.require_writable()
+
+    def begin(self) -> None:
+        """Write the manifest if it is not there; it is never changed again."""
         if self.known < len(self.digests):
-            outputs = {group_key(g.group): g.outputs for g in self.lanes}
-            manifest = {
-                "identity": identity(),
-                "outputs": outputs,
-                "provenance": collect_provenance(),
-            }
-            self.store.add_manifest(self.known, manifest)
+            self._add_manifest(self.known)
             self.known = len(self.digests)
 
     def done(self) -> dict[tuple[int, int], int]:
-        """Read every part; what does not verify is set aside and computed again."""
-        found = {}
-        numbers = {
-            (b.extension_index, b.group_index): number for number, b in enumerate(self.blocks)
-        }
-        for generation, sweep in enumerate(self.digests[: self.known]):
-            for name in self.store.parts(generation):
-                try:
-                    arrays, _ = self.store.read_part(generation, name, sweep)
-                except Damaged:
-                    self.store.set_aside(generation, name)
-                    continue
-                own, chunk = map(int, name.split("-"))
-                found[numbers[generation, own], chunk] = len(arrays["status"])
-        return found
+        """Return the finished chunks (number of the block, index in it) with their lane counts."""
+        return dict(self._done)
 
     def count(self) -> int:
-        """The parts that are there."""
-        return sum(len(self.store.parts(generation)) for generation in range(self.known))
+        """Return how many chunks would survive the end of the process now."""
+        return sum(len(self.store.list_parts(index)) for index in range(self.known))
 
     def write_chunk(self, number: int, chunk: int, width: int, arrays: Arrays) -> None:
         """Write a part."""
         block = self.blocks[number]
-        name = f"{block.group_index}-{chunk}"
-        meta = {"sweep": self.digests[block.extension_index], "chunk": name}
+        name = part_name(block.group_index, chunk)
+        meta = {"sweep": self.digests[block.extension_index], "chunk": name, "width": width}
+        meta |= {"options": self._manifest["options"], "versions": read_versions()}
         self.store.write_part(block.extension_index, name, arrays, meta)
 
     def mark_failed(self, number: int, chunk: int, width: int, message: str) -> None:
-        """Write what happened."""
+        """Write the error of a chunk."""
         block = self.blocks[number]
-        self.store.write_failure(block.extension_index, f"{block.group_index}-{chunk}", message)
+        name = part_name(block.group_index, chunk)
+        self.store.write_failure(block.extension_index, name, message)
 
     def result(self, attrs: dict[str, Any]) -> Any:
-        """As `open_sweep`."""
-        return opened(self.store, attrs)
+        """Return the Dataset or DataTree of the store."""
+        return self.open_store(self.store, attrs)
 
-    def _blocks(self, layer: Extension) -> list[Block]:
-        """The blocks of a manifest, in terms of the lanes of this sweep."""
-        groups = {group_key(group.group): n for n, group in enumerate(self.lanes)}
+    def _read_manifests(self) -> list[Manifest]:
+        """Read the manifests; a damaged one that described this sweep is written again."""
+        try:
+            return self.store.read_manifests()
+        except DamagedManifest as error:
+            if not self._has_parts_of_this(error.extension_index):
+                raise
+            self.store.require_writable()
+            self.store.set_manifest_aside(error.extension_index)
+            self._add_manifest(error.extension_index)
+            return self._read_manifests()
+
+    def _has_parts_of_this(self, extension_index: int) -> bool:
+        """Return whether a part carries the digest of this sweep's identity."""
+        sweep = digest_identity(self._manifest["identity"])
+        names = self.store.list_parts(extension_index)
+        metas = (self.store.read_meta(extension_index, name) for name in names)
+        return any(meta is not None and meta.get("sweep") == sweep for meta in metas)
+
+    def _add_manifest(self, extension_index: int) -> None:
+        outputs = {group_key(one.group): one.outputs for one in self.traced}
+        steps = {group_key(one.group): _list_steps(one) for one in self.traced}
+        more = {"outputs": outputs, "steps": steps, "provenance": collect_provenance()}
+        self.store.add_manifest(extension_index, self._manifest | more)
+
+    def _holds(self, manifests: Sequence[Manifest], resume: Resume) -> bool:
+        """Return whether the store holds this sweep, and not one that it extends."""
+        if not manifests:
+            return False
+        changes = diff_identities(manifests[-1]["identity"], self._manifest["identity"])
+        if not changes:
+            return True
+        may_extend = all(_may_extend(change, changes) for change in changes)
+        if resume == "extend" and may_extend:
+            return False
+        hint = ' or resume="extend"' if may_extend else ""
+        lines = "\n  ".join(map(str, changes))
+        raise ValueError(
+            f"the store {self.store.path} holds another sweep:\n  {lines}\nChoose another "
+            f'store, or resume="fresh" to start over{hint}.'
+        )
+
+    def _blocks(self, extension: Extension) -> list[Block]:
+        """Return the blocks of an extension, in terms of the lanes of this sweep."""
+        groups = {group_key(one.group): number for number, one in enumerate(self.traced)}
         blocks = []
-        for own, (group, rows) in enumerate(zip(layer.space.groups(), layer.rows, strict=True)):
-            if layer.target is not None:
-                rows = rows._replace(at=_then(rows.at, layer.target))
-            blocks.append(Block(layer.generation, own, groups[group_key(group)], rows))
+        for index, (group, rows) in enumerate(
+            zip(extension.space.groups(), extension.rows, strict=True)
+        ):
+            if extension.index_to_last is not None:
+                rows = rows._replace(at=_compose(rows.at, extension.index_to_last))
+            blocks.append(Block(extension.extension_index, index, groups[group_key(group)], rows))
         return blocks
 
+    def _verify_parts(self) -> dict[tuple[int, int], int]:
+        """Read every part; what does not verify is set aside and computed again."""
+        found = {}
+        numbers = {(b.extension_index, b.group_index): n for n, b in enumerate(self.blocks)}
+        for extension_index, sweep in enumerate(self.digests):
+            for name in sorted(self.store.list_parts(extension_index)):
+                try:
+                    arrays, _ = self.store.read_part(extension_index, name, sweep)
+                except Damaged:
+                    self.store.set_aside(extension_index, name)
+                    continue
+                group_index, chunk = split_part_name(name)
+                number = numbers[extension_index, group_index]
+                found[number, chunk] = len(arrays["status"])
+        return found
 
-def _then(at: Callable[[Index], Index], target: Index) -> Callable[[Index], Index]:
-    return lambda position: target[at(position)]
+
+def _list_steps(traced: TracedGroup) -> list[int] | None:
+    """Return the steps of the records of a group, if they are known before it runs."""
+    steps = read_steps(traced) if STEP in traced.outputs else None
+    return None if steps is None else steps.tolist()
 
 
-def _extends(change: str) -> bool:
-    """Whether a change is one that an extension may have."""
-    added = change.partition(": ")[2].startswith("was (nothing)")
-    return change.startswith("space") or (added and change.startswith(("function", "values")))
+def _compose(at: Callable[[Index], Index], then: Index) -> Callable[[Index], Index]:
+    return lambda position: then[at(position)]
+
+
+def _may_extend(change: IdentityChange, changes: Sequence[IdentityChange]) -> bool:
+    """Return whether `resume="extend"` may go on in spite of a change.
+
+    It may with more lanes and groups, and with other versions of JAX, which each part records. A
+    group may get another name, if a group of a new name has its program.
+    """
+    if change.kind in ("space", "versions"):
+        return True
+    if change.kind == "function" and change.new is None:
+        return change.old in [other.new for other in changes if other.kind == "function"]
+    return change.kind in ("function", "values") and change.old is None

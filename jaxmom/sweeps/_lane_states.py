@@ -1,0 +1,77 @@
+"""States of lanes between two segments of a halving: pytrees as plain arrays, and back."""
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from jaxmom.sweeps.compile.outputs import PyTree, is_key, is_run
+
+
+class PackedState(NamedTuple):
+    """A state as arrays that can be batched and stored.
+
+    A run goes on from its end, so its history stays behind. Its count is apart from the rest since
+    all lanes share it: in a batch of counts, runs with a common key would not share their batches.
+    """
+
+    leaves: list[Any]  # typed keys as their data
+    counts: list[Any]  # of the runs in it, [1]
+
+
+class StateFormat(NamedTuple):
+    """What makes a state of its arrays again.
+
+    Attributes:
+      tree: The structure of the state, without the counts and histories of its runs.
+      implementations: Of the typed keys among its leaves; None for other leaves.
+    """
+
+    tree: Any
+    implementations: tuple[Any, ...]
+
+    def unpack(self, leaves: Sequence[Any], counts: Sequence[Any]) -> PyTree:
+        """Return the state."""
+        left = iter(counts)
+        pairs = zip(leaves, self.implementations, strict=True)
+        typed = [a if i is None else jax.random.wrap_key_data(a, impl=i) for a, i in pairs]
+        return jax.tree.map(
+            lambda node: node._replace(steps=next(left)) if is_run(node) else node,
+            jax.tree.unflatten(self.tree, typed),
+            is_leaf=is_run,
+        )
+
+
+def read_format(state: PyTree) -> StateFormat:
+    """Return the format of a state, of which shapes and dtypes are enough."""
+    leaves, tree = jax.tree.flatten(_without_past(state))
+    return StateFormat(
+        tree, tuple(_implementation(leaf) if is_key(leaf) else None for leaf in leaves)
+    )
+
+
+def pack_state(state: PyTree) -> PackedState:
+    """Return the arrays of a state."""
+    runs = [node for node in jax.tree.leaves(state, is_leaf=is_run) if is_run(node)]
+    leaves = jax.tree.leaves(_without_past(state))
+    data = [jax.random.key_data(leaf) if is_key(leaf) else leaf for leaf in leaves]
+    return PackedState(data, [run.steps[..., -1:] for run in runs])
+
+
+def describe_state(state: PyTree) -> str:
+    """Return the structure of a state with its dtypes and shapes."""
+    short = jax.tree.map(lambda leaf: f"{leaf.dtype}{list(leaf.shape)}", _without_past(state))
+    return str(short).replace("'", "")
+
+
+def _without_past(state: PyTree) -> PyTree:
+    def drop(node: Any) -> Any:
+        return node._replace(steps=None, history={}) if is_run(node) else node
+
+    return jax.tree.map(drop, state, is_leaf=is_run)
+
+
+def _implementation(key: Any) -> Any:
+    """Return the generator of a typed key, of which only shape and dtype may be known."""
+    return jax.random.key_impl(jnp.empty((), key.dtype))

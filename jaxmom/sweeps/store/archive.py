@@ -1,0 +1,113 @@
+"""The npz files of a store: arrays with a checksum each, and one for the whole file."""
+
+import contextlib
+import hashlib
+import io
+import json
+import pathlib
+import zipfile
+from collections.abc import Collection, Iterator
+from typing import IO, Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from jaxmom.sweeps.compile.program import Arrays
+
+# The last bytes of a file: the comment of the zip archive, so that `numpy.load` reads the file.
+_MARK = b"sha256:"
+_TAIL = len(_MARK) + 64
+_META = "meta.json"  # a name that no array has: theirs end in .npy
+_OLD_META = "meta.npy"  # of format 1, without checksums of arrays
+
+
+class Damaged(Exception):
+    """A file of a store does not have the content that was written."""
+
+
+def pack(arrays: Arrays, meta: dict[str, Any]) -> bytes:
+    """Return arrays and their metadata as an npz file that ends in its own checksum."""
+    buffer, digests = io.BytesIO(), {}
+    with zipfile.ZipFile(buffer, "w") as archive:
+        for name, array in arrays.items():
+            content = io.BytesIO()
+            np.lib.format.write_array(content, array, allow_pickle=False)
+            digests[name] = hashlib.sha256(content.getbuffer()).hexdigest()
+            archive.writestr(zipfile.ZipInfo(f"{name}.npy"), content.getbuffer())
+        # npy files know bfloat16 as two bytes without a type.
+        dtypes = {name: array.dtype.name for name, array in arrays.items() if _is_opaque(array)}
+        text = json.dumps(meta | {"sha256": digests, "dtypes": dtypes})
+        archive.writestr(zipfile.ZipInfo(_META), text)
+    body = buffer.getvalue()[:-2] + _TAIL.to_bytes(2, "little")  # the length of the comment
+    return body + _MARK + hashlib.sha256(body).hexdigest().encode()
+
+
+def _is_opaque(array: NDArray[Any]) -> bool:
+    return array.dtype.kind == "V"
+
+
+def unpack(content: bytes, path: pathlib.Path) -> tuple[Arrays, dict[str, Any]]:
+    """Return the arrays and the metadata of a file, all of it verified.
+
+    Raises:
+      Damaged: The checksum is not that of the content.
+    """
+    body, tail = content[:-_TAIL], content[-_TAIL:]
+    if tail != _MARK + hashlib.sha256(body).hexdigest().encode():
+        raise Damaged(f"{path} is damaged: its checksum is not that of its content")
+    with _open_zip(io.BytesIO(content), path) as archive:
+        return _read(archive)
+
+
+def read_arrays(path: pathlib.Path, names: Collection[str]) -> tuple[Arrays, dict[str, Any]]:
+    """Return some arrays of a file and its metadata, reading and verifying nothing else.
+
+    A file of format 1 is read whole, since it has one checksum only.
+
+    Raises:
+      FileNotFoundError: There is no file.
+      Damaged: What was read is not what was written.
+    """
+    with open(path, "rb") as file:
+        with _open_zip(file, path) as archive:
+            if _META in archive.namelist():
+                return _read(archive, names)
+        file.seek(0)
+        return unpack(file.read(), path)
+
+
+@contextlib.contextmanager
+def _open_zip(file: IO[bytes], path: pathlib.Path) -> Iterator[zipfile.ZipFile]:
+    try:
+        with zipfile.ZipFile(file) as archive:
+            yield archive
+    except (Damaged, zipfile.BadZipFile, OSError, ValueError, KeyError, EOFError) as error:
+        raise Damaged(f"{path} is damaged: {error}") from error
+
+
+def _read(
+    archive: zipfile.ZipFile, names: Collection[str] | None = None
+) -> tuple[Arrays, dict[str, Any]]:
+    members = archive.namelist()
+    meta_name = _META if _META in members else _OLD_META
+    meta = _read_meta(archive, meta_name)
+    there = [name.removesuffix(".npy") for name in members if name != meta_name]
+    wanted = there if names is None else [name for name in there if name in names]
+    return {name: _read_array(archive, name, meta) for name in wanted}, meta
+
+
+def _read_meta(archive: zipfile.ZipFile, name: str) -> dict[str, Any]:
+    content = archive.read(name)  # which verifies the checksum that zip itself has
+    if name == _META:
+        return json.loads(content)
+    return json.loads(str(np.lib.format.read_array(io.BytesIO(content))))
+
+
+def _read_array(archive: zipfile.ZipFile, name: str, meta: dict[str, Any]) -> Any:
+    content = archive.read(f"{name}.npy")
+    known = meta.get("sha256", {}).get(name)
+    if known is not None and hashlib.sha256(content).hexdigest() != known:
+        raise Damaged(f"the checksum of {name!r} is not that of its content")
+    array = np.lib.format.read_array(io.BytesIO(content), allow_pickle=False)
+    dtype = meta.get("dtypes", {}).get(name)
+    return array if dtype is None else array.view(dtype)

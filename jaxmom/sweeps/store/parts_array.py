@@ -1,0 +1,46 @@
+"""The lazy array of one output in a store, as xarray reads it."""
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from numpy.typing import NDArray
+from xarray.backends import BackendArray
+from xarray.core import indexing
+
+from jaxmom.sweeps.results.dataset import DatasetLayout
+
+if TYPE_CHECKING:
+    from jaxmom.sweeps.store.reader import Reader
+
+
+class PartsArray(BackendArray):
+    """An output of all lanes of a layout."""
+
+    def __init__(self, reader: "Reader", layout: DatasetLayout, name: str):
+        output = layout.outputs[name]
+        self.reader, self.layout, self.name = reader, layout, name
+        self.shape = (*layout.shape, *output.shape)
+        self.dtype = np.dtype(output.dtype)
+
+    def __getitem__(self, key: Any) -> Any:
+        support = indexing.IndexingSupport.OUTER
+        return indexing.explicit_indexing_adapter(key, self.shape, support, self._read)
+
+    def __reduce__(self) -> tuple[Callable[..., "PartsArray"], tuple[Any, ...]]:
+        return _restore, (self.reader, self.layout.name, self.name)
+
+    def _read(self, key: tuple[Any, ...]) -> NDArray[Any]:
+        sizes = zip(self.shape, key, strict=True)
+        axes = [np.atleast_1d(np.arange(size)[part]) for size, part in sizes]
+        lane_dims = len(self.layout.dims)
+        outer, inner = axes[:lane_dims], axes[lane_dims:]
+        lanes = np.ravel_multi_index(np.ix_(*outer), self.layout.shape)
+        array = self.reader.read(self.layout, self.name, lanes.ravel(), inner)
+        array = array.reshape(*(len(axis) for axis in axes))
+        return array[tuple(0 if isinstance(p, int | np.integer) else slice(None) for p in key)]
+
+
+def _restore(reader: "Reader", layout: str, name: str) -> PartsArray:
+    """Return the array of an unpickled reader, which has read its layouts anew."""
+    return PartsArray(reader, reader.layouts[layout], name)
