@@ -216,6 +216,8 @@ NAMES = {
     "output and step": (lambda a: {"step": a}, {}),
     "two paths of one name": (lambda a: {"m.x": a, "m": {"x": 2 * a}}, {}),
     "a place in a list and a name": (lambda a: {"m": [a], "m.0": a}, {}),
+    "a flag of diverged_at": (lambda a: {"v": a, "diverged_at": jnp.isnan(a)}, {}),
+    "a float of diverged_at": (lambda a: {"v": a, "diverged_at": a}, {}),
     "a vector of diverged_at": (lambda a: {"v": a, "diverged_at": -jnp.ones(3, int)}, {}),
 }
 
@@ -247,6 +249,35 @@ def test_an_output_may_not_have_the_name_of_a_second_dimension_of_lanes():
     space = paired(a=[1.0]) * paired(b=[1.0])
     with pytest.raises(ValueError, match="rename"):
         sweep(lambda a, b: {"lane_1": a + b}, space, width=1)
+
+
+def of_size(size, a):
+    return {"value": a, "w": jnp.ones(size)}
+
+
+@pytest.mark.parametrize("stored", [False, True], ids=["memory", "store"])
+@pytest.mark.parametrize(
+    ("fn", "labels"),
+    [
+        (of_size, ("x", "x/y")),
+        (lambda size, a: {"v/w": a, "w": jnp.ones(size)}, ("x", "y")),
+    ],
+)
+def test_names_that_no_tree_admits_are_refused_before_anything_runs(tmp_path, stored, fn, labels):
+    counting, ran = counted(fn)
+    space = grid(size=dict(zip(labels, (2, 3), strict=True)), a=[1.0, 2.0])
+    store = tmp_path / "store" if stored else None
+    with pytest.raises(ValueError, match="nodes of a DataTree"):
+        sweep(counting, space, width=2, store=store)
+    jax.effects_barrier()
+    assert not ran
+
+
+def test_slashes_that_stand_in_no_way_are_admitted():
+    tree = sweep(of_size, grid(size={"x/y": 2, "x/z": 3}, a=[1.0]), width=1)
+    assert tree["size=x/y"].w.sizes == {"a": 1, "w_0": 2}
+    runs = sweep(lambda a: {"v/w": a}, grid(a=[1.0]), width=1)
+    assert list(runs) == ["v/w"]
 
 
 # Steps of records

@@ -468,6 +468,7 @@ def test_objects_with_labels_of_their_own_are_admitted():
     space = grid(act={"one": Activation(), "two": functools.partial(scaled, k=1.0)})
     assert space.labels(np.arange(2))["act"].tolist() == ["one", "two"]
     assert len(grid(act=[jnp.tanh, jax.nn.relu, None])) == 3
+    assert len(grid(note=["starts at 0x10", "ends at 0xff"])) == 2
 
 
 # Rounding

@@ -26,11 +26,16 @@ def check_result(space: Space, traced: Sequence[TracedGroup]) -> None:
       traced: Its groups.
 
     Raises:
-      ValueError: An output has a name that is taken, or groups that share a Dataset have records
-        at different steps.
+      ValueError: An output has a name that is taken or that a DataTree does not admit, its
+        `diverged_at` counts no updates, or groups that share a Dataset have records at different
+        steps.
     """
+    for one in traced:
+        _check_divergence(one)
     groups = [one.group for one in traced]
-    for layout in dataset_layouts(space, groups, [one.outputs for one in traced]):
+    layouts = dataset_layouts(space, groups, [one.outputs for one in traced])
+    _check_paths([layout for layout in layouts if layout.name])
+    for layout in layouts:
         axes = {name for dim in layout.dims for name in (dim.name, *dim.coordinates)}
         check_names(layout.outputs, axes)
         if STEP in layout.outputs and len(layout.members) > 1:
@@ -43,16 +48,37 @@ def read_steps(traced: TracedGroup) -> NDArray[Any] | None:
     Only the equations that the steps need are evaluated. None if that is not possible, because
     they depend on the arguments of a lane.
     """
-    program = jax.make_jaxpr(lambda data, lane: traced.call(data, lane)[STEP])(
-        traced.data, traced.arguments
-    )
+    # Traced as the fingerprint traces it, which JAX remembers.
+    program = jax.jit(traced.call).trace(traced.data, traced.arguments).jaxpr
     known = [_constant(leaf) for leaf in jax.tree.leaves(traced.data)]
     unknown = [_unknown] * len(jax.tree.leaves(traced.arguments))
-    (steps,) = _jaxpr.interpret(program, known + unknown, _delay, _constant)
+    results = _jaxpr.interpret(program, known + unknown, _delay, _constant)
     try:
-        return np.asarray(steps())
+        return np.asarray(dict(zip(sorted(traced.outputs), results, strict=True))[STEP]())
     except _DependsOnLane:
         return None
+
+
+def _check_divergence(traced: TracedGroup) -> None:
+    output = traced.outputs.get("diverged_at")
+    if output is not None and np.dtype(output.dtype).kind not in "iu":
+        raise ValueError(
+            "the output 'diverged_at' counts the updates before a lane diverged, -1 if it did not, "
+            f"and is an integer, not {output.dtype}; convert it, or rename it."
+        )
+
+
+def _check_paths(layouts: Sequence[DatasetLayout]) -> None:
+    """Refuse names that the nodes of a DataTree cannot have beside each other."""
+    paths = [layout.name.split("/") for layout in layouts]
+    above = [p for p in paths if any(p == o[: len(p)] and p != o for o in paths)]
+    slashed = {name for layout in layouts for name in layout.outputs if "/" in name}
+    if above or slashed:
+        names = sorted(slashed) or ["/".join(path) for path in above]
+        raise ValueError(
+            "the groups have different outputs, so that their Datasets are nodes of a DataTree, in "
+            f"which / separates a node from those below it; rename {names}."
+        )
 
 
 def _check_steps(layout: DatasetLayout, traced: Sequence[TracedGroup]) -> None:

@@ -248,8 +248,13 @@ def _check_numbers(name: str, array: NDArray[Any]) -> NDArray[Any]:
 
 
 def _as_labels(name: str, entries: Iterable[Any]) -> NDArray[Any]:
+    entries = list(entries)
     labels = [str(entry) for entry in entries]
-    addressed = [label for label in labels if _ADDRESS.search(label)]
+    addressed = [
+        label
+        for entry, label in zip(entries, labels, strict=True)
+        if not isinstance(entry, str) and _ADDRESS.search(label)
+    ]
     if addressed:
         raise ValueError(
             f"the axis {name!r} has the label {addressed[0]!r}, with an address in memory that "
