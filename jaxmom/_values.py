@@ -1,6 +1,7 @@
 """Hyperparameter values (leaf, schedule or static) and the dtypes of results."""
 
 import dataclasses
+from collections.abc import Callable
 from typing import Any, TypeAlias
 
 import jax
@@ -39,8 +40,9 @@ def as_leaf(name: str, value: Any) -> Any:
         return value.astype(float)
     if isinstance(value, float | complex | np.generic | jax.Array | Partial):
         return value
-    if isinstance(value, np.ndarray) or (type(value) in (list, tuple) and value):
-        return _as_array(value)
+    if isinstance(value, np.ndarray) or _is_nested_sequence(value):
+        # Plain numbers stay plain: a framework may refuse arrays in what it takes for static.
+        return tuple(map(float, value)) if _is_plain_vector(value) else _as_array(value)
     if not jax.tree_util.all_leaves([value]):
         return value
     if callable(value):  # no number and no pytree, so it can only be a function of the count
@@ -48,6 +50,28 @@ def as_leaf(name: str, value: Any) -> Any:
     raise TypeError(
         f"{name}={value!r} is no hyperparameter: give a number, an array, "
         "or a schedule (a function of the step count)."
+    )
+
+
+def as_array(value: Any) -> Any:
+    """Return a vector that is bound as a tuple of numbers as an array; others as they are."""
+    if type(value) is not tuple or not all(isinstance(x, NUMBER) for x in value):
+        return value
+    if _is_plain_vector(value):
+        return np.asarray(value, float)
+    return jnp.stack([floating(number) for number in value], axis=-1)
+
+
+def _is_nested_sequence(value: Any) -> bool:
+    elements = value if type(value) in (list, tuple) else ()
+    return len(elements) > 0 and all(
+        isinstance(x, NUMBER) or _is_nested_sequence(x) for x in elements
+    )
+
+
+def _is_plain_vector(value: Any) -> bool:
+    return type(value) in (list, tuple) and all(
+        is_plain_number(x) and not isinstance(x, bool) for x in value
     )
 
 
@@ -62,9 +86,24 @@ def floating(x: Any) -> jax.Array:
     return jnp.asarray(x, complex if jnp.iscomplexobj(x) else float)
 
 
+def is_complex(dtype: Any) -> bool:
+    """Whether a dtype is complex."""
+    return jnp.issubdtype(dtype, jnp.complexfloating)
+
+
+def is_whole(dtype: Any) -> bool:
+    """Whether a dtype holds only whole numbers or flags."""
+    return jnp.issubdtype(dtype, jnp.integer) or jnp.issubdtype(dtype, jnp.bool_)
+
+
 def wide_dtype(leaf: Any) -> np.dtype:
-    """Return a leaf's dtype, float32 at least: averages with long memories need its digits."""
+    """Return a dtype for arithmetic with a leaf: its own, but floating, and float32 at least.
+
+    Averages with long memories need the digits of float32, and steps are no whole numbers.
+    """
     dtype = jnp.result_type(leaf)
+    if is_whole(dtype):
+        return jnp.result_type(float)
     narrow = jnp.issubdtype(dtype, jnp.floating) and jnp.finfo(dtype).bits < 32
     return jnp.dtype(jnp.float32) if narrow else dtype
 
@@ -77,21 +116,47 @@ def strongly_typed(leaf: Any) -> Any:
     return leaf if jnp.issubdtype(dtype, jax.dtypes.prng_key) else jnp.asarray(leaf, dtype)
 
 
-def cast_like(new: PyTree, old: PyTree) -> PyTree:
-    """Cast the leaves of a tree to the dtypes of another; None and random keys stay."""
+def cast_updates(new: PyTree, old: PyTree) -> PyTree:
+    """Cast updates to the dtypes of the gradients, but never to whole numbers."""
 
     def cast(old_leaf: Any, new_leaf: Any) -> Any:
-        if old_leaf is None or new_leaf is None:
-            return new_leaf
+        dtype = jnp.result_type(old_leaf)
+        return jnp.asarray(new_leaf, None if _loses_fraction(new_leaf, dtype) else dtype)
+
+    return _cast_tree(cast, new, old)
+
+
+def cast_state(new: PyTree, old: PyTree) -> PyTree:
+    """Cast a new state to the dtypes of the old one; None and random keys stay."""
+
+    def cast(old_leaf: Any, new_leaf: Any) -> Any:
         dtype = jnp.result_type(old_leaf)
         if jnp.issubdtype(dtype, jax.dtypes.prng_key):
             return new_leaf
+        if _loses_fraction(new_leaf, dtype):
+            raise TypeError(
+                f"a leaf of the state is {dtype} and its new value {jnp.result_type(new_leaf)}, "
+                "whose fraction would be lost; make it floating in init, as in "
+                "jnp.zeros_like(params, float)."
+            )
         return jnp.asarray(new_leaf, dtype)
 
-    def is_none(leaf: Any) -> bool:
-        return leaf is None
+    return _cast_tree(cast, new, old)
 
-    structures = [jax.tree.structure(tree, is_leaf=is_none) for tree in (old, new)]
+
+def _loses_fraction(new: Any, dtype: Any) -> bool:
+    return is_whole(dtype) and jnp.issubdtype(jnp.result_type(new), jnp.inexact)
+
+
+def _cast_tree(cast: Callable[[Any, Any], Any], new: PyTree, old: PyTree) -> PyTree:
+    def cast_leaf(old_leaf: Any, new_leaf: Any) -> Any:
+        return new_leaf if old_leaf is None or new_leaf is None else cast(old_leaf, new_leaf)
+
+    structures = [jax.tree.structure(tree, is_leaf=_is_none) for tree in (old, new)]
     if structures[0] != structures[1]:  # optax.lookahead returns updates of two kinds of params
         return new
-    return jax.tree.map(cast, old, new, is_leaf=is_none)
+    return jax.tree.map(cast_leaf, old, new, is_leaf=_is_none)
+
+
+def _is_none(leaf: Any) -> bool:
+    return leaf is None

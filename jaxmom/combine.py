@@ -6,8 +6,10 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import optax
+from jax.tree_util import Partial
 
 from jaxmom.transform import (
+    NUMBER,
     Hyperparameters,
     Optimizer,
     PyTree,
@@ -55,7 +57,7 @@ def mix(
       A pytree optimizer whose state is the tuple of the n states.
 
     Raises:
-      ValueError: The number of plain weights is not the number of transformations.
+      ValueError: The number of weights is not the number of transformations.
 
     Example:
       Quasi-hyperbolic momentum is a mixture of the gradient and its moving average:
@@ -64,11 +66,6 @@ def mix(
       >>> average = jm.lift(optax.ema)(0.999, debias=False)
       >>> qhm = jm.chain(jm.mix([optax.identity(), average], [0.3, 0.7]), optax.scale(-0.1))
     """
-    if isinstance(weights, Sequence) and len(weights) != len(transforms):
-        raise ValueError(
-            f"mix got {len(transforms)} transformations and {len(weights)} weights; "
-            "give one weight for each transformation."
-        )
     values = {"weights": as_leaf("weights", weights)}
     return assemble(_MIX, (), values, tuple(map(as_pytree, transforms)), ())
 
@@ -92,12 +89,47 @@ def _update_in_turn(
 
 def _readout_in_turn(hp: Hyperparameters, state: PyTree, params: PyTree) -> PyTree | None:
     offset = None
-    for update, inner in zip(hp["transforms"], state, strict=True):
-        if offset is not None:
-            offset, _ = update(offset, inner, params)
-        else:
-            offset = read_out(update, inner, params)
+    for i, (update, inner) in enumerate(zip(hp["transforms"], state, strict=True)):
+        passed = None if offset is None else _pass_through(i, update, inner, params, offset)
+        own = read_out(update, inner, params)
+        both = passed is not None and own is not None
+        offset = jax.tree.map(jnp.add, passed, own) if both else own if passed is None else passed
     return offset
+
+
+def _pass_through(
+    position: int, update: Any, state: PyTree, params: PyTree, offset: PyTree
+) -> PyTree:
+    """Return what a later stage of a chain makes of an offset: the linear part of its update.
+
+    Params are sums of updates. So their difference to another point passes through a stage if its
+    update is linear but for a constant (weight decay), and if it remembers no earlier updates.
+    """
+
+    def stage(updates: PyTree) -> PyTree:
+        return update(updates, state, params)[0]
+
+    offset = jax.tree.map(jnp.asarray, offset)
+    zero = jax.tree.map(jnp.zeros_like, offset)
+    if any(_is_floating(leaf) for leaf in jax.tree.leaves(state)):
+        raise ValueError(_explain_stop(position, "remembers earlier updates"))
+    try:
+        transpose = jax.linear_transpose(stage, zero)
+        jax.eval_shape(transpose, jax.eval_shape(stage, zero))
+    except Exception as error:  # JAX transposes linear programs alone
+        raise ValueError(_explain_stop(position, "is not linear")) from error
+    return jax.jvp(stage, (zero,), (offset,))[1]
+
+
+def _is_floating(leaf: Any) -> bool:
+    return isinstance(leaf, NUMBER) and jnp.issubdtype(jnp.result_type(leaf), jnp.inexact)
+
+
+def _explain_stop(position: int, reason: str) -> str:
+    return (
+        f"stage {position} of the chain {reason}, so that eval_params cannot pass from a method "
+        "through it; put the stage before the method, or report the loss at params."
+    )
 
 
 def _update_side_by_side(
@@ -118,7 +150,27 @@ def _readout_side_by_side(hp: Hyperparameters, state: PyTree, params: PyTree) ->
     return _weighted_sum(hp["weights"], [zero if offset is None else offset for offset in offsets])
 
 
+def _check_weights(hp: Hyperparameters) -> None:
+    weights, n = hp["weights"], len(hp["transforms"])
+    if isinstance(weights, Partial):  # known when it is called
+        return
+    shape = (len(weights),) if isinstance(weights, tuple) else jnp.shape(weights)
+    if shape[-1:] != (n,):
+        given = shape[-1] if shape else "a single number for"
+        raise ValueError(
+            f"mix got {n} transformations and {given} weights; "
+            "give one weight for each transformation."
+        )
+
+
 def _weighted_sum(weights: Any, trees: Sequence[PyTree]) -> PyTree:
+    if jnp.shape(weights) != (len(trees),):
+        raise ValueError(
+            f"mix has {len(trees)} transformations, but its weights have shape "
+            f"{jnp.shape(weights)}; give one weight for each transformation. A batch of weights is "
+            "mapped over by jax.vmap, as in jax.vmap(train)(optimizer)."
+        )
+
     def combine(*leaves: Any) -> Any:
         dtype = wide_dtype(leaves[0])
         terms = [
@@ -130,4 +182,4 @@ def _weighted_sum(weights: Any, trees: Sequence[PyTree]) -> PyTree:
 
 
 _CHAIN = TransformFns(_init_all, _update_in_turn, _readout_in_turn)
-_MIX = TransformFns(_init_all, _update_side_by_side, _readout_side_by_side)
+_MIX = TransformFns(_init_all, _update_side_by_side, _readout_side_by_side, _check_weights)

@@ -17,9 +17,12 @@ from typing import Any, TypeAlias
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax.typing import ArrayLike
 
-from jaxmom._values import PyTree, floating, is_plain_number
+from jaxmom._values import NUMBER, PyTree, floating, is_plain_number
+
+Number: TypeAlias = Any  # a float, an array of NumPy or JAX, or a tracer
 
 
 @jax.tree_util.register_pytree_with_keys_class
@@ -204,17 +207,25 @@ def stack(filters: Mapping[str, Coefficients]) -> Stack:
     return Stack(tuple(filters), jax.tree.map(lambda *rows: jnp.stack(rows), *padded))
 
 
-def as_hyperparameter(name: str, value: Any, bounds: str = "(-inf, inf)") -> jax.Array:
-    """Return a hyperparameter of a method as a float array (a vector, if it is a sequence).
+def as_hyperparameter(
+    name: str, value: Any, bounds: str = "(-inf, inf)", *, per_buffer: bool = False
+) -> Number:
+    """Return a hyperparameter of a method, checked: a float or an array of floats.
 
     Args:
       name: For the message.
       value: A number, an array, a tracer, or a sequence of them.
       bounds: The admissible plain numbers, as in "[0, 1)". Arrays are not checked: they may be
         traced, and what happens outside is a fair question.
+      per_buffer: Whether the hyperparameter is a vector, with one number for each buffer.
+
+    Returns:
+      A plain number stays plain, in float64: near 1, ``1 - beta`` has few digits in float32. Formed
+      from a plain number it is exact; a traced beta has lost them before it comes here.
 
     Raises:
-      ValueError: A plain number is out of bounds.
+      ValueError: A plain number is out of bounds, or the value is a batch.
+      TypeError: The value is no number.
 
     Example:
       >>> from jaxmom.filters import as_hyperparameter
@@ -223,14 +234,56 @@ def as_hyperparameter(name: str, value: Any, bounds: str = "(-inf, inf)") -> jax
       ...
       ValueError: beta = 1.5 is outside of [0, 1); to study what happens there, give an array.
     """
-    sequence = isinstance(value, list | tuple)
-    for number in value if sequence else [value]:
-        if is_plain_number(number) and not _is_within(number, bounds):
+    numbers = value if isinstance(value, list | tuple) else [value]
+    if not all(isinstance(number, NUMBER) for number in numbers):
+        raise TypeError(
+            f"{name} = {value!r} is no number; for other values in other parts of params, "
+            "give each part an optimizer of its own, as in optax.partition."
+        )
+    check_rank(name, value, per_buffer)
+    plain = all(map(is_plain_number, numbers))
+    for number in numbers if plain else ():
+        if not _is_within(number, bounds):
             raise ValueError(
                 f"{name} = {number} is outside of {bounds}; "
                 "to study what happens there, give an array."
             )
-    return _vector(value) if sequence else floating(value)
+    if plain:  # in float64 until the coefficients are formed, so that 1 - beta keeps its digits
+        return np.asarray(value, float) if per_buffer else float(value)
+    return _vector(value) if per_buffer else floating(value)
+
+
+def check_rank(name: str, value: Any, per_buffer: bool = False) -> None:
+    """Raise ValueError if a hyperparameter is a batch and not one number (for each buffer).
+
+    Example:
+      >>> import jax.numpy as jnp
+      >>> check_rank("beta", jnp.zeros(3))
+      Traceback (most recent call last):
+      ...
+      ValueError: beta has shape (3,), but it is one number; a batch of hyperparameters is ...
+    """
+    sequence = isinstance(value, list | tuple)
+    shape = (len(value), *jnp.shape(value[0])) if sequence and value else jnp.shape(value)
+    if len(shape) != int(per_buffer):
+        expected = "a vector, one number for each buffer" if per_buffer else "one number"
+        raise ValueError(
+            f"{name} has shape {shape}, but it is {expected}; a batch of hyperparameters is mapped "
+            "over by jax.vmap, as in jax.vmap(train)(optimizer)."
+        )
+
+
+def as_curvatures(mu: Any, L: Any) -> tuple[Number, Number]:
+    """Return the bounds mu and L of the curvature as hyperparameters; plain ones in their order."""
+    least, greatest = (
+        as_hyperparameter(name, value, "(0, inf)") for name, value in (("mu", mu), ("L", L))
+    )
+    if isinstance(least, float) and isinstance(greatest, float) and least > greatest:
+        raise ValueError(
+            f"mu = {mu} is above L = {L}, but mu is the least curvature and L the greatest; "
+            "exchange them."
+        )
+    return least, greatest
 
 
 def _is_within(number: float, bounds: str) -> bool:

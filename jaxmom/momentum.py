@@ -2,24 +2,30 @@
 
 import dataclasses
 import functools
-import inspect
-from collections.abc import Mapping
 from typing import Any, Literal, NamedTuple, TypeAlias
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jax.tree_util import Partial
 
-from jaxmom._values import floating, is_plain_number
+from jaxmom._probe import (
+    as_carry,
+    coefficients_as_given,
+    probe,
+    vector_defaults,
+    without_learning_rate,
+)
+from jaxmom._values import NUMBER, floating, is_complex, is_plain_number
 from jaxmom.filters import (
     Coefficients,
     CoefficientsFn,
     CoefficientsOrSchedule,
     Recurrence,
     as_hyperparameter,
+    check_rank,
 )
 from jaxmom.transform import (
+    EvaluatedElsewhere,
     Hyperparameters,
     Optimizer,
     PyTree,
@@ -36,6 +42,13 @@ class MomentumState(NamedTuple):
 
     buffers: tuple[PyTree, ...]  # k trees of the shapes of params
     carry: PyTree = ()  # of coefficients that follow a recurrence
+    awaiting: PyTree = ()  # like params, bool []: no gradient yet; () if the start is at zeros
+
+
+class ExtrapolatedState(MomentumState, EvaluatedElsewhere):
+    """State of a filter whose `jaxmom.eval_params` differs from params."""
+
+    __slots__ = ()
 
 
 def scale_by_momentum(
@@ -53,16 +66,20 @@ def scale_by_momentum(
         they are (or hold) a `jax.tree_util.Partial`.
       start: What the buffers hold before the first step. With "first_gradient" every buffer equals
         the first gradient after it, as in PyTorch's SGD and in an average that starts at g_0; a
-        pure delay takes the first gradient for its own predecessor.
+        pure delay takes the first gradient for its own predecessor. Each leaf of params has its own
+        first gradient: None, for a leaf that is frozen at first, is none.
       accumulator_dtype: dtype of the buffers. The default is that of each parameter, and float32 at
-        least: at a decay of 0.999, a bfloat16 buffer sticks at 256 where 950 is right.
+        least: at a decay of 0.999, a bfloat16 buffer sticks at 256 where 950 is right. A real dtype
+        leaves complex parameters alone; a complex one gives real parameters complex momentum, whose
+        updates are the real part.
 
     Returns:
       A pytree optimizer; its state is `MomentumState`.
 
     Raises:
-      ValueError: `start` is neither of the two.
-      TypeError: `coefficients` is none of the three.
+      ValueError: `start` is neither of the two, or `accumulator_dtype` is not floating.
+      TypeError: `coefficients` is none of the three, or a function of `jaxmom.coefficients` that
+        was not called.
 
     Example:
       >>> import jax.numpy as jnp, jaxmom as jm
@@ -80,10 +97,12 @@ def scale_by_momentum(
             "scale_by_momentum needs Coefficients, a function of the count, or a Recurrence, not "
             f"{coefficients!r}; jaxmom.coefficients has those of the named methods."
         )
+    _refuse_uncalled(coefficients)
+    dtype = None if accumulator_dtype is None else jnp.dtype(accumulator_dtype)
+    if dtype is not None and not jnp.issubdtype(dtype, jnp.inexact):
+        raise ValueError(f"accumulator_dtype is a floating dtype, not {dtype}.")
     first = start == "first_gradient"
-    settings = _Settings(
-        _coefficients_as_given, first_gradient=first, accumulator_dtype=accumulator_dtype
-    )
+    settings = _Settings(coefficients_as_given, first_gradient=first, accumulator_dtype=dtype)
     is_tree = isinstance(coefficients, Coefficients | Recurrence | Partial)
     return _make_filter(
         settings, {"coefficients": coefficients if is_tree else Partial(coefficients)}
@@ -117,6 +136,7 @@ def momentum_method(
 
     Raises:
       ValueError: `learning_rate_position` is none of the three, or a plain number is out of bounds.
+      TypeError: `coefficients_fn` is no function, or a hyperparameter is no number.
 
     Example:
       >>> import jax.numpy as jnp, jaxmom as jm
@@ -130,6 +150,11 @@ def momentum_method(
         raise ValueError(
             'learning_rate_position is "outside" (scale what leaves the filter), "inside" (scale '
             f"what enters it) or None (no learning rate), not {learning_rate_position!r}."
+        )
+    if not callable(coefficients_fn):
+        raise TypeError(
+            f"momentum_method needs a function that returns coefficients, not {coefficients_fn!r}; "
+            "pass it without calling it, and its hyperparameters by name."
         )
     settings = _Settings(coefficients_fn, learning_rate_position, first_gradient)
     return _make_filter(settings, hyperparameters)
@@ -146,23 +171,24 @@ class _Settings:
     accumulator_dtype: Any = None
     buffers: int = 0
     start: PyTree = ()
+    evaluates: bool = False  # whether eval_params differs from params
 
 
 def _make_filter(settings: _Settings, values: dict[str, Any]) -> Optimizer:
-    buffers, start = _probe(settings.coefficients_fn, values)
-    settings = dataclasses.replace(settings, buffers=buffers, start=start)
+    buffers, start, evaluates = probe(settings.coefficients_fn, values)
+    settings = dataclasses.replace(settings, buffers=buffers, start=start, evaluates=evaluates)
     hp = {**values, "settings": Static(settings)}
-    return transformation(
-        _init_filter, _filter_gradients, hp, readout=_read_evaluation, check=_check_filter
-    )
+    readout = _read_evaluation if evaluates else None
+    return transformation(_init_filter, _filter_gradients, hp, readout=readout, check=_check_filter)
 
 
 def _init_filter(hp: Hyperparameters, params: PyTree) -> MomentumState:
     settings = hp["settings"]
     zeros = functools.partial(_zero_buffer, dtype=settings.accumulator_dtype)
     buffers = tuple(jax.tree.map(zeros, params) for _ in range(settings.buffers))
-    carry = _as_carry(settings.start)
-    return MomentumState(buffers, (jnp.array(True), carry) if settings.first_gradient else carry)
+    awaiting = jax.tree.map(lambda _: jnp.array(True), params) if settings.first_gradient else ()
+    state = ExtrapolatedState if settings.evaluates else MomentumState
+    return state(buffers, as_carry(settings.start), awaiting)
 
 
 def _filter_gradients(
@@ -170,25 +196,31 @@ def _filter_gradients(
 ) -> tuple[PyTree, MomentumState]:
     del params, extra
     c, carry = _coefficients_now(hp, state.carry)
+    usual = _place_learning_rate(c, hp)
     leaves, treedef = jax.tree.flatten(updates, is_leaf=lambda leaf: leaf is None)
+    choices, awaiting = [usual] * len(leaves), ()
+    if hp["settings"].first_gradient:
+        initial = _place_learning_rate(_at_first_gradient(c), hp)
+        flags = treedef.flatten_up_to(state.awaiting)
+        choices = [_choose(flag, initial, usual) for flag in flags]
+        seen = [f if g is None else jnp.array(False) for f, g in zip(flags, leaves, strict=True)]
+        awaiting = treedef.unflatten(seen)
     columns = (treedef.flatten_up_to(buffer) for buffer in state.buffers)
-    rows = [_filter_leaf(c, *row) for row in zip(leaves, *columns, strict=True)]
+    rows = [_filter_leaf(*row) for row in zip(choices, leaves, *columns, strict=True)]
     new_updates, *new_buffers = (
         treedef.unflatten([row[i] for row in rows]) for i in range(1 + len(state.buffers))
     )
-    return new_updates, MomentumState(tuple(new_buffers), carry)
+    return new_updates, type(state)(tuple(new_buffers), carry, awaiting)
 
 
 def _read_evaluation(hp: Hyperparameters, state: MomentumState, params: PyTree) -> PyTree | None:
-    c, _ = _coefficients_now(hp, state.carry)
-    if c.evaluate is None:
-        return None
+    c = _place_learning_rate(_coefficients_now(hp, state.carry)[0], hp)
 
     def offset(p: Any, *buffers: Any) -> jax.Array:
         dtype = wide_dtype(p)
         weights = jnp.asarray(c.evaluate, dtype)
         terms = [weights[i] * m.astype(dtype) for i, m in enumerate(buffers)]
-        return sum(terms, jnp.zeros(jnp.shape(p), dtype))
+        return sum(terms, jnp.zeros_like(p, dtype))
 
     return jax.tree.map(offset, params, *state.buffers)
 
@@ -198,56 +230,109 @@ def _filter_leaf(c: Coefficients, gradient: Any, *buffers: Any) -> tuple[Any, ..
     if gradient is None:
         return (None, *buffers)
     dtype = wide_dtype(buffers[0] if buffers else gradient)
+    _check_complex(dtype, gradient, c)
     c = jax.tree.map(lambda x: x.astype(dtype), c)
     g, *old = (jnp.asarray(x, dtype) for x in (gradient, *buffers))
     new = [c.decay[i] * m + c.gain[i] * g for i, m in enumerate(old)]
     terms = [] if c.direct is None else [c.direct * g]
     terms += [] if c.read is None else [c.read[i] * m for i, m in enumerate(old)]
     terms += [] if c.read_new is None else [c.read_new[i] * m for i, m in enumerate(new)]
-    return (sum(terms[1:], terms[0]) if terms else jnp.zeros_like(g), *new)
+    update = sum(terms[1:], terms[0]) if terms else jnp.zeros_like(g)
+    real = is_complex(dtype) and not jnp.iscomplexobj(gradient)
+    return (update.real if real else update, *new)
+
+
+def _check_complex(dtype: Any, gradient: Any, c: Coefficients) -> None:
+    """Refuse what would lose its imaginary part in real buffers."""
+    if is_complex(dtype):
+        return
+    if jnp.iscomplexobj(gradient):
+        raise TypeError(
+            "the gradient is complex but the buffers are real; init with complex params."
+        )
+    if any(map(jnp.iscomplexobj, jax.tree.leaves(c))):
+        raise TypeError(
+            "complex coefficients need complex buffers: give scale_by_momentum a complex "
+            "accumulator_dtype, such as jnp.complex64."
+        )
 
 
 def _coefficients_now(hp: Hyperparameters, carry: PyTree) -> tuple[Coefficients, PyTree]:
-    """Return the coefficients of this step, with -learning_rate in its place, and the carry."""
+    """Return the coefficients of this step, before the learning rate, and the next carry."""
     settings = hp["settings"]
-    found = settings.coefficients_fn(**_without_learning_rate(hp))
-    first, inner = carry if settings.first_gradient else (jnp.array(False), carry)
-    inner, c = found.step(inner) if isinstance(found, Recurrence) else (inner, found)
-    if settings.first_gradient:
-        c, inner = _at_first_gradient(c, first), (jnp.array(False), inner)
-    if settings.learning_rate_position is None:
-        return c, inner
-    rate = -floating(hp.get("learning_rate", 1.0))
-    inside = settings.learning_rate_position == "inside"
+    values = without_learning_rate(hp)
+    for name, value in values.items():
+        if isinstance(value, NUMBER):
+            check_rank(name, value, name in vector_defaults(settings.coefficients_fn))
+    found = settings.coefficients_fn(**values)
+    carry, c = found.step(carry) if isinstance(found, Recurrence) else (carry, found)
+    _check_lengths(c, settings.buffers)
+    return c, carry
+
+
+def _check_lengths(c: Coefficients, buffers: int) -> None:
+    vectors = {f.name: getattr(c, f.name) for f in dataclasses.fields(c) if f.name != "direct"}
+    shapes = {n: jnp.shape(v) for n, v in vectors.items() if v is not None}
+    expected = dict.fromkeys(shapes, (buffers,))
+    if c.direct is not None:
+        shapes["direct"], expected["direct"] = jnp.shape(c.direct), ()
+    if shapes != expected:
+        raise ValueError(
+            f"this filter has {buffers} buffers, but the shapes of its coefficients are {shapes}: "
+            "each is one number for each buffer, and direct is one number. A schedule returns as "
+            "many numbers as there are buffers; a batch of filters is mapped over by jax.vmap."
+        )
+
+
+def _place_learning_rate(c: Coefficients, hp: Hyperparameters) -> Coefficients:
+    """Multiply by -learning_rate what leaves the filter, or what enters it."""
+    position = hp["settings"].learning_rate_position
+    if position is None:
+        return c
+    rate = hp.get("learning_rate", 1.0)
+    check_rank("learning_rate", rate)
+    inside = position == "inside"
     scaled = ("gain", "direct") if inside else ("read", "direct", "evaluate", "read_new")
     fields = {name: getattr(c, name) for name in scaled if getattr(c, name) is not None}
-    return dataclasses.replace(c, **{n: rate * x for n, x in fields.items()}), inner
+    return dataclasses.replace(c, **{n: -floating(rate) * x for n, x in fields.items()})
 
 
-def _at_first_gradient(c: Coefficients, first: jax.Array) -> Coefficients:
-    """At the first step, act on zero buffers as if they made every new buffer the gradient."""
-    changed = {"gain": jnp.where(first, 1.0, c.gain)}
+def _at_first_gradient(c: Coefficients) -> Coefficients:
+    """Return coefficients that act on zero buffers as if each new buffer was the gradient."""
+    changed = {"gain": jnp.ones_like(c.gain)}
     if c.read is not None:
         delay = c.decay == 0
         before = jnp.where(delay, 1.0, (1 - c.gain) / jnp.where(delay, 1.0, c.decay))
-        direct = jnp.zeros([]) if c.direct is None else c.direct
-        changed["direct"] = jnp.where(first, direct + jnp.sum(c.read * before), direct)
+        changed["direct"] = jnp.sum(c.read * before) + (0.0 if c.direct is None else c.direct)
     return dataclasses.replace(c, **changed)
 
 
-def _coefficients_as_given(coefficients: CoefficientsOrSchedule) -> CoefficientsOrSchedule:
-    return coefficients
+def _choose(first: jax.Array | None, initial: Coefficients, usual: Coefficients) -> Coefficients:
+    if first is None:  # the leaf is None in params too
+        return usual
+    direct = initial.direct
+    if direct is not None:
+        zero = jnp.zeros_like(direct)
+        direct = jnp.where(first, direct, zero if usual.direct is None else usual.direct)
+    gain = jnp.where(first, initial.gain, usual.gain)
+    return dataclasses.replace(usual, gain=gain, direct=direct)
 
 
-def _without_learning_rate(hp: Mapping[str, Any]) -> dict[str, Any]:
-    return {n: v for n, v in hp.items() if n not in ("learning_rate", "settings", "transforms")}
+def _refuse_uncalled(coefficients: Any) -> None:
+    function = getattr(coefficients, "func", coefficients)  # of a partial
+    if str(getattr(function, "__module__", "")).startswith("jaxmom.coefficients"):
+        name = function.__name__
+        raise TypeError(
+            f"{name} is a function of hyperparameters, not of the count; call it, as in "
+            f"jm.scale_by_momentum(jm.coefficients.{name}(...))."
+        )
 
 
 def _check_filter(hp: Hyperparameters) -> None:
     settings = hp["settings"]
     if is_plain_number(rate := hp.get("learning_rate")):
         as_hyperparameter("learning_rate", rate, "[0, inf)")
-    buffers, _ = _probe(settings.coefficients_fn, hp)
+    buffers, _, _ = probe(settings.coefficients_fn, hp)
     if buffers != settings.buffers:
         raise ValueError(
             f"this optimizer has {settings.buffers} buffers, the new coefficients are for "
@@ -255,65 +340,7 @@ def _check_filter(hp: Hyperparameters) -> None:
         )
 
 
-def _probe(coefficients_fn: CoefficientsFn, hp: Mapping[str, Any]) -> tuple[int, PyTree]:
-    """Return the number of buffers and the start of a recurrence, by tracing one lane.
-
-    Plain numbers stay what they are, so that the function can refuse them. Arrays may be batched,
-    so that nothing can be learned from them but the length of a vector.
-    """
-    values = _without_learning_rate(hp)
-    if coefficients_fn is _coefficients_as_given:
-        return _trace_coefficients(coefficients_fn, {}, values)
-    vectors = _vector_defaults(coefficients_fn)
-    plain = {n: tuple(v) if isinstance(v, list) else v for n, v in values.items() if _is_plain(v)}
-    others = {n: _stand_in(v, vectors.get(n)) for n, v in values.items() if n not in plain}
-    return _probe_once(coefficients_fn, tuple(plain.items()), tuple(others.items()))
-
-
-@functools.lru_cache(maxsize=4096)
-def _probe_once(coefficients_fn: CoefficientsFn, plain: Any, others: Any) -> tuple[int, PyTree]:
-    return _trace_coefficients(coefficients_fn, dict(plain), dict(others))
-
-
-def _trace_coefficients(
-    coefficients_fn: CoefficientsFn, plain: dict[str, Any], others: dict[str, Any]
-) -> tuple[int, PyTree]:
-    def first_coefficients(traced: dict[str, Any]) -> tuple[Static, Coefficients]:
-        found = coefficients_fn(**plain, **traced)
-        if isinstance(found, Coefficients):
-            return Static(()), found
-        if not isinstance(found, Recurrence):
-            return Static(()), found(jnp.zeros([], jnp.int32))
-        return Static(found.start), found.step(_as_carry(found.start))[1]
-
-    start, c = jax.eval_shape(first_coefficients, others)
-    return c.decay.shape[-1], start.value
-
-
-def _is_plain(value: Any) -> bool:
-    numbers = value if isinstance(value, list | tuple) else [value]
-    return all(map(is_plain_number, numbers))
-
-
-def _stand_in(value: Any, default: tuple[float, ...] | None) -> jax.ShapeDtypeStruct:
-    if default is None:
-        return jax.ShapeDtypeStruct((), float)
-    if isinstance(value, list | tuple):
-        return jax.ShapeDtypeStruct((len(value),), float)
-    shape = np.shape(default) if callable(value) else np.shape(value)
-    return jax.ShapeDtypeStruct(shape[-1:], float)
-
-
-@functools.cache
-def _vector_defaults(coefficients_fn: CoefficientsFn) -> dict[str, tuple[float, ...]]:
-    """Return the hyperparameters that have one number for each buffer: their default is a tuple."""
-    parameters = inspect.signature(coefficients_fn).parameters.values()
-    return {p.name: p.default for p in parameters if isinstance(p.default, tuple)}
-
-
-def _as_carry(start: PyTree) -> PyTree:
-    return jax.tree.map(lambda x: jnp.asarray(x, jnp.int32 if isinstance(x, int) else float), start)
-
-
 def _zero_buffer(leaf: Any, dtype: Any) -> jax.Array:
-    return jnp.zeros(jnp.shape(leaf), dtype or wide_dtype(leaf))
+    own = wide_dtype(leaf)
+    keep = dtype is None or (is_complex(own) and not is_complex(dtype))
+    return jnp.zeros_like(leaf, dtype=own if keep else dtype)  # which follows the leaf's sharding

@@ -10,9 +10,10 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jax.tree_util import Partial
 from jax.typing import ArrayLike
+
+from jaxmom._values import NUMBER, as_leaf, is_plain_number
 
 
 def constant(value: ArrayLike) -> Partial:
@@ -23,7 +24,7 @@ def constant(value: ArrayLike) -> Partial:
       >>> print(jm.schedules.constant(0.9)(3))
       0.9
     """
-    return Partial(_constant, value=value)
+    return _bind(_constant, value=value)
 
 
 def linear(init_value: ArrayLike, end_value: ArrayLike, steps: ArrayLike) -> Partial:
@@ -47,9 +48,7 @@ def polynomial(
       >>> print(jm.schedules.polynomial(1.0, 0.0, steps=4, power=2.0)(2))
       0.25
     """
-    return Partial(
-        _polynomial, init_value=init_value, end_value=end_value, steps=steps, power=power
-    )
+    return _bind(_polynomial, init_value=init_value, end_value=end_value, steps=steps, power=power)
 
 
 def cosine(init_value: ArrayLike, end_value: ArrayLike, steps: ArrayLike) -> Partial:
@@ -63,7 +62,7 @@ def cosine(init_value: ArrayLike, end_value: ArrayLike, steps: ArrayLike) -> Par
       >>> print(f"{jm.schedules.cosine(1.0, 0.0, steps=10)(5):.3f}")
       0.500
     """
-    return Partial(_cosine, init_value=init_value, end_value=end_value, steps=steps)
+    return _bind(_cosine, init_value=init_value, end_value=end_value, steps=steps)
 
 
 def exponential(init_value: ArrayLike, rate: ArrayLike, steps: ArrayLike = 1.0) -> Partial:
@@ -74,7 +73,7 @@ def exponential(init_value: ArrayLike, rate: ArrayLike, steps: ArrayLike = 1.0) 
       >>> print(jm.schedules.exponential(1.0, rate=0.5, steps=10)(20))
       0.25
     """
-    return Partial(_exponential, init_value=init_value, rate=rate, steps=steps)
+    return _bind(_exponential, init_value=init_value, rate=rate, steps=steps)
 
 
 def half_life(init_value: ArrayLike, end_value: ArrayLike, steps: ArrayLike) -> Partial:
@@ -101,7 +100,7 @@ def half_life(init_value: ArrayLike, end_value: ArrayLike, steps: ArrayLike) -> 
       >>> print(f"{schedule(0):.3f} {schedule(50):.4f} {schedule(100):.3f}")
       0.900 0.9980 0.999
     """
-    return Partial(_half_life, init_value=init_value, end_value=end_value, steps=steps)
+    return _bind(_half_life, init_value=init_value, end_value=end_value, steps=steps)
 
 
 def demon(beta: ArrayLike, steps: ArrayLike) -> Partial:
@@ -126,7 +125,7 @@ def demon(beta: ArrayLike, steps: ArrayLike) -> Partial:
       >>> print(*(f"{schedule(t):.3f}" for t in (0, 25, 50, 75, 90, 100)))
       0.900 0.871 0.818 0.692 0.474 0.000
     """
-    return Partial(_demon, beta=beta, steps=steps)
+    return _bind(_demon, beta=beta, steps=steps)
 
 
 def sutskever(beta_max: ArrayLike = 0.99, period: ArrayLike = 250.0) -> Partial:
@@ -142,7 +141,7 @@ def sutskever(beta_max: ArrayLike = 0.99, period: ArrayLike = 250.0) -> Partial:
       >>> print(*(f"{jm.schedules.sutskever(0.9)(t):.2f}" for t in (0, 250, 10_000)))
       0.50 0.75 0.90
     """
-    return Partial(_sutskever, beta_max=beta_max, period=period)
+    return _bind(_sutskever, beta_max=beta_max, period=period)
 
 
 def join(schedules: Sequence[ArrayLike | Callable[[Any], Any]], boundaries: Any) -> Partial:
@@ -171,7 +170,8 @@ def join(schedules: Sequence[ArrayLike | Callable[[Any], Any]], boundaries: Any)
             f"got {len(boundaries)}."
         )
     parts = tuple(_as_schedule(schedule) for schedule in schedules)
-    return Partial(_join, schedules=parts, boundaries=tuple(boundaries))
+    counts = tuple(as_leaf("boundaries", boundary) for boundary in boundaries)
+    return Partial(_join, schedules=parts, boundaries=counts)
 
 
 def warmup(schedule: ArrayLike | Callable[[Any], Any], steps: ArrayLike) -> Partial:
@@ -182,19 +182,27 @@ def warmup(schedule: ArrayLike | Callable[[Any], Any], steps: ArrayLike) -> Part
       >>> print(jm.schedules.warmup(0.5, steps=10)(4))
       0.25
     """
-    return Partial(_warmup, schedule=_as_schedule(schedule), steps=steps)
+    return _bind(_warmup, schedule=_as_schedule(schedule), steps=steps)
 
 
-def _as_schedule(schedule: Any) -> Partial:
-    if isinstance(schedule, Partial):
-        return schedule
-    if isinstance(schedule, int | float | np.generic | np.ndarray | jax.Array):  # or a tracer
-        return Partial(_constant, value=schedule)
-    return Partial(schedule)
+def _bind(function: Callable[..., jax.Array], **numbers: Any) -> Partial:
+    """Bind the numbers of a schedule; integers become floats, which have derivatives."""
+    return Partial(function, **{name: as_leaf(name, value) for name, value in numbers.items()})
+
+
+def _as_schedule(schedule: ArrayLike | Callable[[Any], Any]) -> Partial:
+    if isinstance(schedule, NUMBER):  # or a tracer
+        return constant(schedule)
+    return schedule if isinstance(schedule, Partial) else Partial(schedule)
 
 
 def _float(x: Any) -> jax.Array:
     return jnp.asarray(x, float)
+
+
+def _complement(x: Any) -> Any:
+    """Return ``1 - x``, formed in float64 from a plain number: near 1, float32 has few digits."""
+    return 1 - float(x) if is_plain_number(x) else 1 - _float(x)
 
 
 def _fraction(count: Any, steps: Any) -> jax.Array:
@@ -228,13 +236,13 @@ def _exponential(count, init_value, rate, steps):
 
 
 def _half_life(count, init_value, end_value, steps):
-    lives = (jnp.log(0.5) / jnp.log(_float(x)) for x in (init_value, end_value))
+    lives = (jnp.log(0.5) / jnp.log1p(-_complement(x)) for x in (init_value, end_value))
     return 0.5 ** (1 / _between(*lives, share=1 - _fraction(count, steps)))
 
 
 def _demon(count, beta, steps):
     left = _float(beta) * (1 - _fraction(count, steps))
-    return left / (1 - _float(beta) + left)
+    return left / (_complement(beta) + left)
 
 
 def _sutskever(count, beta_max, period):

@@ -1,10 +1,9 @@
 """Optimizers as pytrees: an optax transformation whose leaves are its hyperparameters.
 
-``init`` and ``update`` of every optimizer made here are `jax.tree_util.Partial`s. What may change
-without a new compilation (numbers, arrays, the parameters of schedules) is bound as their leaves.
-What may not (functions, flags, sizes) is part of their function, which compares by value. So
-``jit(f)(optimizer)`` does not retrace when beta changes, ``vmap`` over the optimizer is a sweep,
-and ``grad`` with respect to it is the hypergradient.
+``init`` and ``update`` are `jax.tree_util.Partial`s. Numbers, arrays and schedule parameters are
+bound as their leaves; functions, flags and sizes are part of their function, which compares by
+value. So ``jit(f)(optimizer)`` does not retrace when beta changes, ``vmap`` over the optimizer is a
+sweep, and ``grad`` with respect to it is the hypergradient.
 """
 
 import dataclasses
@@ -17,12 +16,15 @@ import optax
 from jax.tree_util import Partial
 from jax.typing import ArrayLike
 
+from jaxmom._states import EvaluatedElsewhere, ReadoutState, ScheduledState, is_marked
 from jaxmom._values import (
     NUMBER,
     PyTree,
     Static,
+    as_array,
     as_leaf,
-    cast_like,
+    cast_state,
+    cast_updates,
     is_static,
     strongly_typed,
     wide_dtype,
@@ -31,6 +33,7 @@ from jaxmom._values import (
 __all__ = [
     "NUMBER",
     "CheckFn",
+    "EvaluatedElsewhere",
     "Hyperparameters",
     "InitFn",
     "Optimizer",
@@ -75,13 +78,6 @@ class TransformFns(NamedTuple):
     check: CheckFn | None = None
 
 
-class ScheduledState(NamedTuple):
-    """State of a transformation that has a schedule among its hyperparameters."""
-
-    schedule_count: jax.Array  # int32 [], the updates made so far
-    inner: PyTree
-
-
 def transformation(
     init: InitFn,
     update: UpdateFn,
@@ -100,10 +96,12 @@ def transformation(
       init: ``init(hp, params) -> state``; ``hp`` holds the hyperparameters named in `init_needs`
         and the static ones.
       update: ``update(hp, updates, state, params, **extra_args) -> (updates, state)``. What it
-        returns is cast to the dtypes of the incoming updates and state.
-      hyperparameters: By name. Numbers, arrays, sequences of numbers and pytrees of them become
-        leaves (integers become floats); a function of the step count is a schedule, which `update`
-        sees as its value at the current count; booleans, strings, dtypes and None stay static.
+        returns is cast to the dtypes of the incoming updates and state. Updates of integers stay
+        floating, and an integer in the state must stay one.
+      hyperparameters: By name. Numbers, arrays, sequences of numbers (which `update` sees as
+        arrays) and pytrees of them become leaves; integers become floats. A function of the step
+        count is a schedule, which `update` sees as its value at the current count. Booleans,
+        strings, dtypes and None stay static.
       init_needs: Names of the hyperparameters whose values `init` uses.
       readout: ``readout(hp, state, params)``: what to add to params for `eval_params`, or None.
       check: ``check(hp)`` raises ValueError on an inadmissible plain number, here and in `replace`.
@@ -154,7 +152,7 @@ def hyperparameters(optimizer: optax.GradientTransformation) -> dict[str, Any]:
     """
     nodes = dict(_walk(optimizer.update))
     labels = _label_hyperparameters(optimizer)
-    return {label: nodes[path].args[0][name] for label, (path, name) in labels.items()}
+    return {label: as_array(nodes[path].args[0][name]) for label, (path, name) in labels.items()}
 
 
 def replace(optimizer: optax.GradientTransformation, **values: Any) -> Optimizer:
@@ -196,7 +194,8 @@ def eval_params(optimizer: optax.GradientTransformation, params: PyTree, state: 
 
     Nesterov's methods take the gradient at an extrapolated point, and that point is what optax
     calls params; their guarantees are about the sequence it was extrapolated from. Losses should
-    be reported there. A read-out in a chain passes through the transformations that follow it.
+    be reported there. A read-out in a `jaxmom.chain` passes through the linear part of what
+    follows the method; a stage that has no such part, or remembers earlier updates, is refused.
 
     Args:
       optimizer: Any transformation.
@@ -205,6 +204,10 @@ def eval_params(optimizer: optax.GradientTransformation, params: PyTree, state: 
 
     Returns:
       A pytree like params; params itself where the two points are the same.
+
+    Raises:
+      ValueError: The method is inside a wrapper of optax, which hides where it evaluates, or is
+        followed by a stage through which the point cannot pass.
 
     Example:
       >>> import jax.numpy as jnp, jaxmom as jm
@@ -216,8 +219,7 @@ def eval_params(optimizer: optax.GradientTransformation, params: PyTree, state: 
       >>> print(f"{y:.4f} {evaluated:.4f}")  # x - 0.1 (1 + 0.5) and x - 0.1
       0.8500 0.9000
     """
-    offset = read_out(as_pytree(optimizer).update, state, params)
-    if offset is None:
+    if (offset := read_out(as_pytree(optimizer).update, state, params)) is None:
         return params
     return jax.tree.map(lambda p, d: p + jnp.asarray(d, jnp.result_type(p)), params, offset)
 
@@ -250,18 +252,26 @@ class _Update:
         """Evaluate the schedules, update, and keep every dtype as it was."""
         hp, inner = self.resolve(values, children, state)
         new_updates, new_inner = self.fns.update(hp, updates, inner, params, **extra)
-        new_updates, new_inner = cast_like(new_updates, updates), cast_like(new_inner, inner)
-        if inner is state:
-            return new_updates, new_inner
-        count: Any = optax.safe_increment(state.schedule_count)
-        return new_updates, ScheduledState(count, new_inner)
+        new_state = cast_state(new_inner, inner)
+        scheduled = _has_schedule(values)
+        if self.wraps(children, state.inner if scheduled else state):
+            new_state = ReadoutState(new_state)
+        if scheduled:
+            count: Any = optax.safe_increment(state.schedule_count)
+            new_state = ScheduledState(count, new_state)
+        return cast_updates(new_updates, updates), new_state
 
     def resolve(self, values, children, state) -> tuple[Hyperparameters, PyTree]:
-        """Return the hyperparameters at the state's count, and the state without that count."""
-        scheduled = _has_schedule(values)
-        inner = state.inner if scheduled else state
-        now = _evaluate_schedules(values, state.schedule_count) if scheduled else dict(values)
-        return {"transforms": children, **dict(self.static), **now}, inner
+        """Return the hyperparameters at the state's count, and the state of `fns.update`."""
+        count = None
+        if _has_schedule(values):
+            count, state = state
+        hp = {"transforms": children, **dict(self.static), **_current_values(values, count)}
+        return hp, state.inner if self.wraps(children, state) else state
+
+    def wraps(self, children, state) -> bool:
+        """Whether `init` put the state of `fns` into a `ReadoutState`; it does so for leaves."""
+        return self.fns.readout is not None and not children and isinstance(state, ReadoutState)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -276,9 +286,10 @@ class _Init:
     def __call__(self, values, children, params):
         """Make the first state, strongly typed so that it can be carried through a scan."""
         count = jnp.zeros([], jnp.int32)
-        now = _evaluate_schedules(values, count)
-        hp = {"transforms": children, **dict(self.static), **now}
+        hp = {"transforms": children, **dict(self.static), **_current_values(values, count)}
         inner = jax.tree.map(strongly_typed, self.fns.init(hp, params))
+        if self.fns.readout is not None and not children and not is_marked(inner):
+            inner = ReadoutState(inner)
         return ScheduledState(count, inner) if self.scheduled else inner
 
 
@@ -344,8 +355,7 @@ def _label_hyperparameters(
 
 
 def _explain_unknown_name(label: str, labels: Mapping[str, Any]) -> str:
-    several = [known for known in labels if known.endswith(f".{label}")]
-    if several:
+    if several := [known for known in labels if known.endswith(f".{label}")]:
         return f"there are several hyperparameters {label!r}; choose one of {several}."
     if not labels:
         return (
@@ -364,6 +374,12 @@ def read_out(update: Any, state: PyTree, params: PyTree) -> PyTree | None:
         return jax.tree.map(jnp.subtract, point, params)
     if own and update.func.fns.readout is not None:
         return update.func.fns.readout(hp, inner, params)
+    if any(map(is_marked, jax.tree.leaves(inner, is_leaf=is_marked))):
+        raise ValueError(
+            "eval_params cannot see through a wrapper of optax, and a method inside it evaluates "
+            "at another point than params; compose with jm.chain and jm.mix instead, or call "
+            "eval_params with the method itself and its own part of the state."
+        )
     return None
 
 
@@ -371,5 +387,13 @@ def _has_schedule(values: Mapping[str, Any]) -> bool:
     return any(isinstance(value, Partial) for value in values.values())
 
 
-def _evaluate_schedules(values: Mapping[str, Any], count: Any) -> dict[str, Any]:
-    return {n: v(count) if isinstance(v, Partial) else v for n, v in values.items()}
+def _current_values(values: Mapping[str, Any], count: Any) -> dict[str, Any]:
+    """Return the hyperparameters as `update` sees them: schedules as values, tuples as arrays."""
+    now = {n: v(count) if isinstance(v, Partial) else as_array(v) for n, v in values.items()}
+    for name, value in now.items():
+        if isinstance(value, Partial):
+            raise TypeError(
+                f"the schedule of {name} returned a schedule, not a number; call its maker with "
+                "its own numbers first, as in jm.schedules.demon(0.9, steps=100)."
+            )
+    return now

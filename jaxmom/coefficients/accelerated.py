@@ -6,7 +6,7 @@ import jax.numpy as jnp
 from jax.tree_util import Partial
 from jax.typing import ArrayLike
 
-from jaxmom.filters import Coefficients, Recurrence, as_hyperparameter, reading_new
+from jaxmom.filters import Coefficients, Recurrence, as_curvatures, as_hyperparameter, reading_new
 
 
 def nesterov(beta: ArrayLike = 0.9) -> Coefficients:
@@ -48,7 +48,7 @@ def nesterov_strongly_convex(mu: ArrayLike, L: ArrayLike) -> Coefficients:
     Source:
       Nesterov 2018 (Lectures on Convex Optimization), constant step scheme III, (2.2.22).
     """
-    mu, L = as_hyperparameter("mu", mu, "(0, inf)"), as_hyperparameter("L", L, "(0, inf)")
+    mu, L = as_curvatures(mu, L)
     return _extrapolated(1 / L, (jnp.sqrt(L) - jnp.sqrt(mu)) / (jnp.sqrt(L) + jnp.sqrt(mu)))
 
 
@@ -67,9 +67,10 @@ def triple_momentum(mu: ArrayLike, L: ArrayLike) -> Coefficients:
     Source:
       Van Scoy, Freeman and Lynch 2018 (IEEE Control Syst. Lett. 2(1)), section II.
     """
-    mu, L = as_hyperparameter("mu", mu, "(0, inf)"), as_hyperparameter("L", L, "(0, inf)")
-    rho = 1 - jnp.sqrt(mu / L)
-    ahead, out = rho**2 / ((1 + rho) * (2 - rho)), rho**2 / (1 - rho**2)
+    mu, L = as_curvatures(mu, L)
+    gap = jnp.sqrt(mu / L)
+    rho = 1 - gap
+    ahead, out = rho**2 / ((1 + rho) * (2 - rho)), rho**2 / (gap * (1 + rho))
     return reading_new(
         decay=rho**2 / (2 - rho),
         gain=1 / L,
@@ -89,11 +90,12 @@ def chebyshev(mu: ArrayLike, L: ArrayLike) -> Recurrence:
     Source:
       Golub and Varga 1961 (Numer. Math. 3), section 2.
     """
-    mu, L = as_hyperparameter("mu", mu, "(0, inf)"), as_hyperparameter("L", L, "(0, inf)")
+    mu, L = as_curvatures(mu, L)
     return Recurrence(0.0, Partial(_chebyshev, mu=mu, L=L))
 
 
 def _chebyshev(w: Any, mu: Any, L: Any) -> tuple[Any, Coefficients]:
+    mu, L = as_curvatures(mu, L)
     # From w = 0 the recurrence gives the 1 of the first step, which w_1 = 2 follows.
     following = 1 / (1 - ((L - mu) / (L + mu)) ** 2 * w / 4)
     c = reading_new(decay=following - 1, gain=2 * following / (L + mu), read=1.0)

@@ -27,6 +27,6 @@ def aggmo(betas: Any = (0.0, 0.9, 0.99)) -> Coefficients:
     Source:
       Lucas, Sun, Zemel and Grosse 2019 (arXiv 1804.00325), equation 2.
     """
-    betas = as_hyperparameter("betas", betas, "(-1, 1)")
-    one = jnp.ones_like(betas)
-    return reading_new(decay=betas, gain=one, read=one / betas.shape[-1])
+    betas = as_hyperparameter("betas", betas, "(-1, 1)", per_buffer=True)
+    ones = jnp.ones_like(betas)
+    return reading_new(decay=betas, gain=ones, read=ones / len(betas))

@@ -34,13 +34,16 @@ def ema_momentum(beta: ArrayLike = 0.9, debias: bool = False) -> Coefficients | 
     """
     beta = as_hyperparameter("beta", beta, "[0, 1)")
     if debias:
-        return Recurrence(1.0, Partial(_debiased, beta=beta))
+        return Recurrence(0.0, Partial(_debiased, beta=beta))
     return reading_new(decay=beta, gain=1 - beta, read=1.0)
 
 
-def _debiased(power: Any, beta: Any) -> tuple[Any, Coefficients]:
-    power = power * beta  # beta^{t+1} as a running product: pow costs five times the whole step
-    return power, reading_new(decay=beta, gain=1 - beta, read=1 / (1 - power))
+def _debiased(weight: Any, beta: Any) -> tuple[Any, Coefficients]:
+    beta = as_hyperparameter("beta", beta)
+    # 1 - beta^{t+1} by the recurrence of m itself: their rounding cancels, and no digit is lost
+    # near beta = 1. (A power would cost five times the whole step.)
+    weight = beta * weight + (1 - beta)
+    return weight, reading_new(decay=beta, gain=1 - beta, read=1 / weight)
 
 
 def sgd(
@@ -49,14 +52,20 @@ def sgd(
     """PyTorch's: ``b_{t+1} = mu b_t + (1 - tau) g_t; y_{t+1} = y_t - alpha b_{t+1}``.
 
     With `nesterov` the step is ``alpha (g_t + mu b_{t+1})``. PyTorch's first buffer is g_0 without
-    dampening, which is ``start="first_gradient"`` here; its mu = 0 ignores the dampening.
+    dampening, which is ``start="first_gradient"`` here; its mu = 0 ignores the dampening, and its
+    `nesterov` needs mu > 0 and tau = 0.
 
     Source:
       PyTorch 2.13 documentation of torch.optim.SGD.
     """
     mu = as_hyperparameter("momentum", momentum, "[0, inf)")
     tau = as_hyperparameter("dampening", dampening)
-    tau = jnp.where(mu == 0, 0.0, tau)
-    if nesterov:
-        return reading_new(decay=mu, gain=1 - tau, read=mu, direct=1.0)
-    return reading_new(decay=mu, gain=1 - tau, read=1.0)
+    gain = jnp.where(mu == 0, 1.0, 1 - tau)
+    if not nesterov:
+        return reading_new(decay=mu, gain=gain, read=1.0)
+    if (isinstance(mu, float) and mu == 0) or (isinstance(tau, float) and tau != 0):
+        raise ValueError(
+            "nesterov needs momentum > 0 and dampening = 0, as in PyTorch; "
+            f"got momentum = {momentum} and dampening = {dampening}."
+        )
+    return reading_new(decay=mu, gain=gain, read=mu, direct=1.0)

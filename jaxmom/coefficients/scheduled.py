@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import optax
 from jax.tree_util import Partial
 from jax.typing import ArrayLike
 
@@ -22,4 +23,4 @@ def demon(steps: ArrayLike, beta: ArrayLike = 0.9) -> Recurrence:
 
 
 def _demon(count: Any, schedule: Any) -> tuple[Any, Coefficients]:
-    return count + 1, heavy_ball(schedule(count))
+    return optax.safe_increment(count), heavy_ball(schedule(count))

@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import optax
 
 from jaxmom._lift import lift
+from jaxmom.filters import as_hyperparameter
 from jaxmom.transform import (
     Hyperparameters,
     Optimizer,
@@ -43,11 +44,13 @@ def _add_weights(
             "weight decay needs params at every update: call update(gradient, state, params)."
         )
 
+    number = as_hyperparameter("weight_decay", hp["weight_decay"])
+
     def decay(update: Any, weight: Any) -> jax.Array | None:
         if update is None:  # a frozen leaf
             return None
         dtype = wide_dtype(update)
-        u, p, factor = (jnp.asarray(x, dtype) for x in (update, weight, hp["weight_decay"]))
+        u, p, factor = (jnp.asarray(x, dtype) for x in (update, weight, number))
         return u + factor * p
 
     return jax.tree.map(decay, updates, params, is_leaf=lambda leaf: leaf is None), state
@@ -57,10 +60,11 @@ def _scale(
     hp: Hyperparameters, updates: PyTree, state: PyTree, params: PyTree, **extra: Any
 ) -> tuple[PyTree, PyTree]:
     del params, extra
+    rate = as_hyperparameter("learning_rate", hp["learning_rate"])
 
     def scale(update: Any) -> jax.Array:
         dtype = wide_dtype(update)
-        return -jnp.asarray(hp["learning_rate"], dtype) * jnp.asarray(update, dtype)
+        return -jnp.asarray(rate, dtype) * jnp.asarray(update, dtype)
 
     return jax.tree.map(scale, updates), state
 

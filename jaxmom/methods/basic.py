@@ -1,7 +1,5 @@
 """Gradient descent and classical momentum, as optimizers."""
 
-from typing import Any
-
 from jaxmom import coefficients
 from jaxmom.combine import chain
 from jaxmom.methods._stages import ASCEND, add_decayed_weights
@@ -98,11 +96,6 @@ def sgd(
       >>> print(*jm.hyperparameters(optimizer))
       weight_decay learning_rate momentum dampening
     """
-    if nesterov and _breaks_nesterov(momentum, dampening):
-        raise ValueError(
-            "nesterov needs momentum > 0 and dampening = 0, as in PyTorch; "
-            f"got momentum = {momentum} and dampening = {dampening}."
-        )
     stages = [ASCEND] if maximize else []
     stages += add_decayed_weights(weight_decay)
     filtered = momentum_method(
@@ -115,9 +108,3 @@ def sgd(
         nesterov=nesterov,
     )
     return chain(*stages, filtered) if stages else filtered
-
-
-def _breaks_nesterov(momentum: Any, dampening: Any) -> bool:
-    plain = (int, float)
-    off = isinstance(momentum, plain) and momentum <= 0
-    return off or (isinstance(dampening, plain) and dampening != 0)

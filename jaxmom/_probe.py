@@ -1,0 +1,122 @@
+"""Probe a coefficients function: buffers, start and read-out, found by tracing one lane of it."""
+
+import functools
+import inspect
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from jaxmom._values import NUMBER, PyTree, Static, is_plain_number, is_static
+from jaxmom.filters import (
+    Coefficients,
+    CoefficientsFn,
+    CoefficientsOrSchedule,
+    Recurrence,
+    as_hyperparameter,
+    check_rank,
+)
+
+
+class Probed(NamedTuple):
+    """The static facts about the filter that a coefficients function describes."""
+
+    buffers: int
+    start: PyTree  # of a recurrence
+    evaluates: bool
+
+
+def probe(coefficients_fn: CoefficientsFn, hp: Mapping[str, Any]) -> Probed:
+    """Trace a coefficients function on one lane.
+
+    Plain numbers stay what they are, so that the function can refuse them. Arrays may be batched,
+    so that nothing can be learned from them but the length of a vector.
+    """
+    values = without_learning_rate(hp)
+    if coefficients_fn is coefficients_as_given:
+        return _trace_coefficients(coefficients_fn, {}, values)
+    vectors = vector_defaults(coefficients_fn)
+    for name, value in [*values.items(), ("learning_rate", hp.get("learning_rate"))]:
+        _check_kind(name, value, name in vectors)
+    plain = {n: tuple(v) if isinstance(v, list) else v for n, v in values.items() if _is_plain(v)}
+    others = {n: _stand_in(v, vectors.get(n)) for n, v in values.items() if n not in plain}
+    return _probe_once(coefficients_fn, tuple(plain.items()), tuple(others.items()))
+
+
+@functools.lru_cache(maxsize=4096)
+def _probe_once(coefficients_fn: CoefficientsFn, plain: Any, others: Any) -> Probed:
+    return _trace_coefficients(coefficients_fn, dict(plain), dict(others))
+
+
+def _trace_coefficients(
+    coefficients_fn: CoefficientsFn, plain: dict[str, Any], others: dict[str, Any]
+) -> Probed:
+    def first_coefficients(traced: dict[str, Any]) -> tuple[Static, Coefficients]:
+        found = coefficients_fn(**plain, **traced)
+        if isinstance(found, Coefficients):
+            return Static(()), found
+        if not isinstance(found, Recurrence):
+            now = found(jnp.zeros([], jnp.int32)) if callable(found) else found
+            return Static(()), _require_coefficients(now)
+        return Static(found.start), found.step(as_carry(found.start))[1]
+
+    start, c = jax.eval_shape(first_coefficients, others)
+    return Probed(c.decay.shape[-1], start.value, c.evaluate is not None)
+
+
+def _require_coefficients(found: Any) -> Coefficients:
+    if not isinstance(found, Coefficients):
+        raise TypeError(
+            f"a function of coefficients returned {type(found).__name__}, not Coefficients; "
+            "jaxmom.coefficients has those of the named methods."
+        )
+    return found
+
+
+def _check_kind(name: str, value: Any, per_buffer: bool) -> None:
+    """Refuse trees, and sequences where one number is expected."""
+    sequence = isinstance(value, list | tuple)
+    if is_static(value) or callable(value):
+        return
+    if not all(isinstance(x, NUMBER) for x in (value if sequence else [value])):
+        as_hyperparameter(name, value, per_buffer=per_buffer)  # which says what is admissible
+    if sequence:
+        check_rank(name, np.zeros(len(value)), per_buffer)
+
+
+def _is_plain(value: Any) -> bool:
+    numbers = value if isinstance(value, list | tuple) else [value]
+    return all(map(is_plain_number, numbers))
+
+
+def _stand_in(value: Any, default: tuple[float, ...] | None) -> jax.ShapeDtypeStruct:
+    if default is None:
+        return jax.ShapeDtypeStruct((), float)
+    if isinstance(value, list | tuple):
+        return jax.ShapeDtypeStruct((len(value),), float)
+    shape = np.shape(default) if callable(value) else np.shape(value)
+    return jax.ShapeDtypeStruct(shape[-1:], float)
+
+
+@functools.cache
+def vector_defaults(coefficients_fn: CoefficientsFn) -> dict[str, tuple[float, ...]]:
+    """Return the hyperparameters that have one number for each buffer: their default is a tuple."""
+    parameters = inspect.signature(coefficients_fn).parameters.values()
+    return {p.name: p.default for p in parameters if isinstance(p.default, tuple)}
+
+
+def as_carry(start: PyTree) -> PyTree:
+    """Return the start of a recurrence as arrays: int32 for integers, floats for the rest."""
+    return jax.tree.map(lambda x: jnp.asarray(x, jnp.int32 if isinstance(x, int) else float), start)
+
+
+def coefficients_as_given(coefficients: CoefficientsOrSchedule) -> CoefficientsOrSchedule:
+    """Return coefficients that are a hyperparameter themselves."""
+    return coefficients
+
+
+def without_learning_rate(hp: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the hyperparameters of the coefficients function."""
+    return {n: v for n, v in hp.items() if n not in ("learning_rate", "settings", "transforms")}
