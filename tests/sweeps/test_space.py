@@ -173,6 +173,7 @@ def test_a_hundred_million_lanes_cost_no_memory_and_no_time_until_they_run():
     assert space.take(index)["seed"].tolist() == [0, 49]
     assert space.lane(int(index[1]))["nesterov"] is False
     assert second.rows.size == 50_000_000
+    assert [dim.size for dim in space.dims()] == [1_000_000, 50, 2]
     _, peak = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     assert peak < 5e6

@@ -36,7 +36,7 @@ def check_result(space: Space, traced: Sequence[TracedGroup]) -> None:
     layouts = dataset_layouts(space, groups, [one.outputs for one in traced])
     _check_paths([layout for layout in layouts if layout.name])
     for layout in layouts:
-        axes = {name for dim in layout.dims for name in (dim.name, *dim.coordinates)}
+        axes = {name for dim in layout.dims for name in (dim.name, *dim.component.names)}
         check_names(layout.outputs, axes)
         if STEP in layout.outputs and len(layout.members) > 1:
             _check_steps(layout, traced)

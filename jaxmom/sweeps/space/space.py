@@ -36,11 +36,21 @@ from jaxmom.sweeps.space.scales import Scale
 
 
 class Dim(NamedTuple):
-    """One dimension of the result."""
+    """One dimension of the result: a component, or those of its lanes that a group has."""
 
     name: str
-    size: int
-    coordinates: dict[str, NDArray[Any]]  # name -> [size]
+    component: Component
+    rows: IndexMap
+
+    @property
+    def size(self) -> int:
+        """The number of its lanes."""
+        return self.rows.size
+
+    @property
+    def coordinates(self) -> dict[str, NDArray[Any]]:
+        """Argument -> its values or labels [size], computed when they are asked for."""
+        return self.component.labels(self.rows.at(np.arange(self.size)))
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -149,7 +159,7 @@ class Space:
             if name == "lane":
                 name = f"lane_{lane_dims}" if lane_dims else "lane"
                 lane_dims += 1
-            dims.append(Dim(name, rows.size, component.labels(rows.at(np.arange(rows.size)))))
+            dims.append(Dim(name, component, rows))
         return dims
 
     def _locate(self, index: Index) -> Iterator[tuple[Component, Index]]:
