@@ -2,8 +2,8 @@
 
 A network with one hidden layer of tanh units, 16 samples of a random teacher, full-batch heavy
 ball: a thousand values of beta (even in the logarithm of the memory 1 / (1 - beta)) times a
-thousand learning rates, and as many again in a window on the boundary. Each pixel is one run, two
-million in all.
+thousand learning rates, and as many again in a window around the smallest learning rate that
+diverges at the middle beta. Each pixel is one run, two million in all.
 
 Answer: the edge of divergence hardly moves with beta (learning rates of 0.8 to 1.1), unlike the
 line of a quadratic, 2 (1 + beta) / L. And it is no line: in the window, bands and single runs of
@@ -111,14 +111,14 @@ def report(data: xr.Dataset) -> str:
         )
     cell = jm.best(data, "loss")
     lines.append(
-        f"smallest loss {float(cell.loss):.3g} at beta = {float(cell.beta):.4f}, learning rate "
-        f"{float(cell.learning_rate):.3g}"
+        f"smallest loss of the map {float(cell.loss):.3g} at beta = {float(cell.beta):.4f}, "
+        f"learning rate {float(cell.learning_rate):.3g}"
     )
     return "\n".join(lines)
 
 
 def draw(data: xr.Dataset) -> Figure:
-    """Draw the map with the place of the window, and the window beside it."""
+    """Draw the map with the place of the window, and the window beside it, in the same colors."""
     figure, axes = jm.plot.figure(12.0, 4.8, columns=2)
     titles = ("The map; the box is the window", "The window")
     for ax, prefix, title in zip(axes, ("", "window_"), titles, strict=True):
@@ -130,7 +130,7 @@ def draw(data: xr.Dataset) -> Figure:
             y=f"{prefix}learning_rate",
             x_scale="memory",
             y_scale="log",
-            limits=(None, 10.0),
+            limits=(1e-3, 10.0),
             star=False,
             ax=ax,
             title=title,
