@@ -20,6 +20,7 @@ Identity: TypeAlias = dict[str, Any]
 ChangeKind: TypeAlias = Literal[
     "space", "function", "values", "width", "options", "settings", "versions", "backend"
 ]
+_Field: TypeAlias = tuple[ChangeKind, str]
 
 _SETTINGS = (
     "jax_enable_x64",
@@ -115,14 +116,6 @@ def collect_provenance() -> dict[str, str]:
         return provenance | {"commit": run.stdout.strip()}
     except (OSError, subprocess.SubprocessError):
         return provenance
-
-
-def difference(old: Identity, new: Identity) -> list[str]:
-    """Return the lines of `diff_identities`."""
-    return [str(change) for change in diff_identities(old, new)]
-
-
-_Field: TypeAlias = tuple[ChangeKind, str]
 
 
 def _field_title(kind: ChangeKind, name: str) -> str:

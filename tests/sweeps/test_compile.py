@@ -1,0 +1,326 @@
+"""Compiled groups: outputs by name, identities and their changes, draws and LAPACK in a batch."""
+
+import logging
+import pathlib
+import subprocess
+import sys
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from jax.tree_util import Partial
+
+import jaxmom as jm
+from jaxmom import _jaxpr
+from jaxmom.sweeps import explain, grid, paired, sample, sweep
+from jaxmom.sweeps.compile import lapack
+from jaxmom.sweeps.compile.identity import diff_identities, sweep_identity
+from jaxmom.sweeps.compile.program import compile_group
+from jaxmom.sweeps.estimate import trace_groups
+
+SCRIPTS = pathlib.Path(__file__).parents[1] / "scripts"
+
+
+def scaled(a, b=1.0):
+    return {"y": a * b}
+
+
+def identity_of(fn=scaled, space=None, width=2, options=None, backend="cpu"):
+    space = grid(a=[1.0, 2.0]) if space is None else space
+    return sweep_identity(space, width, trace_groups(fn, space), options or {}, backend)
+
+
+# What is changed -> kind, name, whether there was something before, whether there is something now.
+CHANGES = {
+    "width": ({"width": 4}, [("width", "width", True, True)]),
+    "backend": ({"backend": "gpu"}, [("backend", "backend", True, True)]),
+    "a new option": ({"options": {"block": 1}}, [("options", "block", False, True)]),
+    "function": ({"fn": lambda a: {"y": a + 1}}, [("function", "all lanes", True, True)]),
+    "values": ({"space": grid(a=[1.0, 3.0])}, [("space", "a", True, True)]),
+    "a new axis": (
+        {"space": grid(a=[1.0, 2.0], b=[3.0])},
+        [
+            ("function", "all lanes", True, True),
+            ("space", "b", False, True),
+            ("space", "1", False, True),
+        ],
+    ),
+    "a sample": (
+        {"space": sample(4, a=(0.0, 1.0))},
+        [
+            ("space", "a", True, True),
+            ("space", "sample", False, True),
+            ("space", "0", True, True),
+        ],
+    ),
+    "pairs": ({"space": paired(a=[1.0, 2.0])}, [("space", "0", True, True)]),
+}
+
+
+@pytest.mark.parametrize("name", CHANGES)
+def test_changes_of_an_identity_have_a_kind_and_a_name(name):
+    given, expected = CHANGES[name]
+    old, new = identity_of(), identity_of(**given)
+    changes = diff_identities(old, new)
+    found = [(c.kind, c.name, c.old is not None, c.new is not None) for c in changes]
+    assert sorted(found) == sorted(expected)
+    back = diff_identities(new, old)
+    assert sorted((c.kind, c.name, c.new, c.old) for c in back) == sorted(
+        (c.kind, c.name, c.old, c.new) for c in changes
+    )
+    for change in changes:
+        assert str(change).endswith(
+            f"was {change.old or '(nothing)'}, is {change.new or '(nothing)'}"
+        )
+    assert diff_identities(new, new) == []
+
+
+def test_changes_of_labeled_values_settings_and_versions_have_kinds():
+    def fn(momentum):
+        return {"y": jnp.sum(momentum.decay)}
+
+    def space(beta):
+        betas = {"x": 0.5, "y": beta}
+        return grid(momentum=jm.stack({k: jm.coefficients.heavy_ball(b) for k, b in betas.items()}))
+
+    old, new = identity_of(fn, space(0.6)), identity_of(fn, space(0.7))
+    (change,) = diff_identities(old, new)
+    assert (change.kind, change.name) == ("values", "momentum=y")
+    assert str(change).startswith("values of momentum=y: was ")
+    for kind in ("settings", "versions"):
+        name = next(iter(old[kind]))
+        (change,) = diff_identities(old, old | {kind: old[kind] | {name: "changed"}})
+        assert (change.kind, change.name, change.new) == (kind, name, "changed")
+        assert str(change).startswith(f"{kind}.{name}: was ")
+
+
+def test_a_fingerprint_is_computed_when_it_is_asked_for():
+    space = grid(a=[1.0, 2.0])
+    (group,) = trace_groups(scaled, space)
+    compile_group(group, 2, jax.local_devices(), {})
+    assert "fingerprint" not in vars(group)
+    identity = sweep_identity(space, 2, [group], {}, "cpu")
+    assert vars(group)["fingerprint"] in identity["programs"].values()
+
+
+def test_a_fingerprint_follows_the_computation_and_its_data_alone():
+    def fingerprint(fn):
+        return trace_groups(fn, grid(a=[1.0, 2.0]))[0].fingerprint
+
+    def renamed(a):
+        unread = jnp.ones(3)  # noqa: F841
+        other_name = a * 1.0
+        return {"y": other_name}
+
+    assert fingerprint(scaled) == fingerprint(renamed)
+    assert fingerprint(scaled) != fingerprint(lambda a: {"y": a * 2.0})
+    assert fingerprint(scaled) != fingerprint(lambda a: {"z": a * 1.0})
+    bound = [Partial(lambda data, a: {"y": a * data}, jnp.array(x)) for x in (1.0, 2.0)]
+    assert fingerprint(bound[0]) != fingerprint(bound[1])
+
+
+# Outputs
+
+
+def run_of(a):
+    return jm.optimize(
+        lambda x: jnp.sum(x**2), jnp.ones(3), jm.heavy_ball(a, 0.5), 6, record=("value", "params")
+    )
+
+
+def as_tuple(a):
+    run = run_of(a)
+    return run, {"final": run.params, "deep": {"norm": jnp.linalg.norm(run.params)}}
+
+
+def as_dict(a):
+    run, others = as_tuple(a)
+    return {"run": run, **others}
+
+
+@pytest.mark.parametrize(("fn", "prefix"), [(as_tuple, ""), (as_dict, "run.")])
+@pytest.mark.parametrize("options", [None, {"lanes_last": 2, "block": 2}])
+def test_a_run_goes_with_other_arrays(fn, prefix, options):
+    space = grid(a=[0.1, 0.2, 0.3, 90.0])
+    alone = sweep(run_of, space, width=4, options=options)
+    runs = sweep(fn, space, width=4, options=options)
+    for name in ("value", "params"):
+        xr_name = prefix + name
+        assert runs[xr_name].dims[:2] == alone[name].dims[:2] == ("a", "step")
+        np.testing.assert_array_equal(runs[xr_name], alone[name])
+    for name in ("step", "status", "diverged_at"):
+        np.testing.assert_array_equal(runs[name], alone[name])
+    assert runs.status.values.tolist() == [1, 1, 1, 2]
+    np.testing.assert_array_equal(runs["final"], alone.params[:, -1])
+    assert runs["deep.norm"].dims == ("a",)
+    assert set(runs.data_vars) == {prefix + "value", prefix + "params", "final", "deep.norm"}
+
+
+def test_two_runs_are_arrays_like_any_others():
+    runs = sweep(lambda a: {"x": run_of(a), "y": run_of(2 * a)}, grid(a=[0.1, 0.2]), width=2)
+    assert runs["x.history.value"].shape == runs["y.history.value"].shape == (2, 7)
+    assert "step" not in runs.dims
+
+
+def with_record(**record):
+    def fn(a, **others):
+        run = run_of(a)
+        return run._replace(history={**run.history, **record})
+
+    return fn
+
+
+# What cannot be named: the function, further axes, and words of the message.
+NAMELESS = {
+    "nested and joined": (lambda a: {"m.x": a, "m": {"x": 2 * a}}, {}, "several outputs.*'m.x'"),
+    "a number and its text": (lambda a: {"1": a, "m": {"x": a}, "m.x": a}, {}, "m.x"),
+    "status": (lambda a: {"status": a}, {}, "rename"),
+    "lane": (lambda a: {"lane": a}, {}, "rename"),
+    "step": (lambda a: {"step": a}, {}, "rename"),
+    "a record called status": (with_record(status=jnp.zeros(7)), {}, "'status'.*rename"),
+    "a record called step": (with_record(step=jnp.zeros(7)), {}, "rename"),
+    "a record called diverged_at": (with_record(diverged_at=jnp.zeros(7)), {}, "several outputs"),
+    "a record and an array": (lambda a: (run_of(a), {"value": a}), {}, "several outputs"),
+    "diverged_at beside a run": (lambda a: (run_of(a), {"diverged_at": a}), {}, "diverged_at"),
+    "step beside a run": (lambda a: {"run": run_of(a), "step": a}, {}, "step"),
+    "an axis": (lambda a: {"a": a}, {}, "names of axes"),
+    "a record and an axis": (with_record(), {"value": [1.0]}, "names of axes"),
+    "a dimension and an axis": (lambda a, w_0: {"w": a * jnp.ones(3)}, {"w_0": [1.0]}, "w_0"),
+    "a dimension and an output": (lambda a: {"w": a * jnp.ones(3), "w_0": a}, {}, "w_0"),
+    "diverged_at of several numbers": (
+        lambda a: {"y": a, "diverged_at": jnp.zeros(3, int)},
+        {},
+        "one number",
+    ),
+}
+
+
+@pytest.mark.parametrize("name", NAMELESS)
+def test_outputs_without_a_name_of_their_own_are_refused_before_anything_runs(name):
+    fn, axes, message = NAMELESS[name]
+    ran = []
+
+    def watched(a, **others):
+        jax.debug.callback(lambda _: ran.append(1), a)
+        return fn(a, **others)
+
+    with pytest.raises(ValueError, match=message):
+        sweep(watched, grid(a=[1.0, 2.0], **axes), width=2)
+    jax.effects_barrier()
+    assert ran == []
+
+
+@pytest.mark.parametrize("result", [0.0, [1.0], (1.0, 2.0), (1.0, {"y": 2.0}), "words"])
+def test_results_of_another_kind_are_refused_with_what_is_admitted(result):
+    with pytest.raises(TypeError, match=f"returned {type(result).__name__}.*dict of arrays.*both"):
+        sweep(lambda a: result, grid(a=[1.0]), width=1)
+
+
+# Random bits that a batch would share
+
+DRAWS = {
+    "normal": jax.random.normal,
+    "after a split": lambda key: jax.random.normal(jax.random.split(key)[1]),
+    "in a loop": lambda key: jax.lax.scan(lambda k, _: (k, jax.random.uniform(k)), key, length=2)[
+        1
+    ],
+}
+
+
+@pytest.mark.parametrize("draw", DRAWS)
+@pytest.mark.parametrize("impl", ["rbg", "unsafe_rbg"])
+def test_keys_whose_draws_a_batch_would_share_are_refused(draw, impl):
+    space = grid(seed=[0, 1, 2, 3])
+
+    def fn(seed):
+        return {"x": DRAWS[draw](jax.random.key(seed, impl=impl))}
+
+    for run in (sweep, explain):
+        with pytest.raises(ValueError, match=f"by {impl} from keys.*threefry2x32"):
+            run(fn, space, width=4)
+    with jax.default_prng_impl(impl), pytest.raises(ValueError, match=impl):
+        sweep(lambda seed: {"x": DRAWS[draw](jax.random.key(seed))}, space, width=4)
+
+
+@pytest.mark.parametrize("impl", ["rbg", "unsafe_rbg", "threefry2x32"])
+def test_a_key_that_all_lanes_share_draws_what_it_draws_alone(impl):
+    def fn(a):
+        return {"x": a * jax.random.normal(jax.random.key(3, impl=impl), (2,))}
+
+    alone = jax.jit(fn)(jnp.array(2.0))["x"]
+    runs = sweep(fn, grid(a=[1.0, 2.0, 3.0]), width=3)
+    np.testing.assert_allclose(runs.x.sel(a=2.0), alone, rtol=1e-15)
+
+
+def test_a_lane_has_the_bits_of_its_own_key_among_any_neighbors():
+    def fn(seed):
+        return {"x": jax.random.normal(jax.random.key(seed))}
+
+    first = sweep(fn, grid(seed=[0, 1, 2, 3]), width=4)
+    second = sweep(fn, grid(seed=[3, 1, 2, 0]), width=4)
+    np.testing.assert_array_equal(first.x, second.x.sel(seed=first.seed))
+    np.testing.assert_array_equal(first.x, [fn(seed)["x"] for seed in range(4)])
+
+
+# LAPACK
+
+IS_FAULTY = lapack._FIRST_FAULTY <= _jaxpr.jaxlib_version() < lapack._FIRST_SOUND
+CALLS = {
+    "qr": lambda a: jnp.linalg.qr(a)[0],
+    "eigh": lambda a: jnp.linalg.eigh(a)[0],
+    "svd": lambda a: jnp.linalg.svd(a)[1],
+    "cholesky": jnp.linalg.cholesky,
+    "solve": lambda a: jnp.linalg.solve(a, a),
+    "triangular solve": lambda a: jax.scipy.linalg.solve_triangular(a, a),
+    "lu": lambda a: jax.scipy.linalg.lu(a)[2],
+    "eig": lambda a: jnp.abs(jnp.linalg.eig(a)[0]),
+    "orthogonal": lambda a: a @ jax.nn.initializers.orthogonal()(jax.random.key(0), a.shape),
+}
+
+
+def called(name):
+    return lambda x: {"y": CALLS[name](x * jnp.eye(4) + jnp.ones((4, 4)))}
+
+
+@pytest.mark.parametrize("name", CALLS)
+@pytest.mark.parametrize("version", [(0, 9, 2), (0, 10, 0), (0, 10, 2), (0, 11, 0), (0, 12, 1)])
+def test_programs_that_could_stand_still_get_options_and_one_device(name, version, monkeypatch):
+    monkeypatch.setattr(_jaxpr, "jaxlib_version", lambda: version)
+    (group,) = trace_groups(called(name), grid(x=[1.0, 2.0]))
+    devices = [jax.devices()[0], "another device"]
+    used, options = lapack.avoid_deadlock(group.jaxpr, devices, {"a": 1})
+    if version[:2] == (0, 10):
+        assert used == [devices[0]] * 2
+        assert options.pop("xla_cpu_scheduler_type") == "CPU_SCHEDULER_TYPE_MEMORY_OPTIMIZED"
+        assert "can deadlock" in lapack.deadlock_note(group.jaxpr, devices)
+    assert options == {"a": 1}
+    assert (used == devices) == (version[:2] != (0, 10))
+    given = {"xla_cpu_scheduler_type": "CPU_SCHEDULER_TYPE_DEFAULT"}
+    assert lapack.avoid_deadlock(group.jaxpr, devices, given)[1] == given
+
+
+def test_programs_without_lapack_keep_their_options_and_devices(monkeypatch):
+    monkeypatch.setattr(_jaxpr, "jaxlib_version", lambda: (0, 10, 2))
+    (group,) = trace_groups(lambda x: {"y": x * jnp.eye(3) @ jnp.eye(3)}, grid(x=[1.0, 2.0]))
+    devices = [jax.devices()[0], "another device"]
+    assert lapack.avoid_deadlock(group.jaxpr, devices, {"a": 1}) == (devices, {"a": 1})
+    assert lapack.deadlock_note(group.jaxpr, devices) is None
+
+
+@pytest.mark.skipif(not IS_FAULTY, reason="this version of jaxlib has no such deadlock")
+def test_the_plan_and_the_log_say_what_is_done_about_it(caplog):
+    lapack._log_once.cache_clear()
+    space = grid(x=[1.0, 2.0])
+    with caplog.at_level(logging.WARNING, "jaxmom"):
+        plan = explain(called("qr"), space, width=2)
+        sweep(called("qr"), space, width=2)
+    (record,) = caplog.records
+    assert "batched LAPACK calls (qr) can deadlock" in record.message
+    assert any("batched LAPACK calls (qr)" in note for note in plan.notes)
+
+
+@pytest.mark.parametrize("devices", [1, 2])
+def test_batched_calls_of_lapack_end_with_the_values_of_numpy(devices):
+    script = [sys.executable, SCRIPTS / "batched_lapack.py", str(devices)]
+    subprocess.run(script, timeout=300, check=True)
