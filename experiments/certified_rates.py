@@ -28,7 +28,7 @@ class Config:
     """The condition numbers; mu is 1."""
 
     kappas: int = option(12, "number of condition numbers, from 2 to the largest")
-    largest: float = option(1000.0, "the largest condition number")
+    largest: float = option(1000.0, "largest condition number")
 
 
 # Method -> the optimizer for [1, kappa], and the rate that its theorem gives for distances.

@@ -26,6 +26,22 @@ def option(default: Any, description: str) -> Any:
     return dataclasses.field(default=default, metadata={"help": description})
 
 
+class _HelpFormatter(argparse.RawDescriptionHelpFormatter, argparse.ArgumentDefaultsHelpFormatter):
+    """Keeps the lines of the description, and adds defaults to options."""
+
+
+def make_parser(module: str, doc: str) -> argparse.ArgumentParser:
+    """Return the parser of a command whose `--help` shows the docstring of its module.
+
+    Args:
+      module: The dotted path that `python -m` runs.
+      doc: The docstring.
+    """
+    return argparse.ArgumentParser(
+        prog=f"python -m {module}", description=doc, formatter_class=_HelpFormatter
+    )
+
+
 def run(
     module: str,
     doc: str,
@@ -45,23 +61,19 @@ def run(
       report: Returns the table to print.
     """
     name = module.rpartition(".")[2]
-    parser = argparse.ArgumentParser(
-        prog=f"python -m experiments.{name}",
-        description=doc,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-    )
+    parser = make_parser(f"experiments.{name}", doc)
     for field in dataclasses.fields(config):
         parser.add_argument(
             f"--{field.name.replace('_', '-')}",
             type=type(field.default),
             default=field.default,
-            help=f"{field.metadata['help']} (default: {field.default})",
+            help=field.metadata["help"],
         )
     parser.add_argument(
         "--output",
         type=pathlib.Path,
         default=pathlib.Path("results") / name,
-        help="folder of the results (default: %(default)s)",
+        help="folder of the results",
     )
     options = vars(parser.parse_args())
     folder = options.pop("output")

@@ -29,7 +29,7 @@ class Config:
     """The tutorial's numbers."""
 
     learning_rate: float = option(0.01, "alpha")
-    beta: float = option(0.9, "beta")
+    beta: float = option(0.9, "decay of the velocity")
     steps: int = option(3, "steps on one sample each, at most 4")
     full_steps: int = option(5000, "steps on all the data")
 

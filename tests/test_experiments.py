@@ -83,6 +83,19 @@ def test_help_shows_the_question_and_every_option(name, monkeypatch, capsys):
         assert f"--{option.replace('_', '-')}" in printed
 
 
+BENCHMARKS = sorted(p.stem for p in (FOLDER / "benchmarks").glob("*.py"))
+
+
+@pytest.mark.parametrize("name", [n for n in BENCHMARKS if n not in {"__init__", "peers"}])
+def test_help_of_a_benchmark_shows_its_question(name, monkeypatch, capsys):
+    module = importlib.import_module(f"experiments.benchmarks.{name}")
+    monkeypatch.setattr(sys, "argv", [name, "--help"])
+    with pytest.raises(SystemExit) as done:
+        module.main()
+    assert done.value.code == 0
+    assert module.__doc__.splitlines()[0] in " ".join(capsys.readouterr().out.split())
+
+
 def test_table_of_tutorial_a():
     """To all printed digits; f of momentum is misrounded there, 0.13426520 being right."""
     data = quadratic_trajectories.compute(quadratic_trajectories.Config())

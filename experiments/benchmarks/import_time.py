@@ -3,10 +3,11 @@
 Answer (2 cores of an AMD EPYC, jax 0.10.2, optax 0.2.8): 0.84 s against 0.76 s, a ratio of 1.1.
 """
 
-import argparse
 import subprocess
 import sys
 import time
+
+from experiments import command
 
 
 def seconds(code: str) -> float:
@@ -18,7 +19,7 @@ def seconds(code: str) -> float:
 
 def main() -> None:
     """Print the best time of each over some rounds, and their ratio."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = command.make_parser(__spec__.name, __doc__)
     parser.add_argument(
         "--rounds", type=int, default=10, help="number of rounds, of which the best counts"
     )

@@ -16,7 +16,6 @@ Answer (2 cores of an AMD EPYC, jax 0.10.2): one buffer costs what the handwritt
 stay within the first bound, lifted Adam costs what optax.adam costs.
 """
 
-import argparse
 import time
 from collections.abc import Callable
 from typing import Any, TypeAlias
@@ -27,6 +26,7 @@ import optax
 from tqdm import tqdm
 
 import jaxmom as jm
+from experiments import command
 
 RunFn: TypeAlias = Callable[..., jax.Array]  # (beta, params, curvature) -> params
 TimedFn: TypeAlias = Callable[[], object]  # runs a compiled program to its end
@@ -151,7 +151,7 @@ def measure_best(calls: dict[str, TimedFn], rounds: int, label: str) -> dict[str
 
 def main() -> None:
     """Print the times of all programs, and their ratios."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = command.make_parser(__spec__.name, __doc__)
     parser.add_argument(
         "--rounds", type=int, default=40, help="number of rounds, of which the best counts"
     )

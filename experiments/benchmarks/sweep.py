@@ -10,7 +10,6 @@ without the time of compiling (except for optax, which compiles for each trial).
 Answer: see docs/sweeps.md.
 """
 
-import argparse
 import importlib.util
 import json
 import shutil
@@ -29,6 +28,7 @@ import jax.numpy as jnp
 import numpy as np
 
 import jaxmom as jm
+from experiments import command
 from experiments.benchmarks import peers
 from experiments.benchmarks.peers import Axes, Call, TrainFn
 
@@ -280,7 +280,7 @@ def _print_table(title: str, table: dict[str, float], steps: int) -> None:
 
 def main() -> None:
     """Print the tables."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser = command.make_parser(__spec__.name, __doc__)
     parser.add_argument("--devices", type=int, default=1, help="CPU devices to use")
     parser.add_argument(
         "--lanes", type=int, default=1_000_000, help="number of lanes of the quadratic"
