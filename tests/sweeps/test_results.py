@@ -113,6 +113,30 @@ def test_what_is_no_dataset_of_a_sweep_is_refused_with_the_remedy(tree, summary)
         summary(tree["size=two"].to_dataset().drop_vars("status"))
 
 
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"quantiles": (0.75, 0.25)},
+        {"quantiles": (25, 75)},
+        {"quantiles": (-0.1, 0.5)},
+        {"quantiles": (np.nan, 0.5)},
+        {"resamples": 0},
+    ],
+)
+def test_quantiles_out_of_order_are_refused(options):
+    runs = dataset(np.ones((2, 3)), np.full((2, 3), OK), ("beta", "seed"))
+    with pytest.raises(ValueError, match="two quantiles in order"):
+        bands(runs, **options)
+
+
+@pytest.mark.parametrize("summary", [best, bands])
+def test_complex_values_are_refused_with_the_remedy(summary):
+    runs = dataset(np.ones((2, 3)), np.full((2, 3), OK), ("beta", "seed"))
+    with pytest.raises(ValueError, match="complex numbers have no order"):
+        summary(runs.assign(value=1j * runs.value))
+    assert summary(runs.assign(value=abs(1j * runs.value))).sizes
+
+
 def test_bands_are_quantiles_and_the_bootstrap_of_scipy():
     rng = np.random.default_rng(0)
     values = rng.normal(size=(2, 15, 3))

@@ -331,6 +331,9 @@ def test_integers_that_stay_exact_are_admitted_in_unions():
     assert len(grid(x=[2**60]) + grid(x=[2**60 + 1, 5])) == 3
     mixed = grid(x=[0, 2**53]) + grid(x=[0.5])
     assert mixed.take(np.arange(3))["x"].tolist() == [0.0, 2.0**53, 0.5]
+    assert [type(lane["x"]) for lane in mixed] == [float] * 3  # as they run
+    whole = grid(x=[0], flag=[True]) + grid(y=[0.5])
+    assert [list(map(type, lane.values())) for lane in whole] == [[int, bool], [float]]
 
 
 @pytest.mark.parametrize(
@@ -582,3 +585,5 @@ def test_a_sweep_over_no_space_is_refused_with_a_sentence(given):
     for run in (jm.sweep, jm.explain):
         with pytest.raises(TypeError, match=r"runs over a space, not over a .*jm\.grid"):
             run(lambda beta: {"value": beta}, given)
+    with pytest.raises(TypeError, match="runs over a space"):
+        jm.halving(lambda state, steps, beta: (state, {"value": beta}), given, [1], width=1)

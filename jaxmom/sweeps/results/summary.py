@@ -53,7 +53,7 @@ def best(
       0.5
     """
     runs = _as_dataset(dataset)
-    values = _last_values(runs, name)
+    values = _last_values(runs, name).compute()  # once, where it is read from a store
     sign = -1.0 if maximize else 1.0
     is_good = (runs.status == Status.OK) & np.isfinite(values)
     score = (sign * values.astype(float)).where(is_good, np.inf)
@@ -93,7 +93,8 @@ def bands(
       seeds that ``diverged``.
 
     Raises:
-      ValueError: There is no such variable or dimension, or lanes are missing or failed.
+      ValueError: There is no such variable or dimension, lanes are missing or failed, or the
+        quantiles are none.
 
     Example:
       >>> import jax, jaxmom as jm
@@ -108,6 +109,13 @@ def bands(
     runs = _as_dataset(dataset)
     if name not in runs or over not in runs[name].dims:
         raise ValueError(f"bands needs a variable with the dim {over!r}; {name!r} is none.")
+    low_share, high_share = quantiles
+    if not 0 <= low_share <= high_share <= 1 or resamples < 1:
+        raise ValueError(
+            "bands takes two quantiles in order, from 0 to 1, and resamples from 1 on; got "
+            f"{quantiles} and {resamples}."
+        )
+    _check_real(runs[name])
     absent = int(runs.status.isin([Status.MISSING, Status.FAILED]).sum())
     if absent:
         raise ValueError(
@@ -118,8 +126,8 @@ def bands(
     low, high = _resampled_medians(ordered, resamples)
     arrays = {
         "middle": _sorted_quantile(ordered, 0.5),
-        "low": _sorted_quantile(ordered, quantiles[0]),
-        "high": _sorted_quantile(ordered, quantiles[1]),
+        "low": _sorted_quantile(ordered, low_share),
+        "high": _sorted_quantile(ordered, high_share),
         "middle_low": low,
         "middle_high": high,
     }
@@ -159,11 +167,20 @@ def _last_values(runs: "xarray.Dataset", name: str) -> "xarray.DataArray":
     if name not in runs:
         raise ValueError(f"there is no variable {name!r}; the sweep has {list(runs)}.")
     values = runs[name]
+    _check_real(values)
     values = values.isel(step=-1) if "step" in values.dims else values
     if values.dims != runs.status.dims:
         extra = [dim for dim in values.dims if dim not in runs.status.dims]
         raise ValueError(f"{name!r} has several values for each lane, along {extra}; select one.")
     return values
+
+
+def _check_real(values: "xarray.DataArray") -> None:
+    if values.dtype.kind == "c":
+        raise ValueError(
+            f"{values.name!r} is complex, and complex numbers have no order; add its absolute "
+            "value to the Dataset, as in runs.assign(size=abs(runs.value)), and name that."
+        )
 
 
 def _until_divergence(runs: "xarray.Dataset", name: str) -> "xarray.DataArray":

@@ -245,9 +245,13 @@ class Concatenation:
         return self._gather(index, [space.take for space in self.spaces])
 
     def single(self, index: int) -> dict[str, Any]:
-        """Return name -> value of one lane."""
+        """Return name -> value of one lane; an integer beside floats is the float that runs."""
         which = int(self.locate(np.array([index]))[0])
-        return self.spaces[which].lane(index - int(self.starts[which]))
+        lane = self.spaces[which].lane(index - int(self.starts[which]))
+        for name, column in self.take(np.array([index])).items():
+            if isinstance(lane[name], int) and column.dtype.kind == "f":
+                lane[name] = float(lane[name])
+        return lane
 
     def labels(self, index: Index) -> dict[str, NDArray[Any]]:
         """Return name -> coordinates at some indices; NaN or "" where a space has no such name."""
