@@ -200,7 +200,7 @@ def _labels_needed(call: _Call, hp: Mapping[str, Any]) -> tuple[str, ...]:
         return call.build({**values, **stand_ins}).init(jnp.zeros((2, 2)))
 
     try:
-        needed = inputs_needed(init, dict.fromkeys(numbers, jnp.float32(0.5)))
+        needed = inputs_needed(init, dict.fromkeys(numbers, jax.ShapeDtypeStruct((), jnp.float32)))
     except Exception:  # an init that wants another kind of params: bind all of its values
         return call.leaves
     return tuple(label for label in call.leaves if label in needed or label not in numbers)
