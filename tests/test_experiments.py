@@ -12,7 +12,17 @@ import pytest
 import xarray as xr
 from matplotlib.figure import Figure
 
-from experiments import beta_sweep, command, digits_momentum, quadratic_trajectories, worked_example
+from experiments import (
+    beta_sweep,
+    certified_rates,
+    command,
+    digits_momentum,
+    heavy_ball_cycle,
+    methods_as_axis,
+    quadratic_trajectories,
+    why_momentum_works,
+    worked_example,
+)
 
 FOLDER = pathlib.Path(beta_sweep.__file__).parent
 SMALL = {
@@ -166,6 +176,69 @@ def test_beta_sweep_agrees_with_theory():
     diverged = long.diverged_at >= 0
     assert not bool((diverged & (long.learning_rate < 0.99 * edge)).any())
     assert bool((diverged | (long.learning_rate < 1.02 * edge)).all())
+
+
+def test_methods_as_axis_finds_the_limits_of_stability():
+    config = methods_as_axis.Config(learning_rates=60)
+    data = methods_as_axis.compute(config)
+    stable = data.learning_rate.where(data.status == 1).max("learning_rate")
+    step = float(data.learning_rate[1] / data.learning_rate[0])
+    for name, beta in {"descent": 0.0, "heavy ball 0.5": 0.5, "heavy ball 0.9": 0.9}.items():
+        limit = 2 * (1 + beta) / (1 - beta)
+        # The grid has a factor of 1.2 per step. Runs just above the limit grow too slowly to be
+        # called diverged after 300 steps.
+        assert limit / step < float(stable.sel(momentum=name)) < limit * step**2
+    best = {
+        name: float(methods_as_axis.best(data).loss.sel(momentum=name))
+        for name in (
+            "descent",
+            "heavy ball 0.9",
+            "heavy ball 0.99",
+            "Nesterov 0.9",
+            "AggMo 0.0, 0.9",
+        )
+    }
+    assert best["heavy ball 0.9"] < 1e-9 * best["descent"]
+    assert 1e-6 < best["Nesterov 0.9"] < 1e-3
+    assert 1e-6 < best["AggMo 0.0, 0.9"] < 1e-3
+    assert best["heavy ball 0.99"] > best["descent"]
+
+
+def test_certified_rates_agree_with_the_answer():
+    data = certified_rates.compute(certified_rates.Config(kappas=2, largest=30.0))
+    rates = {str(name): data.sel({"method": name}) for name in data.method.values}
+    for name in ("gradient descent", "triple momentum"):
+        np.testing.assert_allclose(rates[name].certified, rates[name].quadratic, rtol=2e-3)
+    nesterov = rates["Nesterov"]
+    assert bool((nesterov.quadratic < nesterov.certified).all())
+    assert bool((nesterov.certified < nesterov.theorem).all())
+    assert bool((rates["Nesterov, best on quadratics"].certified < nesterov.certified).all())
+    ball = rates["heavy ball, best on quadratics"]
+    assert bool((ball.quadratic <= data.quadratic.min("method")).all())
+    np.testing.assert_array_equal(np.isfinite(ball.certified), [True, False])
+    assert bool(data.verified.where(np.isfinite(data.certified), 1).all())
+
+
+def test_heavy_ball_ends_in_the_exact_cycle():
+    data = heavy_ball_cycle.compute(heavy_ball_cycle.Config(starts=50, kappas=2))
+    ball, nesterov = data.x.isel(step=slice(-3, None)).values
+    np.testing.assert_allclose(np.sort(ball), np.sort(heavy_ball_cycle.CYCLE), rtol=1e-7)
+    np.testing.assert_allclose(nesterov, 0, atol=1e-12)
+    assert 0.05 < float((abs(data["last"]) > 0.1).mean()) < 0.2
+    np.testing.assert_array_equal(np.isfinite(data.certified), [[True, False], [True, True]])
+
+
+def test_why_momentum_works_measures_what_theory_says():
+    data = why_momentum_works.compute(why_momentum_works.Config(cells=12))
+    beta, learning_rate = data.beta, data.learning_rate
+    distance = abs(learning_rate / (2 * (1 + beta)) - 1)
+    stable = learning_rate < 2 * (1 + beta)
+    assert bool((np.isfinite(data.measured) == stable).where(distance > 0.03, True).all())
+    kappa = np.sqrt(data.kappa)
+    ball = data.best_rate.sel({"method": "heavy ball"})
+    np.testing.assert_allclose(ball, (kappa - 1) / (kappa + 1), rtol=1e-9)
+    left = data.left.isel(step=-1, curvature=0).values
+    np.testing.assert_allclose(left, [0.79, 0.0006], rtol=0.05)
 
 
 def test_digits_methods_are_normalized():
