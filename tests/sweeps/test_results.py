@@ -1,6 +1,7 @@
 """Results of sweeps: status, names, the best cell, bands over seeds, halving, other drivers."""
 
 import functools
+import json
 
 import jax
 import jax.numpy as jnp
@@ -302,6 +303,30 @@ def test_slashes_that_stand_in_no_way_are_admitted():
     assert tree["size=x/y"].w.sizes == {"a": 1, "w_0": 2}
     runs = sweep(lambda a: {"v/w": a}, grid(a=[1.0]), width=1)
     assert list(runs) == ["v/w"]
+
+
+def test_a_union_that_an_older_version_confused_is_refused(tmp_path):
+    """Format 1 named a group by its labels alone, and both spaces of this union have none."""
+
+    def fn(a=0.0, b=0.0):
+        return {"x": a + 10 * b}
+
+    space = grid(a=[1.0, 2.0]) + grid(b=[3.0])
+    sweep(fn, space, width=2, store=tmp_path)
+    path = tmp_path / "sweep.json"
+    manifest = json.loads(path.read_text())
+    outputs, identity = next(iter(manifest["outputs"].values())), manifest["identity"]
+    identity["programs"] = {"all lanes": next(iter(identity["programs"].values()))}
+    older = {"format": 1, "identity": identity, "outputs": {"": outputs}}
+    path.write_text(json.dumps(older | {"provenance": manifest["provenance"]}))
+    with pytest.raises(ValueError, match="an older version of jaxmom confused"):
+        jm.open_sweep(tmp_path)
+    longer = space + grid(a=[7.0])
+    for resume, lanes in [("strict", space), ("extend", space), ("extend", longer)]:
+        with pytest.raises(ValueError, match=r"function \(all lanes \(a\)\): was \(unknown\)"):
+            sweep(fn, lanes, width=2, store=tmp_path, resume=resume)
+    runs = sweep(fn, space, width=2, store=tmp_path, resume="fresh")
+    assert runs.x.values.tolist() == [1.0, 2.0, 30.0]
 
 
 # Steps of records

@@ -137,7 +137,7 @@ def _name_alike(*identities: Identity) -> list[Identity]:
         return list(identities)
     named = []
     for identity, own in zip(identities, groups, strict=True):
-        fingerprints = [identity["programs"].get(label, "") for label in label_groups(own)]
+        fingerprints = [identity["programs"].get(label, "(unknown)") for label in label_groups(own)]
         labels = [f"{label_group(group)} ({describe_arguments(group)})" for group in own]
         named.append(identity | {"programs": dict(zip(labels, fingerprints, strict=True))})
     return named

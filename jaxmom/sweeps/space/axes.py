@@ -71,8 +71,8 @@ def read_axis(name: str, given: Any) -> Axis:
     check_name(name)
     if isinstance(given, Scale):
         raise ValueError(
-            f"the axis {name!r} is a scale, from {given.low:g} to {given.high:g}; give so many of "
-            f"its points, as in jm.{given.kind}(...).points(10), or draw from it by "
+            f"the axis {name!r} is a scale, from {given.low:g} to {given.high:g}; give "
+            f"points of it, as in jm.{given.kind}(...).points(10), or draw from it by "
             f"jm.sample(10, {name}=...)."
         )
     if _is_array(given):

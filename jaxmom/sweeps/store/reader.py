@@ -162,13 +162,26 @@ class Reader:
         return None
 
     def _read_outputs(self) -> list[dict[str, Output]]:
-        """Return the outputs of each group, by the key that its format has."""
+        """Return the outputs of each group, by the key that its format has.
+
+        Raises:
+          ValueError: Format 1 took two groups for one, as they differ in their arguments alone.
+        """
         tables = {key: t for manifest in self.manifests for key, t in manifest["outputs"].items()}
-        outputs = []
+        outputs, older = [], set()
         for group in self.groups:
-            labels = ", ".join(f"{name}={label}" for name, label in sorted(group.labels.items()))
-            table = tables.get(group_key(group)) or tables[labels]  # the latter in format 1
-            outputs.append({n: Output(tuple(o[0]), tuple(o[1]), o[2]) for n, o in table.items()})
+            key = group_key(group)
+            if key not in tables:
+                key = ", ".join(f"{name}={label}" for name, label in sorted(group.labels.items()))
+                if key in older:
+                    raise ValueError(
+                        f"{self.store.path} holds a union of spaces with different arguments, "
+                        "whose lanes an older version of jaxmom confused; sweep it again, with "
+                        'resume="fresh".'
+                    )
+                older.add(key)
+            table = tables[key].items()
+            outputs.append({n: Output(tuple(o[0]), tuple(o[1]), o[2]) for n, o in table})
         return outputs
 
     def _fill(
@@ -186,7 +199,7 @@ class Reader:
         order = there[np.argsort(chunks[there], kind="stable")]
         ends = np.flatnonzero(np.diff(chunks[order])) + 1
         for mine in np.split(order, ends) if len(order) else ():
-            part = part_name(number, chunks[mine[0]])
+            part = part_name(number, int(chunks[mine[0]]))
             array = self._try_array(extension, part, name)
             if array is not None:
                 result[mine] = array[np.ix_(position[mine] % extension.width, *inner)]
