@@ -20,7 +20,9 @@ from jaxmom import _jaxpr
 from jaxmom._jaxpr import primitives as p
 
 if TYPE_CHECKING:
-    from jax.extend.core import ClosedJaxpr, JaxprEqn
+    from jax.extend.core import JaxprEqn
+
+    from jaxmom._jaxpr import Program
 
 CONSTANT, LINEAR, OTHER = range(3)
 
@@ -49,7 +51,7 @@ _Rule: TypeAlias = "Callable[[JaxprEqn, list[Linearity]], bool]"
 _RULES: _jaxpr.RuleTable[_Rule] = _jaxpr.RuleTable()
 
 
-def linearity_of(program: "ClosedJaxpr", arguments: Sequence[Linearity]) -> list[Linearity]:
+def linearity_of(program: "Program", arguments: Sequence[Linearity]) -> list[Linearity]:
     """Return the linearity of a program's results, given that of its arguments.
 
     Example:
@@ -91,7 +93,7 @@ def _through(equation: "JaxprEqn", operands: list[Linearity]) -> list[Linearity]
 
 
 @_RULES.register(p.broadcast_in_dim_p, params="broadcast_dimensions shape")
-@_RULES.register(p.copy_p, p.neg_p)
+@_RULES.register(p.copy_p, p.neg_p, p.stop_gradient_p)
 @_RULES.register(p.name_p, params="name")
 @_RULES.register(p.reduce_sum_p, params="axes")
 @_RULES.register(p.reshape_p, params="dimensions new_sizes")

@@ -260,6 +260,105 @@ def test_what_the_proof_cannot_see_through_is_refused_as_that():
         theory.linearize(looped)
 
 
+@jax.custom_jvp
+def with_double_slope(x):
+    return 1.0 * x
+
+
+with_double_slope.defjvp(
+    lambda primals, tangents: (with_double_slope(primals[0]), 2.0 * tangents[0])
+)
+
+
+@jax.custom_vjp
+def with_reversed_slope(x):
+    return 1.0 * x
+
+
+with_reversed_slope.defvjp(lambda x: (x, None), lambda _, g: (-g,))
+
+# Their derivatives are not those of their values, which are x, or half of it.
+SLOPES = {
+    "custom_jvp": (with_double_slope, 1.0),
+    "custom_vjp": (with_reversed_slope, 1.0),
+    "in jit": (jax.jit(with_double_slope), 1.0),
+    "in checkpoint": (jax.checkpoint(with_reversed_slope), 1.0),
+    "in a branch": (
+        lambda x: jax.lax.cond(jnp.array(True), with_double_slope, with_reversed_slope, x),
+        1.0,
+    ),
+    "stop_gradient": (lambda x: x - 0.5 * jax.lax.stop_gradient(x), 0.5),
+    "straight through": (lambda x: 0.5 * x + jax.lax.stop_gradient(x - x), 0.5),
+}
+
+
+@pytest.mark.parametrize("name", SLOPES)
+@pytest.mark.parametrize("momentum", [None, 0.5])
+def test_the_matrices_are_those_of_the_values_not_of_derivatives(name, momentum):
+    function, scale = SLOPES[name]
+
+    def update(updates, state, params=None):
+        return jax.tree.map(function, updates), state
+
+    bent = optax.GradientTransformation(lambda params: optax.EmptyState(), update)
+    for stages in ([bent, optax.sgd(0.1, momentum)], [optax.sgd(0.1, momentum), bent]):
+        system = theory.linearize(optax.chain(*stages))
+        plain = theory.linearize(optax.sgd(0.1 * scale, momentum))
+        z = jnp.asarray(np.exp(1j * np.linspace(0.1, 3.1, 5)))
+        response = jax.vmap(theory.transfer_function, (None, 0))
+        np.testing.assert_allclose(response(system, z), response(plain, z), rtol=1e-13)
+
+
+@pytest.mark.parametrize("k", [1, 2])
+def test_a_clock_that_rests_in_a_branch_is_at_rest(k):
+    """Every single step is the last of its kind: the counter of small steps stays at zero."""
+    optimizer = optax.MultiSteps(optax.sgd(0.1, 0.5), k).gradient_transformation()
+    if k > 1:
+        with pytest.raises(theory.NotLinearError, match=r"^MultiSteps varies.*'mini_step'"):
+            theory.linearize(optimizer)
+        return
+    system = theory.minimal(theory.linearize(optimizer))
+    plain = theory.linearize(optax.sgd(0.1, 0.5))
+    for curvature in (0.5, 3.0):
+        np.testing.assert_allclose(
+            theory.spectral_radius(system, curvature),
+            theory.spectral_radius(plain, curvature),
+            rtol=1e-12,
+        )
+
+
+@jax.custom_batching.custom_vmap
+def batched_otherwise(x):
+    return 1.0 * x
+
+
+@batched_otherwise.def_vmap
+def _(size, is_batched, x):
+    return 2.0 * x, True
+
+
+NOT_SEEN_THROUGH = {
+    "a batching rule of its own": batched_otherwise,
+    "a coarse number": lambda x: x.astype(jnp.bfloat16).astype(x.dtype),
+    "a whole number": lambda x: jnp.round(x),
+    "a rounded mantissa": lambda x: jax.lax.reduce_precision(x, 8, 7),
+    "a product into integers": lambda x: jax.lax.dot_general(
+        x.reshape(1), jnp.ones(1), (((0,), (0,)), ((), ())), preferred_element_type=jnp.int32
+    ).astype(x.dtype),
+    "bits": lambda x: jax.lax.bitcast_convert_type(
+        jax.lax.bitcast_convert_type(x, jnp.int64), x.dtype
+    ),
+    "a filled gather": lambda x: x.reshape(1).at[jnp.array(3)].get(mode="fill", fill_value=1.0),
+}
+
+
+@pytest.mark.parametrize("name", NOT_SEEN_THROUGH)
+def test_operations_of_no_known_linearity_are_refused(name):
+    bent = optax.stateless(lambda updates, params: -0.1 * NOT_SEEN_THROUGH[name](updates))
+    with pytest.raises(theory.NotLinearError, match="linear"):
+        theory.linearize(bent)
+
+
 def test_an_offset_that_begins_later_is_found():
     """Zero at the first step, one from the second on: no line through the origin."""
 
