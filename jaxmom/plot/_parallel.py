@@ -99,7 +99,7 @@ def _read_lanes(data: Any, axes: Any) -> xarray.DataArray:
     data = labels.select_variable(data)
     if isinstance(data, xarray.DataArray):
         return data
-    values = np.asarray(data, float)
+    values = labels.to_floats(data)
     if values.ndim != 1 or not isinstance(axes, Mapping):
         raise ValueError(f"an array must be [lanes] and have axes, a mapping; got {values.shape}")
     for name, coordinate in axes.items():

@@ -36,7 +36,7 @@ def stability_map(
       measured: The rate per step in every cell, a DataArray with two dims or an array [rows of
         y, columns of x]; not finite where the run diverged.
       radius: The spectral radius, with the same dims or shape; a DataArray may have finer
-        coordinates of its own.
+        coordinates of its own. One that is NaN counts as infinite, so as unstable.
       x: As in `heatmap`.
       y: As in `heatmap`.
       levels: The radii at which a thin line is drawn and labeled.

@@ -9,7 +9,7 @@ from matplotlib.cm import ScalarMappable
 from matplotlib.colors import Normalize
 from numpy.typing import ArrayLike, NDArray
 
-from jaxmom.plot._shared import colors, status, style
+from jaxmom.plot._shared import colors, labels, status, style
 
 # Steps (right, down) of the actions, in the order of each of Gymnasium's environments.
 LAKE = ((-1, 0), (0, 1), (1, 0), (0, -1))
@@ -58,7 +58,7 @@ def value_grid(
       ['1', '2']
       >>> plt.close(ax.figure)
     """
-    table = np.asarray(q, float)
+    table = labels.to_floats(q)
     rows, columns = shape
     if table.shape != (rows * columns, len(moves)):
         raise ValueError(

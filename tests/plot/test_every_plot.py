@@ -209,3 +209,20 @@ def test_a_dataset_of_one_variable_is_that_variable(name):
     several = xarray.Dataset({"a": data, "b": data})
     with pytest.raises(ValueError, match=r"one variable, this has \['a', 'b'\]"):
         PLOTS[name].draw(several, **options)
+
+
+@pytest.mark.parametrize("name", PLOTS)
+@pytest.mark.parametrize("labeled", [False, True])
+def test_complex_values_are_refused_in_a_sentence(name, labeled):
+    case, options = PLOTS[name], dict(PLOTS[name].options)
+    data = each(lambda values: values * (1 + 2j), case.data)
+    if labeled:
+        values = next(iter(data.values())) if isinstance(data, dict) else data
+        dims = {"heatmap": ("y", "x"), "sensitivity": ("x",), "parallel": ("lane",)}
+        dims |= {"curves": ("step",)}
+        data = xarray.DataArray(values, dims=dims.get(name, ("step", "coordinate")))
+        data = data.assign_coords(a=("lane", values.real)) if name == "parallel" else data
+        data = data.assign_coords(b=("lane", values.real)) if name == "parallel" else data
+        options = {"animate": {"file": io.BytesIO()}, "sensitivity": {"x": "x"}}.get(name, {})
+    with pytest.raises(ValueError, match="complex"):
+        case.draw(data, **options)

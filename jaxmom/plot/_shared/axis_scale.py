@@ -124,7 +124,7 @@ def apply_scale(ax: Axes, which: str, scale: AxisScale) -> None:
     memory, axis = scale.kind == "memory", getattr(ax, f"{which}axis")
     ax.set(**{f"{which}scale": FuncScale(axis, SCALES["memory"]) if memory else scale.kind})
     if scale.kind != "linear":
-        _set_ticks(axis, *scale.edges[[0, -1]], scale.kind)
+        _set_ticks(axis, scale.edges[0], scale.edges[-1], scale.kind)
     if scale.categories is not None:
         ax.set(**{f"{which}ticks": scale.centers, f"{which}ticklabels": scale.categories})
     ax.set(**{f"{which}lim": scale.edges[[0, -1]]})

@@ -113,10 +113,22 @@ def label_arrays(
 
 
 def require_values(array: xarray.DataArray, label: str = "") -> None:
-    """Raise a ValueError if an array has no values."""
+    """Raise a ValueError if an array has no values, or complex ones."""
     if array.size == 0:
         name = f"{label!r}" if label else "the array"
         raise ValueError(f"there is nothing to draw: {name} is empty, {dict(array.sizes)}")
+    to_floats(array.values)
+
+
+def to_floats(values: Any) -> NDArray[np.float64]:
+    """Return real numbers as float64.
+
+    Raises:
+      ValueError: They are complex, so that a part of them would be lost.
+    """
+    if np.iscomplexobj(values):
+        raise ValueError("the values are complex; draw their modulus, real or imaginary part")
+    return np.asarray(values, float)
 
 
 def require_dims(data: xarray.DataArray, dims: Iterable[Any]) -> None:
@@ -133,7 +145,7 @@ def _name_dims(
     """Return one array of a mapping with the expected dims in the expected order."""
     admitted = [dims[-rank:] for rank in range(required, len(dims) + 1)]
     if not isinstance(value, xarray.DataArray):
-        value = np.asarray(value, float)
+        value = to_floats(value)
         fitting = (names for names in admitted if len(names) == value.ndim)
         value = xarray.DataArray(value, dims=next(fitting, None))
     if not any(set(value.dims) == set(names) for names in admitted):
@@ -198,7 +210,7 @@ def read_table(data: Any, x: Along, y: Along, status: Any, over: str = "") -> xa
         got = getattr(data, "dims", np.shape(data))
         raise ValueError(f"a heatmap has two dims, these data {got}; reduce or select the others")
     if not labeled:
-        data, x, y = _assign_coordinates(np.asarray(data, float), x, y, seeds), "x", "y"
+        data, x, y = _assign_coordinates(to_floats(data), x, y, seeds), "x", "y"
     require_values(data)
     x, y = _choose_dims(data, x, y, seeds)
     if status is None:

@@ -117,7 +117,7 @@ def _tabulate_paths(paths: Any, color: Any) -> tuple[xarray.DataArray, str | Non
     named = paths if isinstance(paths, Mapping) else {"": paths}
     if not named:
         raise ValueError("there is nothing to draw: the data are empty; give label -> array")
-    arrays = {str(label): np.asarray(array, float) for label, array in named.items()}
+    arrays = {str(label): labels.to_floats(array) for label, array in named.items()}
     for label, array in arrays.items():
         if array.ndim not in (2, 3):
             raise ValueError(
