@@ -376,6 +376,22 @@ def test_groups_with_other_steps_are_refused_before_anything_runs(tmp_path, stor
 
 
 @pytest.mark.parametrize("stored", [False, True], ids=["memory", "store"])
+def test_steps_are_known_where_every_chunk_failed(tmp_path, stored):
+    def refuse(rate):
+        raise RuntimeError("no lane comes to its end")
+
+    def fn(rate):
+        spec = jax.ShapeDtypeStruct((), rate.dtype)
+        rate = jax.pure_callback(refuse, spec, rate, vmap_method="expand_dims")
+        return descend(6, 2, rate)
+
+    store = tmp_path / "store" if stored else None
+    runs = sweep(fn, grid(rate=[0.1, 0.2]), width=2, store=store, on_error="record")
+    assert (runs.status == FAILED).all()
+    assert runs.step.values.tolist() == [0, 2, 4, 6]
+
+
+@pytest.mark.parametrize("stored", [False, True], ids=["memory", "store"])
 def test_groups_with_the_same_steps_share_the_coordinate(tmp_path, stored):
     def fn(rate, half):
         return descend(10, 2, rate / 2 if half else rate)

@@ -15,7 +15,7 @@ from scipy.stats import qmc
 
 import jaxmom as jm
 from jaxmom.sweeps import grid, half_life, log_uniform, memory, paired, sample, uniform
-from jaxmom.sweeps.space.components import group_key, label_groups
+from jaxmom.sweeps.space.groups import group_key, label_groups
 from jaxmom.sweeps.space.serialize import digest_labels, from_json, hash_lanes, to_json
 
 METHODS = jm.stack(

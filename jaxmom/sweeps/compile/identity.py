@@ -12,7 +12,7 @@ from typing import Any, Literal, TypeAlias
 import jax
 
 from jaxmom.sweeps.compile.program import TracedGroup
-from jaxmom.sweeps.space.components import describe_arguments, label_group, label_groups
+from jaxmom.sweeps.space.groups import describe_arguments, label_group, label_groups
 from jaxmom.sweeps.space.serialize import digest_labels, from_json, to_json
 from jaxmom.sweeps.space.space import Space
 

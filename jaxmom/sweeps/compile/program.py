@@ -27,7 +27,7 @@ from jaxmom.sweeps.compile.outputs import (
     is_key,
     named_outputs,
 )
-from jaxmom.sweeps.space.components import Group
+from jaxmom.sweeps.space.groups import Group
 
 # Options of ours, not of the compiler; the docstring of `jaxmom.sweep` describes them.
 LANES_LAST, BLOCK = "lanes_last", "block"

@@ -12,7 +12,7 @@ from jaxmom import _jaxpr
 from jaxmom.sweeps.compile.outputs import STEP, check_names
 from jaxmom.sweeps.compile.program import TracedGroup
 from jaxmom.sweeps.results.dataset import DatasetLayout, dataset_layouts
-from jaxmom.sweeps.space.components import label_groups
+from jaxmom.sweeps.space.groups import label_groups
 from jaxmom.sweeps.space.space import Space
 
 _Thunk: TypeAlias = Callable[[], Any]  # computes a value when it is asked for

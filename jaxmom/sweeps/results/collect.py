@@ -10,6 +10,7 @@ from numpy.typing import NDArray
 from jaxmom.sweeps.compile.identity import collect_provenance
 from jaxmom.sweeps.compile.memory import available_memory
 from jaxmom.sweeps.compile.program import Arrays, TracedGroup
+from jaxmom.sweeps.results.checks import read_steps
 from jaxmom.sweeps.results.dataset import (
     FAILED,
     DatasetLayout,
@@ -22,16 +23,27 @@ from jaxmom.sweeps.space.space import Space
 
 
 class Block(NamedTuple):
-    """Lanes of one group that are divided into chunks."""
+    """Lanes of one group that are divided into chunks.
 
-    extension_index: int  # of the manifest that lists them, 0 for the first
-    group_index: int  # of their group in that manifest
-    group: int  # of their group in this sweep
+    Attributes:
+      extension_index: The number of the manifest that lists them, 0 for the first.
+      group_index: The number of their group in that manifest.
+      group: The number of their group in this sweep.
+      rows: The lanes.
+    """
+
+    extension_index: int
+    group_index: int
+    group: int
     rows: IndexMap
 
 
 class ResultWriter(Protocol):
-    """Takes the results of chunks; `number` is the index of a block."""
+    """Takes the results of chunks.
+
+    Attributes:
+      blocks: The lanes to run; chunks are numbered within each.
+    """
 
     blocks: list[Block]
 
@@ -48,15 +60,29 @@ class ResultWriter(Protocol):
         ...
 
     def write_chunk(self, number: int, chunk: int, width: int, arrays: Arrays) -> None:
-        """Keep the lanes of a chunk."""
+        """Keep the lanes of a chunk.
+
+        Args:
+          number: Of the block.
+          chunk: The number of the chunk in its block.
+          width: The number of lanes in every chunk but the last.
+          arrays: The outputs with their status, [lanes, ...].
+        """
         ...
 
     def mark_failed(self, number: int, chunk: int, width: int, message: str) -> None:
-        """Record that a chunk failed."""
+        """Record that a chunk failed.
+
+        Args:
+          number: Of the block.
+          chunk: The number of the chunk in its block.
+          width: The number of lanes in every chunk but the last.
+          message: What the error says.
+        """
         ...
 
     def result(self, attrs: dict[str, Any]) -> Any:
-        """Return the Dataset or DataTree of all chunks."""
+        """Return the Dataset or DataTree of all chunks, with attributes of the run."""
         ...
 
 
@@ -68,7 +94,7 @@ class InMemoryResults:
     """
 
     def __init__(self, space: Space, traced: Sequence[TracedGroup]):
-        groups = [one.group for one in traced]
+        self.traced, groups = traced, [one.group for one in traced]
         self.blocks = [Block(0, n, n, group.rows) for n, group in enumerate(groups)]
         self.layouts = dataset_layouts(space, groups, [one.outputs for one in traced])
         self.failed: dict[str, str] = {}
@@ -128,8 +154,10 @@ class InMemoryResults:
             return array.reshape(*layout.shape, *array.shape[1:])
 
         def steps(layout: DatasetLayout) -> NDArray[Any]:
-            size = layout.outputs["step"].shape[0]
-            return self.steps.get(layout.name, np.arange(size))
+            if layout.name in self.steps:
+                return self.steps[layout.name]
+            known = read_steps(self.traced[min(layout.members)])  # no chunk came to its end
+            return np.full(layout.outputs["step"].shape, np.nan) if known is None else known
 
         failures = {"failed": self.failed} if self.failed else {}
         return assemble_dataset(

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from jaxmom.sweeps.compile.outputs import Output
 from jaxmom.sweeps.compile.program import Arrays
-from jaxmom.sweeps.space.components import Group, label_groups
+from jaxmom.sweeps.space.groups import Group, label_groups
 from jaxmom.sweeps.space.index_maps import IndexMap, all_indices
 from jaxmom.sweeps.space.space import Dim, Space
 
@@ -46,12 +46,19 @@ _ATTRS = {
 
 
 class DatasetLayout(NamedTuple):
-    """Lanes that have the same outputs: one Dataset."""
+    """Lanes that have the same outputs: one Dataset.
+
+    Attributes:
+      name: Of the group, if the result is a tree of groups; else empty.
+      dims: The dimensions of the lanes.
+      outputs: The arrays of one lane, by name.
+      members: For the number of each group, its lanes among those of the layout.
+    """
 
     name: str
     dims: list[Dim]
     outputs: dict[str, Output]
-    members: dict[int, IndexMap]  # number of a group -> its lanes among those of the layout
+    members: dict[int, IndexMap]
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -66,7 +73,13 @@ StepsFn: TypeAlias = Callable[[DatasetLayout], NDArray[Any]]  # the coordinate o
 def dataset_layouts(
     space: Space, groups: Sequence[Group], outputs: Sequence[Mapping[str, Output]]
 ) -> list[DatasetLayout]:
-    """Return one layout for all groups if they have the same outputs, else one for each."""
+    """Return one layout for all groups if they have the same outputs, else one for each.
+
+    Args:
+      space: What is swept.
+      groups: Of the space, in its order.
+      outputs: Of each group.
+    """
     complete = [dict(own) | LANE_OUTPUTS for own in outputs]
     if all(own == complete[0] for own in complete):
         rows = {number: group.rows for number, group in enumerate(groups)}
@@ -84,6 +97,12 @@ def add_status(arrays: Arrays) -> Arrays:
     A lane has diverged if its `diverged_at` says so. Without that output, it has diverged if its
     "value" is not finite, and without a "value", if none of its outputs is finite: an output that
     may be infinite or NaN says nothing about the others.
+
+    Args:
+      arrays: The outputs by name, [lanes, ...]; ``step`` is common to all lanes.
+
+    Returns:
+      These, and ``status`` and ``diverged_at`` [lanes].
     """
     lanes = {name: array for name, array in arrays.items() if name != "step"}
     size = len(next(iter(lanes.values())))
@@ -101,7 +120,12 @@ def add_status(arrays: Arrays) -> Arrays:
 
 
 def missing_values(output: Output, lanes: tuple[int, ...]) -> NDArray[Any]:
-    """Return the array of an output for lanes that have not run: NaN, or 0 for integers."""
+    """Return the array of an output for lanes that have not run: NaN, or 0 for integers.
+
+    Args:
+      output: For one lane.
+      lanes: The shape of the lanes.
+    """
     if output == LANE_OUTPUTS["diverged_at"]:
         return np.full(lanes, -1, np.int32)
     dtype = np.dtype(output.dtype)

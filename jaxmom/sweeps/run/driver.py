@@ -19,7 +19,7 @@ from jaxmom.sweeps.results.collect import ResultWriter
 from jaxmom.sweeps.results.dataset import add_status
 from jaxmom.sweeps.run.executors import ChunkRunner, Handle, LocalRunner, Task
 from jaxmom.sweeps.run.progress import ProgressFn, progress_bar
-from jaxmom.sweeps.space.components import label_groups
+from jaxmom.sweeps.space.groups import label_groups
 from jaxmom.sweeps.space.index_maps import ceil_div
 from jaxmom.sweeps.space.space import Space
 

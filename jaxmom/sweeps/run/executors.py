@@ -21,7 +21,7 @@ from jaxmom.sweeps.compile.program import (
     trace_group,
 )
 from jaxmom.sweeps.compile.watchdog import Dispatcher
-from jaxmom.sweeps.space.components import Group
+from jaxmom.sweeps.space.groups import Group
 from jaxmom.sweeps.space.index_maps import all_indices
 
 _TASKS_OF_EXECUTOR = 32  # that it has at a time

@@ -6,62 +6,23 @@ than its own axes.
 
 import dataclasses
 import functools
-import json
-from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any, NamedTuple, Protocol, TypeAlias
+from collections.abc import Callable, Sequence
+from typing import Any, Protocol, TypeAlias
 
 import jax
 import numpy as np
 from numpy.typing import NDArray
 
 from jaxmom.sweeps.space.axes import EXACT_IN_FLOAT, Axis, PyTree
+from jaxmom.sweeps.space.groups import Group, check_same, group_key, make_group
 from jaxmom.sweeps.space.index_maps import (
     Index,
-    IndexMap,
     all_indices,
     concatenate_maps,
     select_indices,
 )
 from jaxmom.sweeps.space.sampling import PointsFn, unit_points
 from jaxmom.sweeps.space.scales import Scale
-
-
-class Group(NamedTuple):
-    """The lanes that one compiled program runs."""
-
-    static: dict[str, Any]  # name -> what is not traced
-    labels: dict[str, Any]  # name -> its label in the result
-    names: tuple[str, ...]  # of the arguments that differ from lane to lane
-    rows: IndexMap
-    parts: tuple[IndexMap, ...]  # for each component of the space; rows is their product
-
-
-def group_key(group: Group) -> str:
-    """Return what tells a group from the others of any space, as JSON: labels and arguments."""
-    return json.dumps([sorted(group.labels.items()), sorted(group.names)])
-
-
-def label_group(group: Group) -> str:
-    """Return a readable name of a group, as in "nesterov=True, optimizer=sgd"."""
-    return ", ".join(f"{name}={label}" for name, label in group.labels.items()) or "all lanes"
-
-
-def describe_arguments(group: Group) -> str:
-    """Return the names of the traced arguments of a group."""
-    return ", ".join(sorted(group.names)) or "no arguments"
-
-
-def label_groups(groups: Sequence[Group]) -> list[str]:
-    """Return a different name for each group of a space.
-
-    Groups of a union may differ in their arguments alone: then these follow in parentheses.
-    """
-    counts = Counter(map(label_group, groups))
-    return [
-        f"{label} ({describe_arguments(group)})" if counts[label] > 1 else label
-        for group, label in zip(groups, map(label_group, groups), strict=True)
-    ]
 
 
 class SpaceLike(Protocol):
@@ -111,7 +72,12 @@ class SpaceLike(Protocol):
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class ListedAxes:
-    """Axes whose values go together: one axis of a grid, or the columns of `paired`."""
+    """Axes whose values go together.
+
+    Attributes:
+      axes: One axis of a grid, or the columns of `paired`, which are of one length.
+      paired: Whether they are the columns of `paired`.
+    """
 
     axes: tuple[Axis, ...]
     paired: bool
@@ -148,7 +114,7 @@ class ListedAxes:
         static = [axis for axis in self.axes if axis.kind == "static"]
         names = tuple(axis.name for axis in self.axes if axis.kind != "static")
         if not static:
-            return [_make_group({}, {}, names, all_indices(self.size))]
+            return [make_group({}, {}, names, all_indices(self.size))]
         members: dict[tuple[Any, ...], list[int]] = {}
         for index in range(self.size):
             key = tuple(axis.labels[index].item() for axis in static)
@@ -156,23 +122,32 @@ class ListedAxes:
         groups = []
         for key, places in members.items():
             for axis in static:
-                _check_same(axis.name, [axis.single(index) for index in places])
+                check_same(axis.name, [axis.single(index) for index in places])
             values = {axis.name: axis.single(places[0]) for axis in static}
             labels = {axis.name: label for axis, label in zip(static, key, strict=True)}
             rows = select_indices(np.array(places, np.int64))
-            groups.append(_make_group(values, labels, names, rows))
+            groups.append(make_group(values, labels, names, rows))
         return groups
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class QuasiRandomSample:
-    """Points of a sequence in the unit cube, on a scale for each argument."""
+    """Points of a sequence in the unit cube, on a scale for each argument.
+
+    Attributes:
+      scales: For each argument a scale, or an axis of numbers to choose from.
+      size: The number of points.
+      method: Of the sequence, see `sample`.
+      seed: Of its scrambling.
+      tables: Of a Sobol sequence from a store, so that no SciPy is needed to repeat it.
+      dim: The name of its dimension in the result.
+    """
 
     scales: dict[str, Scale | Axis]
     size: int
     method: str
     seed: int
-    tables: dict[str, Any] | None = None  # of a Sobol sequence from a store
+    tables: dict[str, Any] | None = None
     dim: str = "lane"
 
     @property
@@ -205,12 +180,17 @@ class QuasiRandomSample:
 
     def groups(self) -> list[Group]:
         """Return one group: a sample has numbers alone."""
-        return [_make_group({}, {}, self.names, all_indices(self.size))]
+        return [make_group({}, {}, self.names, all_indices(self.size))]
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Concatenation:
-    """Spaces one after another."""
+    """Spaces one after another.
+
+    Attributes:
+      spaces: Which may have different arguments.
+      dim: The name of its dimension in the result.
+    """
 
     spaces: tuple[SpaceLike, ...]
     dim: str = "lane"
@@ -263,9 +243,9 @@ class Concatenation:
         for parts in self._merged_groups():
             _, first = parts[0]
             for name in first.static:
-                _check_same(name, [group.static[name] for _, group in parts])
+                check_same(name, [group.static[name] for _, group in parts])
             rows = concatenate_maps([(group.rows, int(self.starts[n])) for n, group in parts])
-            groups.append(_make_group(first.static, first.labels, first.names, rows))
+            groups.append(make_group(first.static, first.labels, first.names, rows))
         return groups
 
     @functools.cached_property
@@ -308,22 +288,6 @@ class Concatenation:
 
 
 Component: TypeAlias = ListedAxes | QuasiRandomSample | Concatenation
-
-
-def _make_group(
-    static: Mapping[str, Any], labels: Mapping[str, Any], names: tuple[str, ...], rows: IndexMap
-) -> Group:
-    return Group(dict(static), dict(labels), names, rows, (rows,))
-
-
-def _check_same(name: str, values: Sequence[Any]) -> None:
-    """Refuse two objects under one label: they would be one program."""
-    is_plain = isinstance(values[0], bool | int | float | str)
-    if any(v is not values[0] and not (is_plain and v == values[0]) for v in values):
-        raise ValueError(
-            f"several values of {name!r} have the same label, {values[0]!r} and others; name them "
-            "by a mapping label -> value."
-        )
 
 
 def _check_integers(spaces: Sequence[SpaceLike]) -> None:

@@ -10,15 +10,21 @@ Index: TypeAlias = NDArray[np.int64]
 
 
 class IndexMap(NamedTuple):
-    """Some lanes of a space, in ascending order."""
+    """Some lanes of a space, in ascending order, without a list of them.
+
+    Attributes:
+      size: How many there are.
+      at: From positions among these lanes to indices in the space.
+      find: From indices in the space to positions among these lanes, -1 for any other lane.
+    """
 
     size: int
-    at: Callable[[Index], Index]  # position among these -> index in the space
-    find: Callable[[Index], Index]  # index in the space -> position among these, or -1
+    at: Callable[[Index], Index]
+    find: Callable[[Index], Index]
 
 
 def ceil_div(count: int, size: int) -> int:
-    """Return how many chunks of a size hold a count."""
+    """Return how many chunks of a size are needed for a count."""
     return -(-count // size)
 
 
@@ -66,7 +72,11 @@ def product_map(left: IndexMap, right: IndexMap, size: int) -> IndexMap:
 
 
 def concatenate_maps(parts: Sequence[tuple[IndexMap, int]]) -> IndexMap:
-    """Return the map of several spaces one after another, given with the first index of each."""
+    """Return the map of a union.
+
+    Args:
+      parts: The maps of its spaces, each with the index at which its space begins.
+    """
     ends = np.cumsum([rows.size for rows, _ in parts])
 
     def at(position: Index) -> Index:

@@ -25,11 +25,11 @@ from jaxmom.sweeps.space.axes import (
 from jaxmom.sweeps.space.components import (
     Component,
     Concatenation,
-    Group,
     ListedAxes,
     QuasiRandomSample,
     SpaceLike,
 )
+from jaxmom.sweeps.space.groups import Group
 from jaxmom.sweeps.space.index_maps import Index, IndexMap, all_indices, product_map
 from jaxmom.sweeps.space.sampling import METHODS
 from jaxmom.sweeps.space.scales import Scale

@@ -18,7 +18,7 @@ from jaxmom.sweeps.results.dataset import (
     dataset_layouts,
     missing_values,
 )
-from jaxmom.sweeps.space.components import Group, group_key
+from jaxmom.sweeps.space.groups import Group, group_key
 from jaxmom.sweeps.space.index_maps import Index
 from jaxmom.sweeps.store.extensions import (
     Extension,

@@ -15,7 +15,7 @@ from jaxmom.sweeps.compile.outputs import STEP
 from jaxmom.sweeps.compile.program import Arrays, TracedGroup
 from jaxmom.sweeps.results.checks import read_steps
 from jaxmom.sweeps.results.collect import Block
-from jaxmom.sweeps.space.components import group_key
+from jaxmom.sweeps.space.groups import group_key
 from jaxmom.sweeps.space.index_maps import Index
 from jaxmom.sweeps.store.extensions import (
     Extension,
