@@ -83,7 +83,7 @@ def _check_kind(name: str, value: Any, per_buffer: bool) -> None:
     if not all(isinstance(x, NUMBER) for x in (value if sequence else [value])):
         as_hyperparameter(name, value, per_buffer=per_buffer)  # which says what is admissible
     if sequence:
-        check_rank(name, np.zeros(len(value)), per_buffer)
+        check_rank(name, (len(value),), per_buffer)
 
 
 def _is_plain(value: Any) -> bool:

@@ -2,7 +2,7 @@
 
 import dataclasses
 from collections.abc import Callable
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, TypeGuard
 
 import jax
 import jax.numpy as jnp
@@ -22,7 +22,7 @@ class Static:
     value: Any
 
 
-def is_plain_number(value: Any) -> bool:
+def is_plain_number(value: Any) -> TypeGuard[float]:
     """Whether a value is a real number of Python or NumPy, which may be looked at."""
     return isinstance(value, int | float | np.integer | np.floating)
 
@@ -42,7 +42,7 @@ def as_leaf(name: str, value: Any) -> Any:
         return value
     if isinstance(value, np.ndarray) or _is_nested_sequence(value):
         # Plain numbers stay plain: a framework may refuse arrays in what it takes for static.
-        return tuple(map(float, value)) if _is_plain_vector(value) else _as_array(value)
+        return tuple(float(x) for x in value) if _is_plain_vector(value) else _as_array(value)
     if not jax.tree_util.all_leaves([value]):
         return value
     if callable(value):  # no number and no pytree, so it can only be a function of the count
@@ -69,7 +69,7 @@ def _is_nested_sequence(value: Any) -> bool:
     )
 
 
-def _is_plain_vector(value: Any) -> bool:
+def _is_plain_vector(value: Any) -> TypeGuard[tuple[float, ...]]:
     return type(value) in (list, tuple) and all(
         is_plain_number(x) and not isinstance(x, bool) for x in value
     )

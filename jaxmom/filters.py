@@ -220,8 +220,8 @@ def as_hyperparameter(
       per_buffer: Whether the hyperparameter is a vector, with one number for each buffer.
 
     Returns:
-      A plain number stays plain, in float64: near 1, ``1 - beta`` has few digits in float32. Formed
-      from a plain number it is exact; a traced beta has lost them before it comes here.
+      A plain number or NumPy array stays one, in float64: near 1, ``1 - beta`` has few digits in
+      float32. A traced beta has lost them before it comes here.
 
     Raises:
       ValueError: A plain number is out of bounds, or the value is a batch.
@@ -240,37 +240,44 @@ def as_hyperparameter(
             f"{name} = {value!r} is no number; for other values in other parts of params, "
             "give each part an optimizer of its own, as in optax.partition."
         )
-    check_rank(name, value, per_buffer)
-    plain = all(map(is_plain_number, numbers))
-    for number in numbers if plain else ():
-        if not _is_within(number, bounds):
+    check_rank(name, _shape_of(value), per_buffer)
+    for number in numbers:
+        if is_plain_number(number) and not _is_within(number, bounds):
             raise ValueError(
                 f"{name} = {number} is outside of {bounds}; "
                 "to study what happens there, give an array."
             )
-    if plain:  # in float64 until the coefficients are formed, so that 1 - beta keeps its digits
-        return np.asarray(value, float) if per_buffer else float(value)
+    # In float64 until the coefficients are formed, so that 1 - beta keeps its digits.
+    if is_plain_number(value):
+        return float(value)
+    concrete = isinstance(value, np.ndarray) or all(map(is_plain_number, numbers))
+    if concrete and not np.iscomplexobj(value):
+        return np.asarray(value, float)
     return _vector(value) if per_buffer else floating(value)
 
 
-def check_rank(name: str, value: Any, per_buffer: bool = False) -> None:
+def check_rank(name: str, shape: tuple[int, ...], per_buffer: bool = False) -> None:
     """Raise ValueError if a hyperparameter is a batch and not one number (for each buffer).
 
     Example:
-      >>> import jax.numpy as jnp
-      >>> check_rank("beta", jnp.zeros(3))
+      >>> check_rank("beta", (3,))
       Traceback (most recent call last):
       ...
       ValueError: beta has shape (3,), but it is one number; a batch of hyperparameters is ...
     """
-    sequence = isinstance(value, list | tuple)
-    shape = (len(value), *jnp.shape(value[0])) if sequence and value else jnp.shape(value)
     if len(shape) != int(per_buffer):
         expected = "a vector, one number for each buffer" if per_buffer else "one number"
         raise ValueError(
             f"{name} has shape {shape}, but it is {expected}; a batch of hyperparameters is mapped "
             "over by jax.vmap, as in jax.vmap(train)(optimizer)."
         )
+
+
+def _shape_of(value: Any) -> tuple[int, ...]:
+    if not isinstance(value, list | tuple):
+        return jnp.shape(value)
+    shapes = [jnp.shape(number) for number in value]
+    return (len(shapes), *(shapes[0] if shapes else ()))
 
 
 def as_curvatures(mu: Any, L: Any) -> tuple[Number, Number]:

@@ -187,8 +187,11 @@ def _init_filter(hp: Hyperparameters, params: PyTree) -> MomentumState:
     zeros = functools.partial(_zero_buffer, dtype=settings.accumulator_dtype)
     buffers = tuple(jax.tree.map(zeros, params) for _ in range(settings.buffers))
     awaiting = jax.tree.map(lambda _: jnp.array(True), params) if settings.first_gradient else ()
-    state = ExtrapolatedState if settings.evaluates else MomentumState
-    return state(buffers, as_carry(settings.start), awaiting)
+    return _state_type(settings)(buffers, as_carry(settings.start), awaiting)
+
+
+def _state_type(settings: _Settings) -> type[MomentumState]:
+    return ExtrapolatedState if settings.evaluates else MomentumState
 
 
 def _filter_gradients(
@@ -210,7 +213,7 @@ def _filter_gradients(
     new_updates, *new_buffers = (
         treedef.unflatten([row[i] for row in rows]) for i in range(1 + len(state.buffers))
     )
-    return new_updates, type(state)(tuple(new_buffers), carry, awaiting)
+    return new_updates, _state_type(hp["settings"])(tuple(new_buffers), carry, awaiting)
 
 
 def _read_evaluation(hp: Hyperparameters, state: MomentumState, params: PyTree) -> PyTree | None:
@@ -263,7 +266,7 @@ def _coefficients_now(hp: Hyperparameters, carry: PyTree) -> tuple[Coefficients,
     values = without_learning_rate(hp)
     for name, value in values.items():
         if isinstance(value, NUMBER):
-            check_rank(name, value, name in vector_defaults(settings.coefficients_fn))
+            check_rank(name, jnp.shape(value), name in vector_defaults(settings.coefficients_fn))
     found = settings.coefficients_fn(**values)
     carry, c = found.step(carry) if isinstance(found, Recurrence) else (carry, found)
     _check_lengths(c, settings.buffers)
@@ -273,10 +276,9 @@ def _coefficients_now(hp: Hyperparameters, carry: PyTree) -> tuple[Coefficients,
 def _check_lengths(c: Coefficients, buffers: int) -> None:
     vectors = {f.name: getattr(c, f.name) for f in dataclasses.fields(c) if f.name != "direct"}
     shapes = {n: jnp.shape(v) for n, v in vectors.items() if v is not None}
-    expected = dict.fromkeys(shapes, (buffers,))
-    if c.direct is not None:
-        shapes["direct"], expected["direct"] = jnp.shape(c.direct), ()
-    if shapes != expected:
+    direct = () if c.direct is None else jnp.shape(c.direct)
+    if direct != () or set(shapes.values()) != {(buffers,)}:
+        shapes["direct"] = direct
         raise ValueError(
             f"this filter has {buffers} buffers, but the shapes of its coefficients are {shapes}: "
             "each is one number for each buffer, and direct is one number. A schedule returns as "
@@ -290,7 +292,7 @@ def _place_learning_rate(c: Coefficients, hp: Hyperparameters) -> Coefficients:
     if position is None:
         return c
     rate = hp.get("learning_rate", 1.0)
-    check_rank("learning_rate", rate)
+    check_rank("learning_rate", jnp.shape(rate))
     inside = position == "inside"
     scaled = ("gain", "direct") if inside else ("read", "direct", "evaluate", "read_new")
     fields = {name: getattr(c, name) for name in scaled if getattr(c, name) is not None}

@@ -191,9 +191,10 @@ def _bind(function: Callable[..., jax.Array], **numbers: Any) -> Partial:
 
 
 def _as_schedule(schedule: ArrayLike | Callable[[Any], Any]) -> Partial:
-    if isinstance(schedule, NUMBER):  # or a tracer
-        return constant(schedule)
-    return schedule if isinstance(schedule, Partial) else Partial(schedule)
+    if isinstance(schedule, Partial):
+        return schedule
+    # Never `callable`: a tracer is a number, too.
+    return _bind(_constant, value=schedule) if isinstance(schedule, NUMBER) else Partial(schedule)
 
 
 def _float(x: Any) -> jax.Array:

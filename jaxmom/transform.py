@@ -164,8 +164,7 @@ def replace(optimizer: optax.GradientTransformation, **values: Any) -> Optimizer
         name with a position). Numbers, tracers, batched leaves and schedules are all admitted.
 
     Returns:
-      A new optimizer. Its state has the structure of the old one, unless a schedule has come or
-      gone.
+      A new optimizer, with the same structure of its state unless a schedule comes or goes.
 
     Raises:
       ValueError: There is no such name, or there are several of it.
@@ -190,12 +189,12 @@ def replace(optimizer: optax.GradientTransformation, **values: Any) -> Optimizer
 
 
 def eval_params(optimizer: optax.GradientTransformation, params: PyTree, state: PyTree) -> PyTree:
-    """Return the point that the theorems about a method speak of, where it is not params.
+    """Return the point at which losses are reported, where it is not params.
 
     Nesterov's methods take the gradient at an extrapolated point, and that point is what optax
-    calls params; their guarantees are about the sequence it was extrapolated from. Losses should
-    be reported there. A read-out in a `jaxmom.chain` passes through the linear part of what
-    follows the method; a stage that has no such part, or remembers earlier updates, is refused.
+    calls params; their guarantees are about the sequence it was extrapolated from. In a
+    `jaxmom.chain`, the point passes through the linear part of the stages that follow the method;
+    a stage that has no such part, or remembers earlier updates, is refused.
 
     Args:
       optimizer: Any transformation.
@@ -221,7 +220,8 @@ def eval_params(optimizer: optax.GradientTransformation, params: PyTree, state: 
     """
     if (offset := read_out(as_pytree(optimizer).update, state, params)) is None:
         return params
-    return jax.tree.map(lambda p, d: p + jnp.asarray(d, jnp.result_type(p)), params, offset)
+    offset = cast_updates(offset, params)
+    return jax.tree.map(lambda p, d: jnp.asarray(p, d.dtype) + d, params, offset)
 
 
 def as_pytree(transform: optax.GradientTransformation) -> Optimizer:
@@ -369,7 +369,8 @@ def read_out(update: Any, state: PyTree, params: PyTree) -> PyTree | None:
     """Return what `eval_params` adds to params, for the `update` of one optimizer, or None."""
     own = isinstance(update.func, _Update)
     hp, inner = update.func.resolve(*update.args, state) if own else ({}, state)
-    if isinstance(inner, optax.contrib.ScheduleFreeState):
+    free = isinstance(inner, optax.contrib.ScheduleFreeState)
+    if free and jax.tree.structure(inner.z) == jax.tree.structure(params):  # not optax.flatten's
         point = optax.contrib.schedule_free_eval_params(inner, params)
         return jax.tree.map(jnp.subtract, point, params)
     if own and update.func.fns.readout is not None:

@@ -1,0 +1,231 @@
+"""What no method admits: batches outside vmap, trees, functions that were not called, mu > L."""
+
+import functools
+import inspect
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+from cases import METHODS
+from jax.tree_util import Partial
+
+import jaxmom as jm
+from jaxmom import coefficients
+
+every_method = pytest.mark.parametrize("case", METHODS.values(), ids=METHODS)
+every_function = pytest.mark.parametrize("name", coefficients.__all__)
+
+
+def make(case, **changes):
+    return case.make(**{**case.hyperparameters, **changes}, **case.static)
+
+
+def first_update(optimizer):
+    params = jnp.ones(3)
+    return optimizer.update(params, optimizer.init(params), params)[0]
+
+
+def batch_of(value):
+    """Three lanes of a hyperparameter, as many as params have coordinates: the old mixture."""
+    return jnp.stack([jnp.asarray(value, float) * factor for factor in (0.8, 0.9, 1.0)])
+
+
+@every_method
+def test_a_batch_outside_vmap_is_refused(case):
+    plain = make(case)
+    for name, value in case.hyperparameters.items():
+        batched = make(case, **{name: batch_of(value)})  # to be mapped over, so it can be made
+        for optimizer in (batched, jm.replace(plain, **{name: batch_of(value)})):
+            with pytest.raises(ValueError, match=rf"{name} has shape \(3,.*jax\.vmap"):
+                first_update(optimizer)
+            with pytest.raises(ValueError, match=rf"{name} has shape \(3,.*jax\.vmap"):
+                jax.jit(first_update)(optimizer)
+        with pytest.raises(ValueError, match=rf"{name} has shape"):
+            first_update(make(case, **{name: lambda t, v=value: batch_of(v)}))
+
+
+@every_method
+def test_the_same_batch_is_admitted_by_vmap(case):
+    values = {name: batch_of(value) for name, value in case.hyperparameters.items()}
+    lanes = jax.vmap(first_update)(make(case, **values))
+    for i, lane in enumerate(lanes):
+        alone = first_update(make(case, **{name: value[i] for name, value in values.items()}))
+        np.testing.assert_allclose(lane, alone, rtol=1e-13)
+
+
+def numeric_parameters(function):
+    """The hyperparameters of a function of `jaxmom.coefficients`, with a value for each."""
+    rows = [c for c in METHODS.values() if c.make.__name__ == function.__name__]
+    known = {k: v for row in rows for k, v in row.hyperparameters.items()}
+    names = [n for n, p in inspect.signature(function).parameters.items() if p.default is not False]
+    return {name: known[name] for name in names}
+
+
+@every_function
+def test_coefficients_of_a_batch_outside_vmap_are_refused(name):
+    function = getattr(coefficients, name)
+    values = numeric_parameters(function)
+    for parameter, value in values.items():
+        with pytest.raises(ValueError, match=rf"{parameter} has shape \(3,.*jax\.vmap"):
+            function(**{**values, parameter: batch_of(value)})
+
+
+def test_filters_of_a_batch_outside_vmap_are_refused():
+    """Also where the batch was made by vmap, and where it is in a recurrence."""
+    betas = jnp.linspace(0.1, 0.9, 3)
+    batch = jax.vmap(jm.coefficients.qhm)(betas, betas)
+    optimizer = jm.scale_by_momentum(batch)
+    with pytest.raises(ValueError, match=r"1 buffers, but the shapes.*jax\.vmap"):
+        first_update(optimizer)
+    assert jax.vmap(first_update)(optimizer).shape == (3, 3)
+    chebyshev = jax.vmap(jm.coefficients.chebyshev)(betas, 10 * betas)
+    with pytest.raises(ValueError, match=r"mu has shape \(3,\).*jax\.vmap"):
+        jm.scale_by_momentum(chebyshev)
+    functions = [jm.reading_new, lambda decay, gain, read: jm.Coefficients(decay, gain, read)]
+    for function in functions:  # that do not check their hyperparameters
+        mine = jm.momentum_method(function, "outside", decay=betas, gain=betas, read=betas)
+        with pytest.raises(ValueError, match=r"decay has shape \(3,\).*jax\.vmap"):
+            first_update(mine)
+
+
+@every_method
+@pytest.mark.parametrize("tree", [{"w": 0.5}, [{"w": 0.5}, 0.5], ({"w": 0.5},)], ids=str)
+def test_a_tree_of_numbers_is_refused_at_once(case, tree):
+    for name in case.hyperparameters:
+        if name == "weight_decay" or (name == "learning_rate" and not case.linear):
+            continue  # a stage of its own, which refuses at its first update
+        with pytest.raises(TypeError, match=rf"{name} = .* is no number; .*optimizer of its own"):
+            make(case, **{name: tree})
+
+
+@every_method
+def test_a_sequence_is_no_single_number(case):
+    for name, value in case.hyperparameters.items():
+        if isinstance(value, tuple):
+            with pytest.raises(ValueError, match=rf"{name} has shape \(\).*for each buffer"):
+                make(case, **{name: value[0]})
+            continue
+        for sequence in ([value, value], (value, jnp.asarray(value))):
+            with pytest.raises(ValueError, match=rf"{name} has shape \(2,\), but it is one number"):
+                first_update(make(case, **{name: sequence}))
+
+
+@every_method
+def test_a_schedule_of_another_length_is_refused(case):
+    for name, value in case.hyperparameters.items():
+        if isinstance(value, tuple):
+            for longer in (value[:-1], (*value, 0.5)):
+                with pytest.raises(ValueError, match=f"{len(value)} buffers.*{len(longer)},"):
+                    first_update(make(case, **{name: lambda t, v=longer: jnp.array(v)}))
+
+
+@every_function
+@pytest.mark.parametrize("bind", [lambda f: f, functools.partial, Partial], ids=str)
+def test_coefficients_that_were_not_called_are_refused(name, bind):
+    with pytest.raises(TypeError, match=rf"call it, as in .*jm\.coefficients\.{name}\(\.\.\.\)"):
+        jm.scale_by_momentum(bind(getattr(coefficients, name)))
+
+
+@every_method
+def test_a_method_is_no_function_of_coefficients(case):
+    with pytest.raises(TypeError, match=r"not Coefficients|missing|unexpected keyword"):
+        jm.momentum_method(case.make, "outside", **case.hyperparameters)
+
+
+def test_the_two_ways_to_confuse_a_function_and_its_result():
+    with pytest.raises(TypeError, match="without calling it, and its hyperparameters by name"):
+        jm.momentum_method(jm.coefficients.heavy_ball(0.9), "outside", learning_rate=0.1)
+    with pytest.raises(TypeError, match="returned GradientTransformationExtraArgs, not Coeff"):
+        jm.scale_by_momentum(jm.heavy_ball)
+    with pytest.raises(TypeError, match=r"returned a schedule, not a number; call its maker"):
+        first_update(jm.heavy_ball(0.1, jm.schedules.constant))
+    with pytest.raises(TypeError, match=r"returned a schedule, not a number; call its maker"):
+        first_update(jm.lion(jm.schedules.sutskever))
+
+
+@pytest.mark.parametrize("position", ["before", "after", "Outside", "nowhere", "", True])
+@every_function
+def test_a_position_that_does_not_exist_is_refused(name, position):
+    function = getattr(coefficients, name)
+    with pytest.raises(ValueError, match=r'"outside" .*, "inside" .* or None .*, not '):
+        jm.momentum_method(function, position, learning_rate=0.1, **numeric_parameters(function))
+
+
+CURVATURES = {n: c for n, c in METHODS.items() if {"mu", "L"} <= set(c.hyperparameters)}
+
+
+def test_the_methods_of_two_curvatures_are_three():
+    assert set(CURVATURES) == {"nesterov_strongly_convex", "triple_momentum", "chebyshev"}
+    takes_both = {
+        n
+        for n in coefficients.__all__
+        if {"mu", "L"} <= set(inspect.signature(getattr(coefficients, n)).parameters)
+    }
+    assert takes_both == set(CURVATURES)
+
+
+@pytest.mark.parametrize("name", CURVATURES)
+def test_curvatures_in_the_wrong_order_are_refused(name):
+    case, function = CURVATURES[name], getattr(coefficients, name)
+    for mu, L in ((25.0, 1.0), (25, 1), (np.float32(25), np.float64(1)), (1 + 1e-9, 1.0)):
+        for attempt in (case.make, function):
+            with pytest.raises(ValueError, match=r"mu = .* is above L = .*exchange them"):
+                attempt(mu, L)
+    with pytest.raises(ValueError, match=r"mu = 13.0 is above L = 12.0"):
+        jm.replace(make(case), mu=13.0)
+    with pytest.raises(ValueError, match=r"mu = 1.0 is above L = 0.5"):
+        jm.replace(make(case), L=0.5)
+    assert np.isfinite(first_update(case.make(2.0, 2.0))).all()
+    assert np.isfinite(first_update(case.make(jnp.array(25.0), jnp.array(1.0)))).all()
+
+
+@pytest.mark.parametrize("static", [{"nesterov": True}])
+def test_what_pytorch_refuses_is_refused_by_replace_too(static):
+    sgd = jm.sgd(0.1, 0.9, **static)
+    for wrong in ({"momentum": 0.0}, {"dampening": 0.5}):
+        with pytest.raises(ValueError, match="momentum > 0 and dampening = 0, as in PyTorch"):
+            jm.replace(sgd, **wrong)
+        with pytest.raises(ValueError, match="momentum > 0 and dampening = 0, as in PyTorch"):
+            jm.sgd(**{"learning_rate": 0.1, "momentum": 0.9, **wrong}, **static)
+
+
+def test_bounds_hold_for_each_number_of_a_vector():
+    with pytest.raises(ValueError, match=r"betas = 1.5 is outside of \(-1, 1\)"):
+        jm.coefficients.aggmo((jnp.array(0.5), 1.5))
+
+
+THREE = [optax.identity(), optax.scale(2.0), optax.scale(10.0)]
+WEIGHTS = {
+    "a list": lambda w: list(w),
+    "a tuple": lambda w: tuple(w),
+    "an array of NumPy": lambda w: np.array(w),
+    "an array of JAX": lambda w: jnp.array(w),
+    "traced numbers": lambda w: [jnp.array(x) for x in w],
+    "a schedule": lambda w: lambda t: jnp.array(w),
+}
+
+
+@pytest.mark.parametrize("given", WEIGHTS.values(), ids=WEIGHTS)
+def test_wrong_numbers_of_weights_are_refused(given):
+    right = jm.mix(THREE, [0.5, 0.25, 0.1])
+    assert first_update(jm.mix(THREE, given([0.5, 0.25, 0.1])))[0] == 0.5 + 0.5 + 1.0
+    for wrong in ([0.5], [0.5, 0.5], [0.5, 0.5, 0.5, 9.0]):
+        for attempt in (
+            lambda w: jm.mix(THREE, given(w)),
+            lambda w: jm.replace(right, weights=given(w)),
+        ):
+            with pytest.raises(ValueError, match="one weight for each transformation"):
+                jax.jit(first_update)(attempt(wrong))
+            with pytest.raises(ValueError, match="one weight for each transformation"):
+                first_update(attempt(wrong))
+
+
+def test_weights_are_a_vector():
+    with pytest.raises(ValueError, match="3 transformations and a single number for weights"):
+        jm.mix(THREE, 0.5)
+    batch = jm.mix(THREE, jnp.ones((4, 3)))
+    with pytest.raises(ValueError, match=r"shape \(4, 3\).*jax\.vmap"):
+        first_update(batch)
+    assert jax.vmap(first_update)(batch).shape == (4, 3)
