@@ -40,13 +40,26 @@ COMPARED = {
 
 
 class Argument(NamedTuple):
-    label: str
+    """One argument of one call of a factory."""
+
+    label: str  # the name of its hyperparameter: "args.0" for the first of ``*args``
     value: Any
-    positional: bool
+    positional: bool  # whether the factory takes it by its position
     parameter: inspect.Parameter
 
 
-def bind(signature: inspect.Signature, args: Any, kwargs: Any) -> list[Argument]:
+def signature_of(factory: Factory) -> inspect.Signature:
+    """Return the signature of a factory, with its annotations as types where they can be read."""
+    try:
+        return inspect.signature(factory, eval_str=True)
+    except (NameError, SyntaxError, AttributeError, TypeError):
+        return inspect.signature(factory)
+
+
+def bind_arguments(
+    signature: inspect.Signature, args: tuple[Any, ...], kwargs: dict[str, Any]
+) -> list[Argument]:
+    """Return the arguments of a call, with the defaults of those that are not given."""
     bound = signature.bind(*args, **kwargs)
     bound.apply_defaults()
     extended = any(
@@ -65,11 +78,14 @@ def bind(signature: inspect.Signature, args: Any, kwargs: Any) -> list[Argument]
             positional = parameter.kind is parameter.POSITIONAL_ONLY or first
             if positional or not _is_default_function(parameter, value):
                 found.append(Argument(name, value, positional, parameter))
+    labels = [argument.label for argument in found]
+    if len(set(labels)) < len(labels):
+        raise TypeError(f"the arguments {labels} need different names to be hyperparameters.")
     return found
 
 
 def _is_default_function(parameter: inspect.Parameter, value: Any) -> bool:
-    """Such defaults are left to the factory, for they are closures, which cannot be pickled."""
+    """Whether to leave an argument to the factory: such defaults are closures, not for pickle."""
     return value is parameter.default and (
         callable(value) or isinstance(value, optax.GradientTransformation)
     )
@@ -78,15 +94,15 @@ def _is_default_function(parameter: inspect.Parameter, value: Any) -> bool:
 def kind_of(
     factory: Factory, argument: Argument, static: frozenset[str], schedules: frozenset[str]
 ) -> Kind:
+    """Return what the value of an argument means, as far as it is known."""
     names = {argument.label, argument.parameter.name}
     if names & static:
         return "static"
     if names & schedules:
         return "number"
-    source = _unwrap_partial(factory)
-    if not str(getattr(source, "__module__", "")).startswith("optax."):
+    if not is_of_optax(factory):
         return "unknown"
-    compared = COMPARED.get(name_of(source), frozenset())
+    compared = COMPARED.get(name_of(factory), frozenset())
     return "static" if names & (STATIC | compared) else "number"
 
 
@@ -111,19 +127,18 @@ def _is_numeric(value: Any) -> bool:
 
 
 def _is_count(parameter: inspect.Parameter, value: Any) -> bool:
-    integer = _is_numeric(value) and jnp.issubdtype(jnp.result_type(value), jnp.integer)
+    """Whether an integer is one for the factory too, by the annotation or else by the default."""
+    if not (_is_numeric(value) and jnp.issubdtype(jnp.result_type(value), jnp.integer)):
+        return False
+    types = typing.get_args(parameter.annotation) or (parameter.annotation,)
+    if float in types or int in types:
+        return float not in types
     default = isinstance(parameter.default, int) and not isinstance(parameter.default, bool)
-    return integer and (default or int in _types_of(parameter.annotation))
-
-
-def _types_of(annotation: Any) -> tuple[Any, ...]:
-    if annotation in ("int", "int | None", "Optional[int]"):  # from __future__ import annotations
-        return (int,)
-    return typing.get_args(annotation) or (annotation,)
+    return default or parameter.kind is parameter.VAR_KEYWORD
 
 
 def _is_opaque_function(parameter: inspect.Parameter, value: Any) -> bool:
-    """Whether a function may be anything: neither it nor the default says that it is a schedule."""
+    """Whether neither a function itself nor the default says that it is a schedule."""
     module = getattr(getattr(value, "func", None), "__module__", None)
     known = isinstance(value, Partial) and module == "jaxmom.schedules"
     return callable(value) and not known and not isinstance(parameter.default, float)
@@ -141,7 +156,7 @@ def _call_function(function: Callable[..., Any], count: Any) -> Any:
 
 
 def _as_argument(value: Any) -> Any:
-    """Return what the factory gets as it is: static, but for optimizers, keys and traced values."""
+    """Return what the factory gets as it is: static but for optimizers and traced values."""
     leaves, structure = jax.tree.flatten(value, is_leaf=_is_optimizer)
     is_leaf = _is_numeric if isinstance(value, Partial) else _is_dynamic
     if not any(map(is_leaf, leaves)):
@@ -156,8 +171,7 @@ def _is_optimizer(value: Any) -> bool:
 
 
 def _is_dynamic(leaf: Any) -> bool:
-    is_key = isinstance(leaf, jax.Array) and jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key)
-    return is_key or isinstance(leaf, Tracer) or _is_optimizer(leaf)
+    return isinstance(leaf, Tracer) or _is_optimizer(leaf)
 
 
 @functools.partial(
@@ -176,12 +190,14 @@ class Tree:
 
     @property
     def value(self) -> PyTree:
+        """The argument itself."""
         dynamic = iter(self.dynamic)
         pairs = zip(self.is_dynamic, self.static, strict=True)
         return self.structure.unflatten([next(dynamic) if d else unwrap(s) for d, s in pairs])
 
 
 def as_hashable(value: Any) -> Any:
+    """Return a value that compares by content, so that equal ones share a compilation."""
     if isinstance(value, np.generic | np.ndarray | jax.Array):
         integer = jnp.ndim(value) == 0 and jnp.issubdtype(value.dtype, jnp.integer)
         return int(value) if integer else _Frozen(value)
@@ -212,8 +228,9 @@ def _content(value: Any) -> tuple[Any, ...]:
 
 def _leaf_content(leaf: Any) -> Any:
     if isinstance(leaf, np.ndarray | jax.Array):
-        array = np.asarray(leaf)
-        return str(array.dtype), array.shape, array.tobytes()
+        is_key = jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key)
+        array = np.asarray(jax.random.key_data(leaf) if is_key else leaf)
+        return str(leaf.dtype), array.shape, array.tobytes()
     if isinstance(leaf, functools.partial):
         return leaf.func, _content(leaf.args), _content(leaf.keywords)
     try:
@@ -224,6 +241,7 @@ def _leaf_content(leaf: Any) -> Any:
 
 
 def unwrap(value: Any) -> Any:
+    """Return an argument as the factory gets it."""
     return value.value if isinstance(value, _Frozen | Tree) else value
 
 
@@ -233,5 +251,11 @@ def _unwrap_partial(factory: Factory) -> Factory:
     return factory
 
 
+def is_of_optax(factory: Factory) -> bool:
+    """Whether optax defines a factory, so that the tables of this module hold for it."""
+    return str(getattr(_unwrap_partial(factory), "__module__", "")).startswith("optax.")
+
+
 def name_of(factory: Factory) -> str:
+    """Return the name of a factory for messages and tables."""
     return getattr(_unwrap_partial(factory), "__name__", repr(factory))

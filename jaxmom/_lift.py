@@ -11,8 +11,19 @@ import jax
 import jax.numpy as jnp
 import optax
 from jax.tree_util import Partial
+from jax.typing import DTypeLike
 
-from jaxmom._arguments import Factory, as_hashable, bind, classify, kind_of, name_of, unwrap
+from jaxmom._arguments import (
+    Factory,
+    as_hashable,
+    bind_arguments,
+    classify,
+    is_of_optax,
+    kind_of,
+    name_of,
+    signature_of,
+    unwrap,
+)
 from jaxmom._jaxpr import inputs_needed
 from jaxmom.transform import NUMBER, Optimizer, PyTree, Static, transformation, wide_dtype
 
@@ -36,7 +47,7 @@ def lift(
     *,
     static: str | Collection[str] = (),
     schedules: str | Collection[str] = (),
-    accumulator_dtype: Any = None,
+    accumulator_dtype: DTypeLike | None = None,
 ) -> Callable[..., Optimizer]:
     """Turn an optax factory into one whose float hyperparameters are leaves, by name.
 
@@ -57,7 +68,7 @@ def lift(
 
     Returns:
       A function with the signature of `factory`. Numbers and optimizers become leaves. Counts
-      (integers where the default or the annotation is an integer), booleans, strings, None, tuples
+      (integers whose annotation or else default is an integer), booleans, strings, None, tuples
       and functions that are no schedules stay static. Arguments of ``*args`` are named "args.0",
       "args.1" and so on.
 
@@ -77,7 +88,7 @@ def lift(
       >>> jax.vmap(first_step)(jnp.array([0.9, 0.99, 0.999])).shape
       (3, 3)
     """
-    signature = inspect.signature(factory)
+    signature = signature_of(factory)
     static, schedules = _as_names(static), _as_names(schedules)
     _check_names(signature, factory, static | schedules)
     dtype = None if accumulator_dtype is None else jnp.dtype(accumulator_dtype)
@@ -85,7 +96,7 @@ def lift(
     @functools.wraps(factory)
     def make(*args: Any, **kwargs: Any) -> Optimizer:
         hp, positional = {}, []
-        for argument in bind(signature, args, kwargs):
+        for argument in bind_arguments(signature, args, kwargs):
             kind = kind_of(factory, argument, static, schedules)
             hp[argument.label] = classify(kind, argument)
             positional += [argument.label] if argument.positional else []
@@ -138,6 +149,8 @@ class _Call:
         try:
             yield
         except jax.errors.ConcretizationTypeError as error:
+            if not self.leaves:
+                raise
             raise TypeError(
                 f"{name_of(self.factory)} needs the plain value of a hyperparameter that is "
                 f"traced; its leaves are {list(self.leaves)}. Keep that one static, as in "
@@ -208,7 +221,8 @@ def _labels_needed(call: _Call, hp: Mapping[str, Any]) -> tuple[str, ...]:
 
 def _check_update_arguments(factory: Factory, extra: Mapping[str, Any]) -> None:
     name = name_of(factory)
-    missing = [needed for needed in UPDATE_NEEDS.get(name, ()) if needed not in extra]
+    needs = UPDATE_NEEDS.get(name, ()) if is_of_optax(factory) else ()
+    missing = [needed for needed in needs if needed not in extra]
     if missing:
         raise TypeError(
             f"{name} needs {', '.join(missing)} at every update: pass it by keyword, or use "

@@ -137,7 +137,7 @@ def _run(
     plan: _Plan,
 ) -> Trajectory:
     loss_at = functools.partial(_bind_batch, loss, batches, key)
-    number = 1 if batches is None else min(REFERENCE_BATCHES, plan.steps)
+    number = 0 if batches is None else min(REFERENCE_BATCHES, plan.steps)
     before, carry, first_value = _start_run(start, optimizer, loss_at, number)
     limit = _divergence_limit(first_value, divergence)
     evaluate_step = functools.partial(_evaluate_step, loss_at, optimizer, before)
@@ -205,8 +205,8 @@ def _start_run(
 def _reference_value(
     loss_at: Callable[..., LossAtFn], params: PyTree, number_of_batches: int
 ) -> jax.Array:
-    """Return the loss at the starting params, the largest finite size of it on some batches."""
-    if number_of_batches == 1:
+    """Return the loss at the starting params, or the largest of its finite sizes on batches."""
+    if not number_of_batches:
         return loss_at()(params)
     counts = jnp.arange(number_of_batches, dtype=jnp.int32)
     sizes = jnp.abs(jax.lax.map(lambda count: loss_at(count, count)(params), counts))
@@ -276,14 +276,14 @@ def _advance(
 def _bind_batch(
     loss: Partial,
     batches: PyTree,
-    key: Any,
+    key: jax.Array | None,
     index: ArrayLike = 0,
     count: ArrayLike = 0,
 ) -> LossAtFn:
     """Return the loss of the batch of one step, as a function of params."""
     if batches is None:
         return loss
-    if isinstance(batches, Partial):
+    if isinstance(batches, Partial) and key is not None:
         count = jnp.asarray(count, jnp.int32)
         batch = batches(jax.random.fold_in(key, count), count)
     else:

@@ -514,6 +514,12 @@ def counting(lr, count: int, period=2, optional: int | None = None):
     return optax.sgd(lr * count * period)
 
 
+def annotated(lr: float = 1, *, text: "float" = 2, period: "int | None" = None, **options):
+    assert isinstance(options.get("count", 1), int)
+    assert period is None or isinstance(period, int)
+    return optax.scale(-lr * text)
+
+
 def with_if(lr, beta=0.9):
     return optax.sgd(lr, momentum=beta if beta > 0 else None)
 
@@ -536,6 +542,8 @@ def of_functions(function, rate=0.1):
         (unannotated, (np.float32(0.5),), {}, {"lr": 0.5}, -0.5),
         (counting, (0.1, 3), {}, {"lr": 0.1}, -0.6),
         (counting, (0.1, np.int32(3)), {"period": jnp.int32(1)}, {"lr": 0.1}, -0.3),
+        (annotated, (), {}, {"lr": 1.0, "text": 2.0}, -2.0),
+        (annotated, (3,), {"period": 4, "count": 5}, {"lr": 3.0, "text": 2.0}, -6.0),
         (functools.partial(unannotated), (0.1,), {}, {"lr": 0.1}, -0.1),
         (functools.partial(optax.sgd, momentum=0.5), (0.1,), {}, {"momentum": 0.5}, -0.1),
     ],
@@ -598,13 +606,17 @@ def test_a_traced_value_where_python_looks_is_explained():
         jax.jit(step_traced)(lifted)
 
 
-def test_keys_are_leaves_and_seeds_are_static():
+def test_keys_are_static_unless_they_are_traced():
     def noise(key):
         return step_traced(jm.lift(optax.add_noise)(1e-3, 0.55, key=key))
 
     keys = jax.random.split(jax.random.key(0), 3)
     np.testing.assert_array_equal(jax.vmap(noise)(keys), [noise(key) for key in keys])
-    assert len(jax.tree.leaves(jm.lift(optax.add_noise)(1e-3, 0.55, key=7))) == 2
+    for key in (lambda: 7, lambda: jax.random.key(7)):
+        optimizers = [jm.lift(optax.add_noise)(1e-3, 0.55, key=key()) for _ in range(2)]
+        slopes = jax.grad(step_traced)(optimizers[0])  # integers and keys have none
+        assert jm.hyperparameters(slopes).keys() == {"eta", "gamma"}
+        assert jax.tree.structure(optimizers[0]) == jax.tree.structure(optimizers[1])
 
 
 def test_mistakes_get_a_sentence():
@@ -612,6 +624,8 @@ def test_mistakes_get_a_sentence():
         jm.lift(optax.adam, static=["beta"])
     with pytest.raises(TypeError, match="inject_hyperparams returned function, which is no optax"):
         jm.lift(optax.inject_hyperparams)(optax.adam)
+    with pytest.raises(TypeError, match=r"\['lr', 'scale', 'lr'\] need different names"):
+        jm.lift(lambda lr, /, scale=1.0, **options: optax.sgd(lr))(0.1, lr=0.2)
 
 
 # Integer params

@@ -6,6 +6,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+from cases import METHODS
 from jax.tree_util import Partial
 
 import jaxmom as jm
@@ -356,6 +357,226 @@ def test_a_run_of_another_optimizer_is_refused():
     with pytest.raises(ValueError, match="give the optimizer of that run, or only its params"):
         jm.optimize(quadratic, run, jm.lift(optax.adam)(0.1), 3)
     assert jm.optimize(quadratic, run.params, jm.lift(optax.adam)(0.1), 3).steps[0] == 0
+
+
+# The reference of divergence, where there are batches
+
+
+SCALES = jnp.array([1e-12, 1.0, 1.0, 1.0, 2.0, *[1.0] * 15])  # the first batch happens to be easy
+
+
+def scaled(x, scale):
+    return scale * x**2 / 2
+
+
+def draw_scale(key, count):
+    return SCALES[jnp.minimum(count, len(SCALES) - 1)]
+
+
+STACKED_AND_DRAWN = {
+    "stacked": {"batches": SCALES},
+    "drawn": {"batches": draw_scale, "key": jax.random.key(0)},
+}
+
+
+@pytest.mark.parametrize("options", STACKED_AND_DRAWN.values(), ids=STACKED_AND_DRAWN)
+def test_a_tiny_first_batch_freezes_nothing_but_what_diverges(options):
+    """Descent with rate a on curvature 1: |1 - a|^t; the reference is that of scale 2, 1."""
+
+    def run(rate):
+        return jm.optimize(scaled, jnp.array(1.0), jm.gradient_descent(rate), 20, **options)
+
+    rates = jnp.array([0.5, 3.0, 0.1, 2.5])
+    batch = jax.jit(jax.vmap(run))(rates)
+    np.testing.assert_array_equal(batch.first_value, np.ones(4))
+
+    def first_bad(rate):
+        x, scales = 1.0, np.asarray(SCALES)
+        for t, scale in enumerate([*scales, scales[-1]]):
+            if scale * x**2 / 2 > 1e6:
+                return t
+            x -= rate * scale * x
+        return -1
+
+    expected = [first_bad(float(rate)) for rate in rates]
+    assert expected[0] == expected[2] == -1 < min(expected[1], expected[3])
+    np.testing.assert_array_equal(batch.diverged_at, expected)
+    for lane, at in ((1, expected[1]), (3, expected[3])):
+        np.testing.assert_array_equal(
+            batch.history["value"][lane, at:], np.repeat(batch.history["value"][lane, at], 21 - at)
+        )
+    assert batch.history["value"][0, -1] < 1e-10
+
+
+@pytest.mark.parametrize("steps", [1, 3, 8, 20])
+def test_the_reference_is_the_largest_loss_of_the_first_batches(steps):
+    signs = jnp.array([1e-12, -3.0, 2.0, jnp.nan, jnp.inf, 1.0, 0.0, 1.0, *[100.0] * 12])
+    run = jm.optimize(
+        lambda x, scale: scale * jnp.exp(0 * x),
+        jnp.array(1.0),
+        jm.gradient_descent(0.1),
+        steps,
+        batches=signs[:steps],
+    )
+    expected = np.abs(signs[: min(steps, 8)])
+    np.testing.assert_array_equal(run.first_value, expected[np.isfinite(expected)].max())
+
+
+def test_without_batches_the_reference_is_the_first_value():
+    run = jm.optimize(lambda x: x - 3.0, jnp.array(1.0), jm.gradient_descent(0.1), 5)
+    assert run.first_value == -2.0
+    zero = jm.optimize(lambda x: x**2, jnp.array(0.0), jm.gradient_descent(0.1), 5, divergence=2.0)
+    assert zero.first_value == 0.0
+    assert zero.diverged_at == -1
+
+
+@pytest.mark.parametrize("options", STACKED_AND_DRAWN.values(), ids=STACKED_AND_DRAWN)
+def test_segments_keep_the_reference_of_the_first(options):
+    def run(start, rate, first, last):
+        cut = {**options}
+        if "key" not in cut:
+            cut["batches"] = SCALES[first:last]
+        return jm.optimize(scaled, start, jm.gradient_descent(rate), last - first, **cut)
+
+    for rate in (0.5, 3.0):
+        one = run(jnp.array(1.0), rate, 0, 20)
+        two = run(run(jnp.array(1.0), rate, 0, 8), rate, 8, 20)
+        chex.assert_trees_all_equal(two.params, one.params)
+        assert two.diverged_at == one.diverged_at
+        assert two.first_value == one.first_value
+
+
+# Complex params
+
+
+TARGET = jnp.array([1.0 + 2.0j, -1.0j])
+
+
+def distance(z):
+    return jnp.sum(CURVATURE * jnp.abs(z - TARGET) ** 2) / 2
+
+
+def distance_of_parts(x):
+    parts = jnp.stack([TARGET.real, TARGET.imag])
+    return jnp.sum(CURVATURE[None] * (x - parts) ** 2) / 2
+
+
+LINEAR = [name for name, case in METHODS.items() if case.linear]
+
+
+@pytest.mark.parametrize("name", LINEAR)
+def test_complex_params_run_as_their_real_and_imaginary_parts(name):
+    case = METHODS[name]
+    optimizer = case.make(**case.hyperparameters, **case.static)
+    start = jnp.array([0.5 - 1.0j, 2.0 + 0.0j])
+    run = jm.optimize(distance, start, optimizer, 12, record=("value", "params"))
+    parts = jm.optimize(
+        distance_of_parts, jnp.stack([start.real, start.imag]), optimizer, 12, record="params"
+    )
+    points = np.asarray(parts.history["params"])
+    expected = points[:, 0] + 1j * points[:, 1]
+    np.testing.assert_allclose(run.history["params"], expected, rtol=1e-11, atol=1e-12)
+    assert run.params.dtype == start.dtype
+    assert run.history["value"].dtype == float
+
+
+@pytest.mark.parametrize(
+    "optimizer",
+    [
+        optax.adam(0.3),
+        jm.lift(optax.adam)(0.3),
+        optax.contrib.split_real_and_imaginary(optax.sgd(0.2, 0.5)),
+        optax.lbfgs(),
+        optax.polyak_sgd(1.0),
+    ],
+    ids=["adam", "lifted adam", "split", "lbfgs", "polyak"],
+)
+def test_optax_descends_in_complex_params(optimizer):
+    with jax.numpy_dtype_promotion("standard"):
+        run = jm.optimize(distance, jnp.array([0.5 - 1.0j, 2.0 + 0.0j]), optimizer, 150)
+    assert run.diverged_at == -1
+    assert run.history["value"][-1] < 1e-3 * run.history["value"][0]
+
+
+def test_records_see_the_gradient_that_the_update_gets():
+    start = jnp.array([0.5 - 1.0j, 2.0 + 0.0j])
+    record = lambda step: {"gradient": step.gradient}  # noqa: E731
+    run = jm.optimize(distance, start, jm.gradient_descent(0.1), 3, record=record)
+    np.testing.assert_allclose(
+        run.history["gradient"][0], np.asarray(CURVATURE) * np.asarray(start - TARGET)
+    )
+
+
+# Kinds of arguments
+
+
+@pytest.mark.parametrize(
+    ("params", "dtype"),
+    [
+        (3, "int64"),
+        (np.array([1, 2], np.int32), "int32"),
+        (jnp.array([True]), "bool"),
+        ({"w": jnp.ones(2), "count": jnp.array(3, jnp.uint8)}, "uint8"),
+    ],
+)
+def test_params_that_cannot_move_are_refused(params, dtype):
+    loss = lambda p: sum(jnp.sum(jnp.asarray(x, float)) for x in jax.tree.leaves(p))  # noqa: E731
+    with pytest.raises(TypeError, match=f"leaves of dtype {dtype}, along which no step"):
+        jm.optimize(loss, params, jm.heavy_ball(0.1), 3)
+
+
+@pytest.mark.parametrize("integer", [np.int64, np.uint8, jnp.int32, jnp.asarray])
+def test_steps_may_be_integers_of_any_library(integer):
+    def run(kind):
+        options = {name: kind(n) for name, n in (("every", 2), ("check", 2), ("unroll", 1))}
+        return jm.optimize(quadratic, START, jm.heavy_ball(0.1), kind(6), **options)
+
+    chex.assert_trees_all_equal(run(integer), run(int))
+
+
+def test_steps_that_are_no_integers_are_refused():
+    for steps in (3.0, "3", None):
+        with pytest.raises(TypeError, match="are integers and not traced, got steps="):
+            jm.optimize(quadratic, START, jm.heavy_ball(0.1), steps)
+    with pytest.raises(TypeError, match="are integers and not traced"):
+        jax.jit(lambda n: jm.optimize(quadratic, START, jm.heavy_ball(0.1), n))(3)
+
+
+def test_losses_that_are_not_real_are_refused():
+    for loss in (lambda x: jnp.sum(x.astype(complex)), lambda x: jnp.sum(x > 0)):
+        with pytest.raises(ValueError, match="must return a real floating number"):
+            jm.optimize(loss, START, jm.heavy_ball(0.1), 3)
+
+
+# Meshes
+
+MANY_STATES = {
+    "sgd": optax.sgd(0.1, 0.9),
+    "adam": optax.adam(0.1),
+    "heavy_ball": jm.heavy_ball(0.1, 0.9),
+    "scheduled": jm.heavy_ball(jm.schedules.linear(0.1, 0.01, 5.0), 0.9),
+    "lifted": jm.lift(optax.lion)(0.1),
+}
+
+
+@pytest.mark.parametrize("optimizer", MANY_STATES.values(), ids=MANY_STATES)
+@pytest.mark.parametrize("axis_type", ["Auto", "Explicit"])
+def test_a_run_in_shard_map_is_the_run_outside(optimizer, axis_type):
+    """One device suffices: the types of values that vary over a mesh are checked all the same."""
+    mesh = jax.make_mesh((1,), ("x",), axis_types=(getattr(jax.sharding.AxisType, axis_type),))
+    spec = jax.sharding.PartitionSpec("x")
+
+    def run(p, **options):
+        first = jm.optimize(lambda p: jnp.sum(p**2), p, optimizer, 4, **options)
+        return jm.optimize(lambda p: jnp.sum(p**2), first, optimizer, 4, **options).params
+
+    p = jnp.arange(8.0).reshape(4, 2)
+    p = jax.device_put(p, jax.sharding.NamedSharding(mesh, spec))
+    for options in ({}, {"every": 3, "check": 2, "record": ("value", "eval_value")}):
+        inside = jax.shard_map(
+            lambda p, options=options: run(p, **options), mesh=mesh, in_specs=spec, out_specs=spec
+        )
+        np.testing.assert_allclose(jax.jit(inside)(p), run(p, **options), rtol=1e-12)
 
 
 def test_unrolling_changes_nothing():
