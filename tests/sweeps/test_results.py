@@ -42,11 +42,11 @@ def test_best_is_the_least_median_at_the_last_record():
     assert (int(cell.beta), cell.attrs["best"]) == (0, 5)
 
 
-@pytest.mark.parametrize("fate", [DIVERGED, FAILED, MISSING])
-def test_best_is_never_a_lane_that_is_not_ok(fate):
+@pytest.mark.parametrize("status", [DIVERGED, FAILED, MISSING])
+def test_best_is_never_a_lane_that_is_not_ok(status):
     values = [[-9.0, -9.0, 3.0], [4.0, 4.0, 4.0], [np.nan, 1.0, np.nan]]
-    status = [[fate, fate, OK], [OK, OK, OK], [OK, OK, OK]]
-    cell = best(dataset(values, status, ("beta", "seed")))
+    statuses = [[status, status, OK], [OK, OK, OK], [OK, OK, OK]]
+    cell = best(dataset(values, statuses, ("beta", "seed")))
     assert (int(cell.beta), cell.attrs["best"]) == (1, 4)
 
 
@@ -472,7 +472,7 @@ def test_survivors_of_a_halving_have_the_bits_of_one_long_sweep():
     """
 
     def draw(key, count):
-        return jax.random.normal(key, (2,), jnp.float32), 100 * (count == 6).astype(jnp.float32)
+        return jax.random.normal(key, (2,), jnp.float32), 100 * (count == 10).astype(jnp.float32)
 
     def loss(x, batch):
         noise, jump = batch
@@ -501,9 +501,9 @@ def test_survivors_of_a_halving_have_the_bits_of_one_long_sweep():
         return run, run
 
     space = grid(beta=[0.0, 0.5, 0.9], learning_rate=[0.01, 0.1, 0.3, 0.9], seed=range(3))
-    runs = halving(segment, space, [4, 4, 16], keep=0.5, width=4)
+    runs = halving(segment, space, [8, 8, 16], keep=0.5, width=4)
     long = sweep(
-        lambda beta, learning_rate, seed: optimize(begin(seed), 24, beta, learning_rate, seed),
+        lambda beta, learning_rate, seed: optimize(begin(seed), 32, beta, learning_rate, seed),
         space,
         width=4,
         progress=False,
@@ -511,13 +511,13 @@ def test_survivors_of_a_halving_have_the_bits_of_one_long_sweep():
     ran = runs.rungs.values == 3
     assert 0 < ran.sum() < space.size / 2
     np.testing.assert_array_equal(
-        runs.value.sel(step=24).values[ran], long.value.sel(step=24).values[ran]
+        runs.value.sel(step=32).values[ran], long.value.sel(step=32).values[ran]
     )
     at, whole = runs.diverged_at.values, long.diverged_at.values
     np.testing.assert_array_equal(at[ran], whole[ran])
-    ended = np.array([4, 8, 24])[runs.rungs.values - 1]
+    ended = np.array([8, 16, 32])[runs.rungs.values - 1]
     np.testing.assert_array_equal(at[whole < ended], whole[whole < ended])
-    assert (at[ran] == 6).sum() == ran.sum() / 3
+    assert (at[ran] == 10).sum() == ran.sum() / 3
 
 
 def test_what_halving_carries_is_what_the_segment_returned():

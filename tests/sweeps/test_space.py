@@ -196,7 +196,7 @@ def test_keys_of_lanes_agree_exactly_where_all_arguments_do():
 
 
 @pytest.mark.parametrize(
-    ("make", "told"),
+    ("make", "message"),
     [
         (lambda: grid(), "one axis at least"),
         (lambda: grid(beta=[]), "empty"),
@@ -220,8 +220,8 @@ def test_keys_of_lanes_agree_exactly_where_all_arguments_do():
         (lambda: grid(m=jm.Stack(("a",), np.ones((2, 3)))), "one row for each label"),
     ],
 )
-def test_what_is_no_space_is_refused_with_a_sentence(make, told):
-    with pytest.raises((ValueError, IndexError), match=told):
+def test_what_is_no_space_is_refused_with_a_sentence(make, message):
+    with pytest.raises((ValueError, IndexError), match=message):
         make()
 
 
@@ -497,7 +497,7 @@ def test_objects_with_labels_of_their_own_are_admitted():
 def test_values_that_float32_merges_or_moves_to_a_limit_are_warned_of(make):
     with warnings.catch_warnings():
         make()  # in float64 they are what they are
-    with jax.enable_x64(False), pytest.warns(UserWarning, match="rounded to others in float32"):
+    with jax.enable_x64(False), pytest.warns(UserWarning, match="with a limit in float32"):
         make()
 
 

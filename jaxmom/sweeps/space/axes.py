@@ -137,8 +137,8 @@ def warn_of_rounding(name: str, labels: NDArray[Any]) -> None:
     if changed.any():
         one = np.flatnonzero(changed)[0]
         warnings.warn(
-            f"{int(changed.sum())} values of the axis {name!r} are rounded to others in "
-            f"{ran_type}, the type that JAX computes in: {float(labels[one])!r} runs as "
+            f"{int(changed.sum())} values of the axis {name!r} coincide with others or with a "
+            f"limit in {ran_type}, the type that JAX computes in: {float(labels[one])!r} runs as "
             f"{float(ran[one])!r}. Choose values further apart, sweep another parameter (such as "
             "1 - beta), or set jax_enable_x64.",
             stacklevel=5,
