@@ -209,6 +209,8 @@ def test_keys_of_lanes_agree_exactly_where_all_arguments_do():
         (lambda: paired(a=[1, 2], b=[1]), "same length"),
         (lambda: paired(), "same length"),
         (lambda: grid(a=[1]) * grid(a=[2]), "both spaces"),
+        (lambda: grid(a=grid(b=[1, 2])), "multiply spaces"),
+        (lambda: paired(a=[1], b=grid(b=[1])), "multiply spaces"),
         (lambda: grid(a=[1]).lane(1), "lane 1"),
         (lambda: sample(8, method="latin", a=uniform(0, 1)), "method of"),
         (lambda: sample(8), "one argument at least"),
@@ -354,6 +356,16 @@ def test_integers_of_any_type_are_integers(given):
     assert [lane["x"] for lane in space] == [1, 2]
 
 
+def test_an_error_with_integers_says_that_they_are_no_floats():
+    def fn(beta, rate):
+        return {"value": jax.grad(lambda b: rate * b**2)(beta)}
+
+    with pytest.raises(TypeError) as caught:
+        jm.sweep(fn, grid(beta=[0, 1], rate=[0.5]), width=2)
+    assert "The axes ['beta'] have integers; write 1.0 for 1" in caught.value.__notes__[-1]
+    assert len(jm.sweep(fn, grid(beta=[0.0, 1.0], rate=[0.5]), width=2).value) == 2
+
+
 def test_counts_and_seeds_may_be_numpy_integers():
     ours = sample(np.int32(8), seed=np.int64(3), a=uniform(0, 1))
     plain = sample(8, seed=3, a=uniform(0, 1))
@@ -436,6 +448,8 @@ def test_random_keys_are_refused_with_the_remedy(make, keys):
 def test_a_scale_is_refused_as_an_axis_with_the_remedies(make, scale):
     with pytest.raises(ValueError, match=rf"jm\.{scale.__name__}\(.*points.*jm\.sample"):
         make(beta=scale(1, 100))
+    with pytest.raises(ValueError, match="has a scale, from 1 to 100"):
+        make(beta=[scale(1, 100)])
 
 
 # Labels

@@ -111,6 +111,11 @@ def trace_group(fn: SweptFn, group: Group, sample: Arguments) -> TracedGroup:
         traced = jax.jit(run).trace(data, arguments)
     except Exception as error:
         error.add_note(f"This was while tracing lanes of {_describe_lanes(group, arguments)}.")
+        whole = [n for n, x in arguments.items() if _is_whole(x)]
+        if whole and isinstance(error, TypeError):
+            error.add_note(
+                f"The axes {whole} have integers; write 1.0 for 1 where floats are meant."
+            )
         raise
     named = named_outputs(traced.out_info)
     outputs = {name: describe_output(name, *named[name]) for name in sorted(named)}
@@ -229,6 +234,10 @@ def _check_draws(jaxpr: Any, shared: int) -> None:
 def _abstract(column: NDArray[Any]) -> jax.ShapeDtypeStruct:
     dtype = jax.dtypes.canonicalize_dtype(column.dtype)
     return jax.ShapeDtypeStruct(column.shape[1:], dtype)
+
+
+def _is_whole(argument: PyTree) -> bool:
+    return isinstance(argument, jax.ShapeDtypeStruct) and argument.dtype.kind == "i"
 
 
 def _describe_lanes(group: Group, arguments: Arguments) -> str:

@@ -69,12 +69,7 @@ def read_axis(name: str, given: Any) -> Axis:
         that JAX has no type for, random keys, a scale, or a name that the result uses itself.
     """
     check_name(name)
-    if isinstance(given, Scale):
-        raise ValueError(
-            f"the axis {name!r} is a scale, from {given.low:g} to {given.high:g}; give "
-            f"points of it, as in jm.{given.kind}(...).points(10), or draw from it by "
-            f"jm.sample(10, {name}=...)."
-        )
+    _refuse_scale(name, given)
     if _is_array(given):
         axis = _read_sequence(name, given)
     elif hasattr(given, "labels") and hasattr(given, "values") and not isinstance(given, Mapping):
@@ -201,8 +196,18 @@ def _key_message(name: str) -> str:
     )
 
 
+def _refuse_scale(name: str, given: Any) -> None:
+    if isinstance(given, Scale):
+        raise ValueError(
+            f"the axis {name!r} has a scale, from {given.low:g} to {given.high:g}; give points of "
+            f"it, as in jm.{given.kind}(...).points(10), or draw from it by "
+            f"jm.sample(10, {name}=...)."
+        )
+
+
 def _as_scalar(name: str, entry: Any) -> Any:
     """Return an array without axes, of any library, as a NumPy number."""
+    _refuse_scale(name, entry)
     if _is_key(entry):
         raise ValueError(_key_message(name))
     is_scalar = _is_array(entry) and getattr(entry, "shape", None) == ()

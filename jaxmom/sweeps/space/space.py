@@ -201,7 +201,7 @@ def grid(**axes: Any) -> Space:
       >>> print(len(space), len(space.groups()), space.lane(4))
       12 2 {'beta': 0.0, 'nesterov': True, 'seed': 1}
     """
-    columns = [read_axis(name, given) for name, given in axes.items()]
+    columns = _read_columns(axes)
     if not columns:
         raise ValueError("a grid needs one axis at least, as in jm.grid(beta=[0.0, 0.9]).")
     for axis in columns:
@@ -227,7 +227,7 @@ def paired(**axes: Any) -> Space:
       >>> [lane["learning_rate"] for lane in space]
       [1.0, 0.1]
     """
-    columns = [read_axis(name, given) for name, given in axes.items()]
+    columns = _read_columns(axes)
     lengths = {axis.name: len(axis.labels) for axis in columns}
     if len(set(lengths.values())) != 1:
         raise ValueError(f"paired needs axes of the same length, one at least; got {lengths}.")
@@ -273,6 +273,16 @@ def sample(count: int, /, *, method: str = "sobol", seed: int = 0, **scales: Any
             "runs, multiply the sample by jm.grid(seed=...)."
         )
     return Space((QuasiRandomSample(_read_scales(scales), size, method, start),))
+
+
+def _read_columns(axes: dict[str, Any]) -> list[Axis]:
+    spaces = [name for name, given in axes.items() if isinstance(given, Space)]
+    if spaces:
+        raise ValueError(
+            f"the axis {spaces[0]!r} is a space of its own; multiply spaces, as in "
+            "jm.grid(beta=[0.0, 0.9]) * jm.grid(seed=range(3))."
+        )
+    return [read_axis(name, given) for name, given in axes.items()]
 
 
 def _read_scales(scales: dict[str, Any]) -> dict[str, Scale | Axis]:
