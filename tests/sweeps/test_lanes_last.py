@@ -232,6 +232,14 @@ ALONG = {
     "product without a sum": lambda s, x: jnp.tensordot(x, s * ones(2), 0),
     "random bits": lambda s, x: jax.random.bits(jax.random.key(numbers(s, x)[0]), (2,), jnp.uint8),
     "raw keys": lambda s, x: jax.random.split(jax.random.PRNGKey(numbers(s, x)[1])),
+    "keys that are carried": lambda s, x: jax.lax.scan(
+        lambda key, _: (jax.random.split(key)[0], jax.random.bits(jax.random.fold_in(key, 1))),
+        jax.random.key(numbers(s, x)[0]),
+        length=3,
+    )[1],
+    "a choice of keys": lambda s, x: jax.random.key_data(
+        jax.lax.select(x[0, 0] > 0, jax.random.key(1), jax.random.key(numbers(s, x)[1]))
+    ),
     "a gamma": lambda s, x: jax.random.gamma(jax.random.key(numbers(s, x)[0]), 2.0) > 1,
 }
 REFUSED = {
