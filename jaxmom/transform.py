@@ -6,27 +6,36 @@ value. So ``jit(f)(optimizer)`` does not retrace when beta changes, ``vmap`` ove
 sweep, and ``grad`` with respect to it is the hypergradient.
 """
 
-import dataclasses
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any, NamedTuple, TypeAlias
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 import optax
 from jax.tree_util import Partial
-from jax.typing import ArrayLike
 
-from jaxmom._states import EvaluatedElsewhere, ReadoutState, ScheduledState, is_marked
+from jaxmom._frame import (
+    CheckFn,
+    Hyperparameters,
+    InitFn,
+    Optimizer,
+    ReadoutFn,
+    ScalarOrSchedule,
+    TransformFns,
+    Update,
+    UpdateFn,
+    as_pytree,
+    assemble,
+)
+from jaxmom._states import EvaluatedElsewhere, ScheduledState, is_marked
 from jaxmom._values import (
     NUMBER,
     PyTree,
     Static,
     as_array,
     as_leaf,
-    cast_state,
     cast_updates,
     is_static,
-    strongly_typed,
     wide_dtype,
 )
 
@@ -54,28 +63,6 @@ __all__ = [
     "transformation",
     "wide_dtype",
 ]
-
-ScalarOrSchedule: TypeAlias = ArrayLike | Callable[[Any], ArrayLike]
-Optimizer: TypeAlias = optax.GradientTransformationExtraArgs
-
-Hyperparameters: TypeAlias = dict[str, Any]  # name -> value at this step
-# (hyperparameters, params) -> state
-InitFn: TypeAlias = Callable[[Hyperparameters, PyTree], PyTree]
-# (hyperparameters, updates, state, params, **extra arguments) -> (updates, state)
-UpdateFn: TypeAlias = Callable[..., tuple[PyTree, PyTree]]
-# (hyperparameters, state, params) -> eval_params - params, or None where they are the same
-ReadoutFn: TypeAlias = Callable[[Hyperparameters, PyTree, PyTree], PyTree | None]
-# (hyperparameters) -> None; raises ValueError on an inadmissible plain number
-CheckFn: TypeAlias = Callable[[Hyperparameters], None]
-
-
-class TransformFns(NamedTuple):
-    """The pure functions of a transformation; each gets its hyperparameters first."""
-
-    init: InitFn
-    update: UpdateFn
-    readout: ReadoutFn | None = None
-    check: CheckFn | None = None
 
 
 def transformation(
@@ -224,110 +211,10 @@ def eval_params(optimizer: optax.GradientTransformation, params: PyTree, state: 
     return jax.tree.map(lambda p, d: jnp.asarray(p, d.dtype) + d, params, offset)
 
 
-def as_pytree(transform: optax.GradientTransformation) -> Optimizer:
-    """Wrap a plain optax transformation so that jit accepts it as an argument; it has no leaves."""
-    if not isinstance(transform, optax.GradientTransformation):
-        raise TypeError(
-            f"expected an optax GradientTransformation, got {transform!r}; "
-            "call the factory first, as in jm.lift(optax.adam)(1e-3)."
-        )
-    if isinstance(transform.update, Partial):
-        init = transform.init
-        return Optimizer(init if isinstance(init, Partial) else Partial(init), transform.update)
-    takes_extra = isinstance(transform, optax.GradientTransformationExtraArgs)
-    return Optimizer(Partial(transform.init), Partial(_Plain(transform.update, takes_extra)))
-
-
-# How it is held together: one static callable for `init`, one for `update`, and their children.
-
-
-@dataclasses.dataclass(frozen=True)
-class _Update:
-    """The function of an optimizer's `update`; Partial binds the values and the children's."""
-
-    fns: TransformFns
-    static: tuple[tuple[str, Any], ...]
-
-    def __call__(self, values, children, updates, state, params=None, **extra):
-        """Evaluate the schedules, update, and keep every dtype as it was."""
-        hp, inner = self.resolve(values, children, state)
-        new_updates, new_inner = self.fns.update(hp, updates, inner, params, **extra)
-        new_state = cast_state(new_inner, inner)
-        scheduled = _has_schedule(values)
-        if self.wraps(children, state.inner if scheduled else state):
-            new_state = ReadoutState(new_state)
-        if scheduled:
-            count: Any = optax.safe_increment(state.schedule_count)
-            new_state = ScheduledState(count, new_state)
-        return cast_updates(new_updates, updates), new_state
-
-    def resolve(self, values, children, state) -> tuple[Hyperparameters, PyTree]:
-        """Return the hyperparameters at the state's count, and the state of `fns.update`."""
-        count = None
-        if _has_schedule(values):
-            count, state = state
-        hp = {"transforms": children, **dict(self.static), **_current_values(values, count)}
-        return hp, state.inner if self.wraps(children, state) else state
-
-    def wraps(self, children, state) -> bool:
-        """Whether `init` put the state of `fns` into a `ReadoutState`; it does so for leaves."""
-        return self.fns.readout is not None and not children and isinstance(state, ReadoutState)
-
-
-@dataclasses.dataclass(frozen=True)
-class _Init:
-    """The function of an optimizer's `init`; only the values that it needs are bound to it."""
-
-    fns: TransformFns
-    static: tuple[tuple[str, Any], ...]
-    needs: tuple[str, ...]
-    scheduled: bool
-
-    def __call__(self, values, children, params):
-        """Make the first state, strongly typed so that it can be carried through a scan."""
-        count = jnp.zeros([], jnp.int32)
-        hp = {"transforms": children, **dict(self.static), **_current_values(values, count)}
-        inner = jax.tree.map(strongly_typed, self.fns.init(hp, params))
-        if self.fns.readout is not None and not children and not is_marked(inner):
-            inner = ReadoutState(inner)
-        return ScheduledState(count, inner) if self.scheduled else inner
-
-
-@dataclasses.dataclass(frozen=True)
-class _Plain:
-    """The `update` of a plain optax transformation, which may know nothing of extra arguments."""
-
-    update: Callable[..., Any]
-    takes_extra: bool
-
-    def __call__(self, updates, state, params=None, **extra):
-        """Call it where dtypes are promoted, as optax expects."""
-        with jax.numpy_dtype_promotion("standard"):
-            return self.update(updates, state, params, **(extra if self.takes_extra else {}))
-
-
-def assemble(
-    fns: TransformFns,
-    static: tuple[tuple[str, Any], ...],
-    values: dict[str, Any],
-    children: Sequence[Optimizer],
-    needs: tuple[str, ...],
-) -> Optimizer:
-    """Bind functions to their values and to the optimizers that they are made of."""
-    if fns.check is not None:
-        fns.check({**dict(static), **values, "transforms": children})
-    init = _Init(fns, static, needs, _has_schedule(values))
-    needed = {name: values[name] for name in needs}
-    return Optimizer(
-        Partial(init, needed, tuple(child.init for child in children)),
-        Partial(_Update(fns, static), values, tuple(child.update for child in children)),
-    )
-
-
 def _rebuild(optimizer: Optimizer, path: tuple[int, ...], changes: dict[Any, Any]) -> Optimizer:
     init: Any = optimizer.init
     update: Any = optimizer.update
-    if not isinstance(update.func, _Update):
+    if not isinstance(update.func, Update):
         return optimizer
     halves = zip(init.args[1], update.args[1], strict=True)
     children = [_rebuild(Optimizer(*c), (*path, i), changes) for i, c in enumerate(halves)]
@@ -336,7 +223,7 @@ def _rebuild(optimizer: Optimizer, path: tuple[int, ...], changes: dict[Any, Any
 
 
 def _walk(update: Any, path: tuple[int, ...] = ()) -> Iterator[tuple[tuple[int, ...], Any]]:
-    if isinstance(update, Partial) and isinstance(update.func, _Update):
+    if isinstance(update, Partial) and isinstance(update.func, Update):
         yield path, update
         for i, child in enumerate(update.args[1]):
             yield from _walk(child, (*path, i))
@@ -367,7 +254,7 @@ def _explain_unknown_name(label: str, labels: Mapping[str, Any]) -> str:
 
 def read_out(update: Any, state: PyTree, params: PyTree) -> PyTree | None:
     """Return what `eval_params` adds to params, for the `update` of one optimizer, or None."""
-    own = isinstance(update.func, _Update)
+    own = isinstance(update.func, Update)
     hp, inner = update.func.resolve(*update.args, state) if own else ({}, state)
     free = isinstance(inner, optax.contrib.ScheduleFreeState)
     if free and jax.tree.structure(inner.z) == jax.tree.structure(params):  # not optax.flatten's
@@ -382,19 +269,3 @@ def read_out(update: Any, state: PyTree, params: PyTree) -> PyTree | None:
             "eval_params with the method itself and its own part of the state."
         )
     return None
-
-
-def _has_schedule(values: Mapping[str, Any]) -> bool:
-    return any(isinstance(value, Partial) for value in values.values())
-
-
-def _current_values(values: Mapping[str, Any], count: Any) -> dict[str, Any]:
-    """Return the hyperparameters as `update` sees them: schedules as values, tuples as arrays."""
-    now = {n: v(count) if isinstance(v, Partial) else as_array(v) for n, v in values.items()}
-    for name, value in now.items():
-        if isinstance(value, Partial):
-            raise TypeError(
-                f"the schedule of {name} returned a schedule, not a number; call its maker with "
-                "its own numbers first, as in jm.schedules.demon(0.9, steps=100)."
-            )
-    return now

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 CONSTANT, LINEAR, OTHER = range(3)
 
 # Their updates only call those of others.
-_WRAPPERS = {"_Program", "_Update", "_rule", "chain", "with_extra_args_support"}
+_WRAPPERS = {"_Program", "Update", "_rule", "chain", "with_extra_args_support"}
 
 
 class Reason(NamedTuple):
