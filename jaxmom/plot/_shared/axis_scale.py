@@ -71,17 +71,12 @@ def fit_scale(coordinate: xarray.DataArray, kind: str) -> AxisScale:
 
 def _check_kind(name: str, centers: NDArray[np.float64], kind: str) -> None:
     """Raise a ValueError if a scale is unknown or has no place for some coordinate."""
-    require_kind(kind, name)
+    if kind not in SCALES:
+        raise ValueError(f"no scale {kind!r} for {name!r}; there are auto, {', '.join(SCALES)}")
     if kind == "log" and centers[0] <= 0:
         raise ValueError(f"a log scale needs positive coordinates; {name!r} has {centers[0]:g}")
     if kind == "memory" and centers[-1] >= 1:
         raise ValueError(f"a memory scale needs coordinates below 1; {name!r} has {centers[-1]:g}")
-
-
-def require_kind(kind: str, name: str) -> None:
-    """Raise a ValueError if there is no such scale."""
-    if kind not in SCALES:
-        raise ValueError(f"no scale {kind!r} for {name!r}; there are auto, {', '.join(SCALES)}")
 
 
 def _choose_kind(centers: NDArray[np.float64]) -> str:
