@@ -133,7 +133,7 @@ def as_width(given: Any) -> int | Literal["auto"]:
     if isinstance(given, str) and given == "auto":
         return "auto"
     try:
-        width = 0 if isinstance(given, bool | np.bool_) else operator.index(given)
+        width = 0 if isinstance(given, bool | np.bool_ | str) else operator.index(given)
     except TypeError:
         width = 0
     if width < 1:

@@ -1,5 +1,6 @@
 """Watchdog of programs: wait for their results, but not for one that stands still."""
 
+import ctypes
 import math
 import queue
 import threading
@@ -49,6 +50,7 @@ class Dispatcher:
     """
 
     def __init__(self, devices: Sequence[Any], stall_seconds: float = STALL_SECONDS):
+        self.devices = devices
         is_watched = all(device.platform == "cpu" for device in devices)
         self.stall_seconds = stall_seconds if is_watched else math.inf
         self._calls: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
@@ -77,13 +79,17 @@ class Dispatcher:
           StalledError: The process used no processor time for `stall_seconds`.
         """
         clock = _IdleClock(self.stall_seconds)
-        while not future.done():
-            clock.wait_once(lambda pause: _wait_done(future, pause))
-        outputs = future.result()
-        for array in outputs.values():
-            while not array.is_ready():
-                clock.wait_once(time.sleep)
-        return outputs
+        try:
+            while not future.done():
+                clock.wait_once(lambda pause: _wait_done(future, pause))
+            arrays: list[Any] = list(future.result().values())
+            for array in arrays:
+                while not array.is_ready():
+                    clock.wait_once(time.sleep)
+        except StalledError:
+            _keep_clients(self.devices)
+            raise
+        return future.result()
 
 
 class _IdleClock:
@@ -108,6 +114,12 @@ class _IdleClock:
         self.looked, self.used = time.monotonic(), used
         if self.idle > self.limit:
             raise StalledError(f"it has used no processor time for {self.idle:.3g} seconds")
+
+
+def _keep_clients(devices: Sequence[Any]) -> None:
+    """Keep the clients of devices for ever: to destroy them, Python would wait at its end."""
+    for client in {id(device.client): device.client for device in devices}.values():
+        ctypes.pythonapi.Py_IncRef(ctypes.py_object(client))
 
 
 def _wait_done(future: "Future[Outputs]", seconds: float) -> None:

@@ -29,8 +29,8 @@ def progress_bar(
     try:
         from tqdm import tqdm
     except ImportError:  # nobody should lose a sweep for want of a bar
-        is_shown = False
-    if not is_shown:
+        tqdm = None
+    if tqdm is None or not is_shown:
         yield lambda arrays: None
         return
     with tqdm(total=total, initial=done, unit=" lanes", unit_scale=True, disable=None) as bar:

@@ -122,7 +122,7 @@ def _write_parquet(data: Any, path: pathlib.Path) -> None:
         raise ValueError("a sweep whose groups have different outputs is no table; use netcdf.")
     data = _without_complex(data)
     dims = (*data.status.dims, *(("step",) if "step" in data.dims else ()))
-    nested = [name for name, array in data.data_vars.items() if not set(array.dims) <= set(dims)]
+    nested = [str(name) for name, one in data.data_vars.items() if not set(one.dims) <= set(dims)]
     frame = data.drop_vars(nested).to_dataframe(dim_order=list(dims)).reset_index()
     table = pyarrow.Table.from_pandas(frame, preserve_index=False)
     like = data.status
@@ -131,7 +131,7 @@ def _write_parquet(data: Any, path: pathlib.Path) -> None:
     for name in nested:
         inner = [dim for dim in data[name].dims if dim not in dims]
         array = data[name].broadcast_like(like).transpose(*dims, *inner).load().data
-        table = table.append_column(str(name), _nest(array, len(dims)))
+        table = table.append_column(name, _nest(array, len(dims)))
     origin = {_ORIGIN: data.attrs[_ORIGIN]}
     table = table.replace_schema_metadata({**(table.schema.metadata or {}), **origin})
     pyarrow.parquet.write_table(table, path)
@@ -178,7 +178,7 @@ def _without_complex(dataset: "xarray.Dataset") -> "xarray.Dataset":
     dataset = _with_plain_floats(dataset)
     for name in [n for n, array in dataset.data_vars.items() if array.dtype.kind == "c"]:
         array = dataset[name]
-        dataset = dataset.drop_vars(name).assign(
+        dataset = dataset.drop_vars([name]).assign(
             {f"{name}.real": array.real, f"{name}.imag": array.imag}
         )
     return dataset

@@ -19,13 +19,13 @@ class Chunk(NamedTuple):
     """A chunk of an extension."""
 
     group_index: int  # of its group in the manifest
-    index: int  # in the group
+    chunk: int  # in the group
     lanes: int
 
     @property
     def name(self) -> str:
         """The name of its part."""
-        return part_name(self.group_index, self.index)
+        return part_name(self.group_index, self.chunk)
 
 
 class Extension(NamedTuple):

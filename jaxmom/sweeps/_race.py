@@ -1,0 +1,305 @@
+"""The lanes of a halving: their states on the host, and the segments that they run."""
+
+import dataclasses
+import math
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+import jax
+import numpy as np
+from jax.tree_util import Partial
+from numpy.typing import NDArray
+
+from jaxmom.sweeps._lane_states import (
+    StateFormat,
+    describe_state,
+    pack_state,
+    read_format,
+)
+from jaxmom.sweeps.compile.autotune import default_options
+from jaxmom.sweeps.compile.identity import Identity, collect_provenance, sweep_identity
+from jaxmom.sweeps.compile.outputs import STEP, Output, PyTree, named_outputs
+from jaxmom.sweeps.compile.program import (
+    Arguments,
+    Arrays,
+    Program,
+    TracedGroup,
+    compile_group,
+    trace_group,
+)
+from jaxmom.sweeps.compile.watchdog import (
+    Dispatcher,
+    StalledError,
+    describe_stall,
+)
+from jaxmom.sweeps.results.dataset import (
+    DIVERGED,
+    LANE_OUTPUTS,
+    DatasetLayout,
+    add_status,
+    label_dataset,
+    missing_values,
+)
+from jaxmom.sweeps.run.executors import LocalRunner, Task
+from jaxmom.sweeps.space.groups import Group
+from jaxmom.sweeps.space.index_maps import Index, ceil_div
+from jaxmom.sweeps.space.space import Space
+
+if TYPE_CHECKING:
+    import xarray
+
+# ``segment(state, steps, **axes) -> (state, outputs)``, see `halving`.
+SegmentFn: TypeAlias = Callable[..., tuple[PyTree, PyTree]]
+
+_STATE, _COUNT = "_state", "_count"  # with a number: names of outputs that carry a state
+
+
+class Race:
+    """The lanes of a halving, with their states on the host.
+
+    Attributes:
+      alive: The lanes that still run.
+      lengths: Of the segments that are done.
+      records: The output to compare [lanes], after each of them.
+    """
+
+    def __init__(
+        self,
+        segment: SegmentFn,
+        space: Space,
+        by: str,
+        maximize: bool,
+        width: int,
+        devices: list[Any],
+        dispatcher: Dispatcher,
+    ):
+        self.segment, self.space, self.by, self.maximize = segment, space, by, maximize
+        self.width, self.devices, self.dispatcher = width, devices, dispatcher
+        self.groups = space.groups()
+        self.formats: list[StateFormat] = []  # of the state of each group
+        self.states: dict[int, list[NDArray[Any]]] = {}  # of a group: leaves [its lanes, ...]
+        self.counts: dict[int, tuple[NDArray[Any], ...]] = {}  # of the runs in a group's states
+        self.programs: dict[tuple[int, bool, int], list[Program]] = {}  # group, if first, length
+        self.alive: Index = np.arange(space.size)
+        self.lengths: list[int] = []
+        self.records: list[NDArray[Any]] = []
+        self.rungs = np.zeros(space.size, np.int32)
+        self.lanes = {
+            name: missing_values(output, (space.size,)) for name, output in LANE_OUTPUTS.items()
+        }
+
+    def check(self, lengths: Sequence[int]) -> list[TracedGroup]:
+        """Trace the first two segments, so that nothing has run when an error comes to light."""
+        first = []
+        for number, group in enumerate(self.groups):
+            taken = self.space.take(group.rows.at(np.zeros(1, np.int64)))
+            sample = {name: taken[name] for name in group.names}
+            traced = self._trace(number, group, lengths[0], sample)
+            names = [name for name in traced.outputs if not name.startswith((_STATE, _COUNT))]
+            if self.by not in names:
+                raise ValueError(f"there is no output {self.by!r}; the segment returns {names}.")
+            state = self._state_after(group, lengths[0], traced.arguments)
+            self.formats.append(read_format(state))
+            if len(lengths) > 1:
+                later = self._state_after(group, lengths[1], traced.arguments, state)
+                _check_same_format(state, later)
+            first.append(traced)
+        return first
+
+    def identity(self, first: Sequence[TracedGroup], keep: float, over: str) -> Identity:
+        """Return all that the bits of all segments depend on, as far as the first one shows it."""
+        rules = {"keep": keep, "by": self.by, "over": over, "maximize": self.maximize}
+        options = {**default_options(self.devices), **rules}
+        return sweep_identity(self.space, self.width, first, options, self.devices[0].platform)
+
+    def run(self, steps: int) -> None:
+        """Run one segment of all lanes that are alive."""
+        record = np.full(self.space.size, np.nan)
+        for number, group in enumerate(self.groups):
+            position = group.rows.find(self.alive)
+            mine = self.alive[position >= 0]
+            if len(mine):
+                arrays = self._run_group(number, group, mine, position[position >= 0], steps)
+                record[mine] = arrays[self.by].reshape(len(mine), -1)[:, -1]
+                self._record_status(mine, arrays)
+        self.rungs[self.alive] += 1
+        self.records.append(record)
+        self.lengths.append(steps)
+
+    def select(self, keep: float, over: str) -> None:
+        """Leave the better share of the lanes, whole cells at a time, and none that diverged."""
+        record = -self.records[-1] if self.maximize else self.records[-1]
+        is_good = np.isfinite(record) & (self.lanes["status"] != DIVERGED)
+        values = np.where(is_good, record, np.inf)[self.alive]
+        self.alive = _select_survivors(self.space, self.alive, values, keep, over)
+
+    def snapshot(self) -> Arrays:
+        """Return all that the next segment needs, and the result so far."""
+        arrays = {"alive": self.alive, "rungs": self.rungs, "records": np.stack(self.records)}
+        arrays["lengths"] = np.array(self.lengths)
+        arrays |= {f"lanes.{name}": array for name, array in self.lanes.items()}
+        for kind, groups in (("states", self.states), ("counts", self.counts)):
+            for number, leaves in groups.items():
+                arrays |= {f"{kind}.{number}.{i}": leaf for i, leaf in enumerate(leaves)}
+        return arrays
+
+    def restore(self, done: int, arrays: Arrays, lengths: Sequence[int]) -> None:
+        """Restore the state of a snapshot, after which segments of these lengths are to follow."""
+        if not done:
+            return
+        self.lengths = arrays["lengths"].tolist()
+        if self.lengths != list(lengths[:done]):
+            raise ValueError(
+                f"the store has segments of {self.lengths} updates, and rungs={list(lengths)} "
+                "does not go on from there; begin with the same rungs, or choose another store."
+            )
+        self.alive, self.rungs = arrays["alive"], arrays["rungs"]
+        self.records = [*arrays["records"]]
+        self.lanes = {name: arrays[f"lanes.{name}"] for name in self.lanes}
+        for number, _ in enumerate(self.groups):
+            if f"counts.{number}.0" in arrays or f"states.{number}.0" in arrays:
+                self.states[number] = _numbered(arrays, f"states.{number}.")
+                self.counts[number] = tuple(_numbered(arrays, f"counts.{number}."))
+
+    def result(self) -> "xarray.Dataset":
+        """Return the records with their names."""
+        count = len(self.lengths)
+        outputs = dict(LANE_OUTPUTS)
+        outputs[self.by] = Output((STEP,), (count,), "float64")
+        outputs |= {"rungs": Output((), (), "int32"), STEP: Output((STEP,), (count,), "int64")}
+        arrays = self.lanes | {self.by: np.stack(self.records, axis=-1), "rungs": self.rungs}
+
+        def variable(layout: DatasetLayout, name: str) -> NDArray[Any]:
+            return arrays[name].reshape(*layout.shape, *arrays[name].shape[1:])
+
+        layout = DatasetLayout("", self.space.dims(), outputs, {})
+        attrs = collect_provenance() | {"width": self.width}
+        return label_dataset(layout, variable, lambda _: np.cumsum(self.lengths), attrs)
+
+    def _run_group(
+        self, number: int, group: Group, mine: Index, position: Index, steps: int
+    ) -> Arrays:
+        """Run the chunks of some lanes of a group, each with its state."""
+        is_first = number not in self.states
+        leaves = [] if is_first else [leaf[position] for leaf in self.states[number]]
+
+        def columns(chunk: int) -> Arguments:
+            rows = np.minimum(chunk * self.width + np.arange(self.width), len(mine) - 1)
+            taken = self.space.take(mine[rows])
+            taken = {name: taken[name] for name in group.names}
+            return taken if is_first else taken | {_STATE: [leaf[rows] for leaf in leaves]}
+
+        programs = self._compile(number, group, steps, columns(0))
+        runner = LocalRunner(
+            [programs[0].group], self.width, self.devices, {}, self.dispatcher, programs
+        )
+        chunks, parts = ceil_div(len(mine), self.width), []
+        try:
+            for start in range(0, chunks, len(self.devices)):
+                some = range(start, min(start + len(self.devices), chunks))
+                handles = [runner.start(Task(0, chunk, 0), columns(chunk)) for chunk in some]
+                parts += [handle.result() for handle in handles]
+        except StalledError as error:
+            segment = f"in segment {len(self.lengths) + 1}, after {len(self.lengths)} that are done"
+            raise RuntimeError(describe_stall(segment, error)) from None
+        arrays = {n: np.concatenate([p[n] for p in parts])[: len(mine)] for n in parts[0]}
+        self._keep_states(number, group, position, arrays)
+        return {n: array for n, array in arrays.items() if not n.startswith((_STATE, _COUNT))}
+
+    def _compile(self, number: int, group: Group, steps: int, columns: Arguments) -> list[Program]:
+        """Return the programs of a group and a length; the counts are data that lanes share."""
+        key = (number, number not in self.states, steps)
+        if key not in self.programs:
+            sample = jax.tree.map(lambda leaf: leaf[:1], columns)
+            traced = self._trace(number, group, steps, sample)
+            options = default_options(self.devices)
+            self.programs[key] = compile_group(traced, self.width, self.devices, options)
+        counts = self.counts.get(number, ())
+        return [
+            dataclasses.replace(program, data=jax.device_put(counts, program.device))
+            for program in self.programs[key]
+        ]
+
+    def _trace(self, number: int, group: Group, steps: int, sample: Arguments) -> TracedGroup:
+        """Trace a segment that takes and returns the state in its arguments and outputs."""
+        is_first = number not in self.states
+
+        def call(*counts: Any, **axes: Any) -> dict[str, Any]:
+            leaves = axes.pop(_STATE, ())
+            state = None if is_first else self.formats[number].unpack(leaves, counts)
+            state, outputs = self.segment(state, steps, **axes)
+            kept = {name: leaf for name, (leaf, _) in named_outputs(outputs).items()}
+            kept.pop(STEP, None)
+            packed = pack_state(state)
+            carried = {f"{_STATE}{i}": leaf for i, leaf in enumerate(packed.leaves)}
+            carried |= {f"{_COUNT}{i}": leaf for i, leaf in enumerate(packed.counts)}
+            return kept | carried
+
+        names = group.names if is_first else (*group.names, _STATE)
+        counts = self.counts.get(number, ())
+        return trace_group(Partial(call, *counts), group._replace(names=names), sample)
+
+    def _state_after(
+        self, group: Group, steps: int, arguments: Arguments, state: PyTree = None
+    ) -> PyTree:
+        """Return the shapes and dtypes of the state after a segment."""
+
+        def run(state: PyTree, arguments: Arguments) -> PyTree:
+            before = state
+            if state is not None:
+                before = read_format(state).unpack(*pack_state(state))
+            return self.segment(before, steps, **group.static, **arguments)[0]
+
+        return jax.eval_shape(run, state, arguments)
+
+    def _keep_states(self, number: int, group: Group, position: Index, arrays: Arrays) -> None:
+        """Keep the states of the lanes that ran, for the next segment."""
+        leaves, counts = _numbered(arrays, _STATE), _numbered(arrays, _COUNT)
+        self.counts[number] = tuple(count[0] for count in counts)  # all lanes run equally long
+        if number not in self.states:
+            shapes = [(group.rows.size, *leaf.shape[1:]) for leaf in leaves]
+            zeros = [np.zeros(s, leaf.dtype) for s, leaf in zip(shapes, leaves, strict=True)]
+            self.states[number] = zeros
+        for whole, leaf in zip(self.states[number], leaves, strict=True):
+            whole[position] = leaf
+
+    def _record_status(self, mine: Index, arrays: Arrays) -> None:
+        """Record the outcome of the lanes in a segment."""
+        outcome = add_status(arrays)
+        before = self.lanes["diverged_at"][mine]
+        self.lanes["diverged_at"][mine] = np.where(before >= 0, before, outcome["diverged_at"])
+        self.lanes["status"][mine] = np.maximum(self.lanes["status"][mine], outcome["status"])
+
+
+def _numbered(arrays: Arrays, prefix: str) -> list[NDArray[Any]]:
+    count = sum(name.startswith(prefix) for name in arrays)
+    return [arrays[f"{prefix}{i}"] for i in range(count)]
+
+
+def _check_same_format(state: PyTree, later: PyTree) -> None:
+    before, after = describe_state(state), describe_state(later)
+    if before != after:
+        raise ValueError(
+            f"the state of a lane is {before} after the first segment and {after} after the next; "
+            "return the same structure, shapes and dtypes each time, such as 0.0 in place of 0."
+        )
+
+
+def _select_survivors(
+    space: Space, alive: Index, values: NDArray[Any], keep: float, over: str
+) -> Index:
+    """Return the better share of the lanes, whole cells at a time; values are inf for bad lanes."""
+    if not len(alive):
+        return alive
+    names = [dim.name for dim in space.dims()]
+    cells = alive
+    if over in names:
+        places = list(np.unravel_index(alive, space.shape))
+        places[names.index(over)] = np.zeros_like(alive)
+        cells = np.ravel_multi_index(places, space.shape)
+    distinct, member = np.unique(cells, return_inverse=True)
+    together = np.argsort(member, kind="stable")  # cells are whole, so all are of one size
+    scores = np.median(values[together].reshape(len(distinct), -1), axis=1)
+    order = np.argsort(scores, kind="stable")[: math.ceil(keep * len(distinct))]
+    chosen = order[np.isfinite(scores[order])]
+    return alive[np.isin(member, chosen)]
