@@ -18,7 +18,7 @@ from jaxmom.sweeps._lane_states import (
 )
 from jaxmom.sweeps.compile.autotune import default_options
 from jaxmom.sweeps.compile.identity import Identity, collect_provenance, sweep_identity
-from jaxmom.sweeps.compile.outputs import STEP, Output, PyTree, named_outputs
+from jaxmom.sweeps.compile.outputs import STEP, Output, PyTree, name_outputs
 from jaxmom.sweeps.compile.program import (
     Arguments,
     Arrays,
@@ -228,7 +228,7 @@ class Race:
             leaves = axes.pop(_STATE, ())
             state = None if is_first else self.formats[number].unpack(leaves, counts)
             state, outputs = self.segment(state, steps, **axes)
-            kept = {name: leaf for name, (leaf, _) in named_outputs(outputs).items()}
+            kept = {name: leaf for name, (leaf, _) in name_outputs(outputs).items()}
             kept.pop(STEP, None)
             packed = pack_state(state)
             carried = {f"{_STATE}{i}": leaf for i, leaf in enumerate(packed.leaves)}

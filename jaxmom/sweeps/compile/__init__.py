@@ -1,1 +1,1 @@
-"""From a function to compiled programs: tracing, layouts, autotuning, identity and memory."""
+"""From a function to compiled programs: tracing, outputs, autotuning, identity and memory."""

@@ -2,12 +2,12 @@
 
 import collections
 from collections.abc import Mapping
-from typing import Any, NamedTuple, TypeAlias
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 
-PyTree: TypeAlias = Any
+from jaxmom.sweeps.space.axes import PyTree
 
 STEP = "step"  # the dimension of the records of a Trajectory, and the name of its `steps`
 _DIVERGED_AT = "diverged_at"
@@ -32,7 +32,7 @@ def is_key(leaf: Any) -> bool:
     return jnp.issubdtype(jnp.result_type(leaf), jax.dtypes.prng_key)
 
 
-def named_outputs(result: PyTree) -> dict[str, tuple[Any, int]]:
+def name_outputs(result: PyTree) -> dict[str, tuple[Any, int]]:
     """Return the leaves of a result by name, each with its number of leading axes of records.
 
     Args:

@@ -25,7 +25,7 @@ from jaxmom.sweeps.compile.outputs import (
     check_names,
     describe_output,
     is_key,
-    named_outputs,
+    name_outputs,
 )
 from jaxmom.sweeps.space.groups import Group
 
@@ -99,11 +99,11 @@ def trace_group(fn: SweptFn, group: Group, sample: Arguments) -> TracedGroup:
     def run(data: PyTree, arguments: Arguments) -> PyTree:
         function = fn if tree is None else jax.tree.unflatten(tree, data)
         result = function(**group.static, **arguments)
-        named_outputs(result)  # says what is wrong with it before JAX does
+        name_outputs(result)  # says what is wrong with it before JAX does
         return result
 
     def call(data: PyTree, arguments: Arguments) -> Outputs:
-        return {name: leaf for name, (leaf, _) in named_outputs(run(data, arguments)).items()}
+        return {name: leaf for name, (leaf, _) in name_outputs(run(data, arguments)).items()}
 
     arguments = {name: jax.tree.map(_abstract, sample[name]) for name in group.names}
     data = tuple(leaves)
@@ -117,7 +117,7 @@ def trace_group(fn: SweptFn, group: Group, sample: Arguments) -> TracedGroup:
                 f"The axes {whole} have integers; write 1.0 for 1 where floats are meant."
             )
         raise
-    named = named_outputs(traced.out_info)
+    named = name_outputs(traced.out_info)
     outputs = {name: describe_output(name, *named[name]) for name in sorted(named)}
     check_names(outputs, {*group.names, *group.static})
     _check_draws(traced.jaxpr, len(data))
