@@ -19,9 +19,16 @@ from jaxmom.transform import NUMBER, PyTree, Static, as_pytree
 Factory: TypeAlias = Callable[..., optax.GradientTransformation]
 Kind: TypeAlias = Literal["number", "static", "unknown"]
 
-# The arguments of optax's factories that are no numbers and no schedules: functions of params or
-# updates, masks, labels and axes, and counts and seeds, which shape the program. The tests compare
-# the list with the signatures of optax.
+# What the arguments of optax's factories are; the tests compare these tables with the signatures of
+# optax. Numbers, or schedules of them, though their default is no float:
+NUMBERS = frozenset(
+    {"adam_learning_rate", "beta3", "clipping", "consistent_rms", "decay", "eta", "gamma"}
+    | {"init_estim_sq_dist", "l2_norm_clip", "learning_rate", "max_delta", "max_learning_rate"}
+    | {"max_norm", "momentum", "noise_multiplier", "optimism", "slow_step_size", "step_size"}
+    | {"threshold", "weight_decay", "weight_decay_rate"}
+)
+# Functions of params or updates, masks, labels and axes, and counts and seeds, which shape the
+# program:
 STATIC = frozenset(
     {"clip_value_fn", "decay_rate_fn", "f", "inner_factory", "measure", "measures"}
     | {"freeze_mask", "mask", "trust_ratio_mask", "weight_decay_mask", "param_labels"}
@@ -102,8 +109,10 @@ def kind_of(
         return "number"
     if not is_of_optax(factory):
         return "unknown"
-    compared = COMPARED.get(name_of(factory), frozenset())
-    return "static" if names & (STATIC | compared) else "number"
+    if names & (STATIC | COMPARED.get(name_of(factory), frozenset())):
+        return "static"
+    is_float = isinstance(argument.parameter.default, float)
+    return "number" if names & NUMBERS or is_float else "unknown"
 
 
 def classify(kind: Kind, argument: Argument) -> Any:
@@ -179,7 +188,7 @@ def _is_dynamic(leaf: Any) -> bool:
     data_fields=["dynamic"],
     meta_fields=["is_dynamic", "static", "structure"],
 )
-@dataclasses.dataclass(frozen=True)
+@dataclasses.dataclass(frozen=True, repr=False)
 class Tree:
     """An argument with some leaves that may be traced, and others that are static."""
 
@@ -194,6 +203,9 @@ class Tree:
         dynamic = iter(self.dynamic)
         pairs = zip(self.is_dynamic, self.static, strict=True)
         return self.structure.unflatten([next(dynamic) if d else unwrap(s) for d, s in pairs])
+
+    def __repr__(self) -> str:
+        return f"Tree({self.value!r})"
 
 
 def as_hashable(value: Any) -> Any:
@@ -214,14 +226,22 @@ class _Frozen:
 
     value: Any
 
+    @functools.cached_property
+    def content(self) -> tuple[Any, ...]:
+        """What stands for the value in comparisons; jit makes them at every call."""
+        return _content_of(self.value)
+
     def __eq__(self, other: object) -> bool:
-        return isinstance(other, _Frozen) and _content(self.value) == _content(other.value)
+        return self is other or (isinstance(other, _Frozen) and self.content == other.content)
 
     def __hash__(self) -> int:
-        return hash(_content(self.value))
+        return hash(self.content)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return _Frozen, (self.value,)
 
 
-def _content(value: Any) -> tuple[Any, ...]:
+def _content_of(value: Any) -> tuple[Any, ...]:
     leaves, structure = jax.tree.flatten(value)
     return structure, *map(_leaf_content, leaves)
 
@@ -232,7 +252,7 @@ def _leaf_content(leaf: Any) -> Any:
         array = np.asarray(jax.random.key_data(leaf) if is_key else leaf)
         return str(leaf.dtype), array.shape, array.tobytes()
     if isinstance(leaf, functools.partial):
-        return leaf.func, _content(leaf.args), _content(leaf.keywords)
+        return leaf.func, _content_of(leaf.args), _content_of(leaf.keywords)
     try:
         hash(leaf)
     except TypeError:

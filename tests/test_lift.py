@@ -307,10 +307,23 @@ def test_every_argument_is_what_its_signature_in_optax_says(name):
         assert kind == ("number" if number else "static"), parameter
 
 
+def test_functions_for_arguments_that_no_table_knows_are_not_called():
+    """A later version of optax may add such arguments."""
+
+    def later(learning_rate, new_fn=None, new_number=1.0):
+        return optax.stateless(lambda updates, _: new_fn(-learning_rate * new_number, updates))
+
+    later.__module__ = "optax.later"
+    lifted = jm.lift(later)(0.1, new_fn=lambda rate, u: jax.tree.map(lambda x: rate * x, u))
+    assert jm.hyperparameters(lifted) == {"learning_rate": 0.1, "new_number": 1.0}
+    np.testing.assert_allclose(step_of(lifted), -0.1)
+
+
 def test_the_tables_of_arguments_have_no_stale_rows():
     everywhere = optax_factories.FACTORIES.values()
     names = {name for factory in everywhere for name in factory.parameters}
-    assert names | {"inner_factory"} >= _arguments.STATIC
+    assert names | {"inner_factory"} >= _arguments.STATIC | _arguments.NUMBERS
+    assert not _arguments.STATIC & _arguments.NUMBERS
     short = {f.name.removeprefix("contrib."): f for f in everywhere}
     for name, compared in _arguments.COMPARED.items():
         for argument in compared:
