@@ -7,6 +7,7 @@ a loop bit by bit.
 import numpy as np
 from hypothesis import strategies as st
 
+import jaxmom as jm
 from jaxmom.sweeps import grid, paired, sample, uniform
 from jaxmom.sweeps.space.space import Space
 
@@ -37,6 +38,15 @@ def static_grids(name: str) -> st.SearchStrategy[Space]:
     values = {"flag": [False, True], "word": ["x", "yes", "zz"]}[name]
     some = st.lists(st.sampled_from(values), min_size=1, unique=True)
     return some.map(lambda chosen: grid(**{name: chosen}))
+
+
+@st.composite
+def labeled_grids(draw: st.DrawFn) -> Space:
+    """A grid of pytrees, of which each lane gets a row."""
+    labels = draw(st.lists(st.sampled_from("pqrs"), min_size=1, unique=True))
+    numbers = draw(eighths(unique=False, size=3 * len(labels)))
+    scalars, vectors = np.split(np.array(numbers), [len(labels)])
+    return grid(rows=jm.Stack(labels, {"u": scalars, "v": vectors.reshape(-1, 2)}))
 
 
 @st.composite
@@ -86,6 +96,8 @@ def spaces(draw: st.DrawFn) -> Space:
         small = space is None or space.size * factor.size <= LARGEST
         if is_free and small:
             space = factor if space is None else space * factor
+    if 4 * space.size <= LARGEST and draw(st.booleans()):
+        space = draw(labeled_grids()) * space
     if "word" not in space.names and 3 * space.size <= LARGEST and draw(st.booleans()):
         space = space * draw(static_grids("word"))
     return space

@@ -1,5 +1,6 @@
 """Laws of any space: lanes are numbered without gaps, and a sweep equals the loop."""
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
@@ -20,9 +21,11 @@ laws = settings(
 few_runs = settings(laws, max_examples=30)
 
 
-def weigh(flag=False, word="", **axes):
+def weigh(flag=False, word="", rows=None, **axes):
     """A number that tells all arguments apart; sums of the values are exact."""
     total = jnp.asarray(float(flag) / 16 + len(word) / 32)
+    if rows is not None:
+        total = total + rows["u"] / 256 + rows["v"][0] / 2**16 + rows["v"][1] / 2**24
     for place, name in enumerate(TRACED):
         if name in axes:
             total = total + (place + 1) * 1024.0 * jnp.asarray(axes[name], jnp.float64)
@@ -31,6 +34,9 @@ def weigh(flag=False, word="", **axes):
 
 def weigh_in_numpy(lane):
     total = float(lane.get("flag", False)) / 16 + len(lane.get("word", "")) / 32
+    if "rows" in lane:
+        first, second = lane["rows"]["v"]
+        total += lane["rows"]["u"] / 256 + first / 2**16 + second / 2**24
     return total + sum(
         (place + 1) * 1024.0 * lane[name] for place, name in enumerate(TRACED) if name in lane
     )
@@ -104,7 +110,8 @@ def test_groups_divide_the_lanes_of_any_space(space):
         lane = space.lane(int(index[-1]))
         assert set(lane) == {*group.static, *group.names}
         for name in group.names:
-            assert space.take(index)[name][-1] == lane[name]
+            last = jax.tree.map(lambda leaf: leaf[-1], space.take(index)[name])
+            jax.tree.map(np.testing.assert_array_equal, last, lane[name])
     assert sorted(seen) == list(range(space.size))
 
 
@@ -122,11 +129,13 @@ def test_any_space_survives_json(space):
 def test_lanes_have_one_hash_exactly_if_they_have_the_same_arguments(first, second):
     lanes = {}
     for space in (first, second):
-        hashes = hash_lanes(space, digest_labels(space), block=7)
-        for lane, words in zip(space, map(tuple, hashes.tolist()), strict=True):
-            arguments = tuple(
-                sorted((name, float(v)) for name, v in lane.items() if name in TRACED)
-            )
-            arguments += tuple((name, lane[name]) for name in STATIC if name in lane)
-            assert lanes.setdefault(words, arguments) == arguments
+        labels = space.labels(np.arange(space.size))
+        hashes = map(tuple, hash_lanes(space, digest_labels(space), block=7).tolist())
+        for index, (lane, words) in enumerate(zip(space, hashes, strict=True)):
+            arguments = {name: lane[name] for name in (*TRACED, *STATIC) if name in lane}
+            if "rows" in lane:
+                content = [np.ravel(leaf).tolist() for leaf in jax.tree.leaves(lane["rows"])]
+                arguments["rows"] = (str(labels["rows"][index]), str(content))
+            same = frozenset(arguments.items())
+            assert lanes.setdefault(words, same) == same
     assert len(set(lanes.values())) == len(lanes)
