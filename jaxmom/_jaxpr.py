@@ -116,6 +116,7 @@ def called_program(equation: "JaxprEqn") -> "Program | None":
     return None if name is None else equation.params[name]
 
 
+@functools.cache
 def _calls() -> Mapping["Primitive", str]:
     """Return the primitives that call a program, and the parameter that holds it."""
     p = primitives
