@@ -243,7 +243,10 @@ def dependencies(
             index, *others = operands
             branches = [dependencies(b, others, visit) for b in equation.params["branches"]]
             return [index.union(*results) for results in zip(*branches, strict=True)]
-        return [_NONE.union(*operands)] * len(equation.outvars)
+        union = _NONE.union(*operands)
+        for inner in sub_programs(equation):  # of a primitive that is not known in detail
+            dependencies(inner, [union] * len(open_program(inner)[0].invars), visit)
+        return [union] * len(equation.outvars)
 
     return interpret(program, arguments, apply, lambda _: _NONE)
 

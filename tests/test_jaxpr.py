@@ -134,6 +134,7 @@ USES = {
     "in a branch": lambda key: jax.lax.cond(
         jnp.array(True), jax.random.uniform, lambda k: jnp.zeros([]), key
     ),
+    "in a composite": jax.lax.composite(lambda key: jax.random.uniform(key), "drawn"),
     "in a call": lambda key: jax.jit(jax.checkpoint(jax.random.uniform))(key),
 }
 

@@ -197,7 +197,7 @@ NAMELESS = {
 
 
 @pytest.mark.parametrize("name", NAMELESS)
-def test_outputs_without_a_name_of_their_own_are_refused_before_anything_runs(name):
+def test_outputs_without_a_name_of_their_own_are_refused_before_a_run(name):
     fn, axes, message = NAMELESS[name]
     ran = []
 

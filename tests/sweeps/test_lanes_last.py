@@ -129,7 +129,7 @@ def test_lanes_last_are_lanes(name, unroll):
     ],
     ids=["product", "gather", "scatter", "branch"],
 )
-def test_a_loop_that_wants_its_lanes_first_says_so(body):
+def test_a_loop_that_cannot_have_its_lanes_last_says_so(body):
     with pytest.raises(UnsupportedPrimitive, match="lanes_last has no rule"):
         both(looped(body))
 
