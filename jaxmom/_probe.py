@@ -38,7 +38,8 @@ def probe(coefficients_fn: CoefficientsFn, hp: Mapping[str, Any]) -> Probed:
     if coefficients_fn is coefficients_as_given:
         return _trace_coefficients(coefficients_fn, {}, values)
     vectors = vector_defaults(coefficients_fn)
-    for name, value in [*values.items(), ("learning_rate", hp.get("learning_rate"))]:
+    rate = {"learning_rate": hp["learning_rate"]} if "learning_rate" in hp else {}
+    for name, value in {**values, **rate}.items():
         _check_kind(name, value, name in vectors)
     plain = {n: tuple(v) if isinstance(v, list) else v for n, v in values.items() if _is_plain(v)}
     others = {n: _stand_in(v, vectors.get(n)) for n, v in values.items() if n not in plain}
@@ -77,13 +78,14 @@ def _require_coefficients(found: Any) -> Coefficients:
 
 def _check_kind(name: str, value: Any, per_buffer: bool) -> None:
     """Refuse trees, and sequences where one number is expected."""
-    sequence = isinstance(value, list | tuple)
-    if is_static(value) or callable(value):
+    is_option = is_static(value) and name != "learning_rate"
+    if is_option or (callable(value) and not isinstance(value, type)):
         return
-    if not all(isinstance(x, NUMBER) for x in (value if sequence else [value])):
+    numbers = value if isinstance(value, list | tuple) else [value]
+    if not all(isinstance(x, NUMBER) and not isinstance(x, bool) for x in numbers):
         as_hyperparameter(name, value, per_buffer=per_buffer)  # which says what is admissible
-    if sequence:
-        check_rank(name, (len(value),), per_buffer)
+    if numbers is value:
+        check_rank(name, (len(numbers),), per_buffer)
 
 
 def _is_plain(value: Any) -> bool:

@@ -22,7 +22,7 @@ from jax.typing import ArrayLike
 
 from jaxmom._values import NUMBER, PyTree, floating, is_plain_number
 
-Number: TypeAlias = Any  # a float, an array of NumPy or JAX, or a tracer
+Number: TypeAlias = float | np.ndarray | jax.Array
 
 
 @jax.tree_util.register_pytree_with_keys_class
@@ -198,6 +198,8 @@ def stack(filters: Mapping[str, Coefficients]) -> Stack:
     if not filters:
         raise ValueError("stack needs at least one filter.")
     for label, value in filters.items():
+        if callable(value):
+            raise TypeError(f"{label} is a function; call it with its hyperparameters.")
         if not isinstance(value, Coefficients):
             raise TypeError(f"{label} is no constant Coefficients but {value!r}; run it by itself.")
     k = max(value.decay.shape[-1] for value in filters.values())
@@ -235,7 +237,7 @@ def as_hyperparameter(
       ValueError: beta = 1.5 is outside of [0, 1); to study what happens there, give an array.
     """
     numbers = value if isinstance(value, list | tuple) else [value]
-    if not all(isinstance(number, NUMBER) for number in numbers):
+    if not all(isinstance(x, NUMBER) and not isinstance(x, bool) for x in numbers):
         raise TypeError(
             f"{name} = {value!r} is no number; for other values in other parts of params, "
             "give each part an optimizer of its own, as in optax.partition."

@@ -6,6 +6,7 @@ from typing import Any, Literal, NamedTuple, TypeAlias
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax.tree_util import Partial
 
 from jaxmom._probe import (
@@ -42,7 +43,7 @@ class MomentumState(NamedTuple):
 
     buffers: tuple[PyTree, ...]  # k trees of the shapes of params
     carry: PyTree = ()  # of coefficients that follow a recurrence
-    awaiting: PyTree = ()  # like params, bool []: no gradient yet; () if the start is at zeros
+    awaiting: PyTree = ()  # bool [leaves of params]: no gradient yet; () if the start is at zeros
 
 
 class ExtrapolatedState(MomentumState, EvaluatedElsewhere):
@@ -186,7 +187,9 @@ def _init_filter(hp: Hyperparameters, params: PyTree) -> MomentumState:
     settings = hp["settings"]
     zeros = functools.partial(_zero_buffer, dtype=settings.accumulator_dtype)
     buffers = tuple(jax.tree.map(zeros, params) for _ in range(settings.buffers))
-    awaiting = jax.tree.map(lambda _: jnp.array(True), params) if settings.first_gradient else ()
+    # One vector, not a tree like params: what maps over the params in a state must not find it.
+    leaves = len(jax.tree.leaves(params))
+    awaiting = jnp.ones(leaves, bool) if settings.first_gradient else ()
     return _state_type(settings)(buffers, as_carry(settings.start), awaiting)
 
 
@@ -201,19 +204,32 @@ def _filter_gradients(
     c, carry = _coefficients_now(hp, state.carry)
     usual = _place_learning_rate(c, hp)
     leaves, treedef = jax.tree.flatten(updates, is_leaf=lambda leaf: leaf is None)
-    choices, awaiting = [usual] * len(leaves), ()
-    if hp["settings"].first_gradient:
+    columns = [treedef.flatten_up_to(buffer) for buffer in state.buffers]
+    choices, awaiting = [usual] * len(leaves), state.awaiting
+    if hp["settings"].first_gradient and columns:
         initial = _place_learning_rate(_at_first_gradient(c), hp)
-        flags = treedef.flatten_up_to(state.awaiting)
-        choices = [_choose(flag, initial, usual) for flag in flags]
-        seen = [f if g is None else jnp.array(False) for f, g in zip(flags, leaves, strict=True)]
-        awaiting = treedef.unflatten(seen)
-    columns = (treedef.flatten_up_to(buffer) for buffer in state.buffers)
+        places, absent = _find_leaves(leaves, columns[0])
+        choices = [
+            usual if gradient is None else _choose(awaiting[place], initial, usual)
+            for gradient, place in zip(leaves, places, strict=True)
+        ]
+        awaiting = jnp.logical_and(awaiting, absent)
     rows = [_filter_leaf(*row) for row in zip(choices, leaves, *columns, strict=True)]
     new_updates, *new_buffers = (
         treedef.unflatten([row[i] for row in rows]) for i in range(1 + len(state.buffers))
     )
     return new_updates, _state_type(hp["settings"])(tuple(new_buffers), carry, awaiting)
+
+
+def _find_leaves(gradients: list[Any], buffers: list[PyTree]) -> tuple[list[int], np.ndarray]:
+    """Return where the leaf of each gradient stands among all of params, and which have None.
+
+    None may stand for a whole subtree of params, or for None in params.
+    """
+    sizes = [len(jax.tree.leaves(buffer)) for buffer in buffers]
+    absent = np.array([gradient is None for gradient in gradients], bool)
+    places = np.cumsum([0, *sizes])[:-1]
+    return [int(place) for place in places], np.repeat(absent, sizes)
 
 
 def _read_evaluation(hp: Hyperparameters, state: MomentumState, params: PyTree) -> PyTree | None:
@@ -309,9 +325,7 @@ def _at_first_gradient(c: Coefficients) -> Coefficients:
     return dataclasses.replace(c, **changed)
 
 
-def _choose(first: jax.Array | None, initial: Coefficients, usual: Coefficients) -> Coefficients:
-    if first is None:  # the leaf is None in params too
-        return usual
+def _choose(first: jax.Array, initial: Coefficients, usual: Coefficients) -> Coefficients:
     direct = initial.direct
     if direct is not None:
         zero = jnp.zeros_like(direct)

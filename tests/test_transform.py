@@ -221,6 +221,21 @@ def test_optax_tree_helpers_see_the_state():
     doubled = optax.tree.map_params(HB, lambda buffer: buffer + 2, state)
     np.testing.assert_array_equal(doubled.buffers[0]["b"], 2 * np.ones(3))
     chex.assert_trees_all_equal(optax.tree.get(state, "buffers"), state.buffers)
+    for optimizer in (jm.sgd(0.1, 0.9), jm.nesterov_convex(0.1)):  # flags and carries are no params
+        state = optimizer.init(params)
+        doubled = optax.tree.map_params(optimizer, lambda buffer: buffer + 2, state)
+        np.testing.assert_array_equal(doubled.buffers[0]["b"], 2 * np.ones(3))
+        chex.assert_trees_all_equal(doubled[1:], state[1:])
+
+
+def test_flax_serializes_states():
+    serialization = pytest.importorskip("flax.serialization", reason="flax is not installed")
+    params = {"a": jnp.ones(2)}
+    for optimizer in (HB, jm.nesterov(0.1), jm.sgd(0.1, 0.9), jm.lion(0.1)):
+        _, state = optimizer.update(params, optimizer.init(params), params)
+        again = serialization.from_bytes(optimizer.init(params), serialization.to_bytes(state))
+        chex.assert_trees_all_equal(again, state)
+        assert jax.tree.structure(again) == jax.tree.structure(state)
 
 
 def test_inject_hyperparams_rebuilds_it():

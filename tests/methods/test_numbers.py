@@ -250,6 +250,21 @@ def test_each_leaf_has_its_own_first_gradient(case, start):
         params = {k: p if step[k] is None else p + step[k] for k, p in params.items()}
 
 
+def test_a_subtree_without_gradient_awaits_its_first():
+    optimizer = jm.sgd(0.1, 0.9, dampening=0.5)
+    params = {"a": {"x": jnp.ones(1), "y": jnp.ones(1)}, "b": jnp.ones(1), "c": None}
+    ones = jax.tree.map(jnp.ones_like, params)
+    state = optimizer.init(params)
+    assert state.awaiting.shape == (3,)
+    _, state = optimizer.update({"a": None, "b": jnp.ones(1), "c": None}, state)
+    np.testing.assert_array_equal(state.awaiting, [True, True, False])
+    updates, state = optimizer.update(ones, state)
+    np.testing.assert_allclose(updates["a"]["x"], -0.1)  # the undamped first one
+    np.testing.assert_allclose(updates["b"], -0.1 * (0.9 + 0.5))
+    assert not state.awaiting.any()
+    assert optimizer.update({"c": None}, optimizer.init({"c": None}))[0] == {"c": None}
+
+
 def test_first_gradients_of_a_delay_belong_to_each_leaf_too():
     c = jm.coefficients.optimistic_gradient(1.0)
     optimizer = jm.scale_by_momentum(c, start="first_gradient")
@@ -264,8 +279,10 @@ def test_states_follow_the_sharding_of_params(case):
     mesh = jax.make_mesh((1,), ("x",), axis_types=(AxisType.Auto,))
     sharding = NamedSharding(mesh, PartitionSpec("x"))
     params = {"a": jax.device_put(jnp.ones((4, 2)), sharding)}
-    for leaf in jax.tree.leaves(make(case).init(params)):
-        assert leaf.ndim == 0 or leaf.sharding == sharding
+    leaves = jax.tree.leaves(make(case).init(params))
+    for buffer in [leaf for leaf in leaves if leaf.ndim == 2]:
+        assert buffer.sharding == sharding
+    assert all(leaf.size == 1 for leaf in leaves if leaf.ndim < 2)  # counts and flags
 
 
 @every_method

@@ -191,6 +191,17 @@ def test_what_pytorch_refuses_is_refused_by_replace_too(static):
             jm.sgd(**{"learning_rate": 0.1, "momentum": 0.9, **wrong}, **static)
 
 
+@pytest.mark.parametrize("value", [None, "0.1", True, float])
+def test_a_learning_rate_is_a_number(value):
+    with pytest.raises(TypeError, match=r"learning_rate = .* is no number"):
+        jm.heavy_ball(value)
+
+
+def test_functions_are_not_stacked():
+    with pytest.raises(TypeError, match=r"heavy_ball is a function; call it with its hyperparam"):
+        jm.stack({"heavy_ball": jm.coefficients.heavy_ball})
+
+
 def test_bounds_hold_for_each_number_of_a_vector():
     with pytest.raises(ValueError, match=r"betas = 1.5 is outside of \(-1, 1\)"):
         jm.coefficients.aggmo((jnp.array(0.5), 1.5))
