@@ -3,8 +3,6 @@
 import io
 import json
 import os
-import subprocess
-import sys
 
 import jax
 import jax.numpy as jnp
@@ -12,6 +10,7 @@ import numpy as np
 import pytest
 import tqdm
 from jax.tree_util import Partial
+from scripts import launch
 
 import jaxmom as jm
 from jaxmom.sweeps import explain, grid, log_uniform, memory, paired, sample, sweep
@@ -136,7 +135,7 @@ def test_a_space_of_groups_alone_has_a_lane_in_each():
     assert runs.y.values.tolist() == [[1.0, 1.0]]
 
 
-def test_status_tells_what_diverged():
+def test_status_marks_what_diverged():
     space = grid(learning_rate=[0.1, 2.0, np.inf, np.nan], beta=[0.5])
     runs = sweep(train, space, width=2)
     assert flat(runs, "status").tolist() == [OK, DIVERGED, DIVERGED, DIVERGED]
@@ -187,25 +186,11 @@ def test_bits_do_not_depend_on_the_neighbors(reference):
     assert (runs.status[rates != rates] == DIVERGED).all()
 
 
-def test_bits_do_not_depend_on_the_compiler_option_that_the_plan_may_choose(reference):
+def test_bits_do_not_depend_on_the_option_that_the_plan_may_choose(reference):
     space = paired(beta=BETAS, learning_rate=RATES)
     runs = sweep(train, space, width=WIDTH, options={})
     for name in reference:
         np.testing.assert_array_equal(runs[name], reference[name])
-
-
-SCRIPT = """
-import json, sys, jax, numpy as np
-jax.config.update("jax_enable_x64", True)
-jax.config.update("jax_num_cpu_devices", int(sys.argv[1]))
-sys.path.insert(0, sys.argv[2])
-from test_engine import BETAS, RATES, WIDTH, train
-from jaxmom.sweeps import paired, sweep
-options = json.loads(sys.argv[4])
-runs = sweep(train, paired(beta=BETAS, learning_rate=RATES), width=WIDTH, options=options)
-assert runs.attrs["devices"] == int(sys.argv[1])
-np.savez(sys.argv[3], **{name: runs[name].values for name in runs})
-"""
 
 
 @pytest.mark.parametrize(
@@ -213,8 +198,7 @@ np.savez(sys.argv[3], **{name: runs[name].values for name in runs})
 )
 def test_bits_do_not_depend_on_the_number_of_devices(reference, devices, options, tmp_path):
     path, here = tmp_path / "runs.npz", os.path.dirname(__file__)
-    command = [sys.executable, "-c", SCRIPT, str(devices), here, path, json.dumps(options)]
-    subprocess.run(command, check=True, timeout=120)
+    launch.output_of(launch.start("devices", here, devices, path, json.dumps(options)))
     if options:
         reference = sweep(
             train, paired(beta=BETAS, learning_rate=RATES), width=WIDTH, options=options
@@ -259,7 +243,7 @@ def test_data_in_a_partial_are_an_argument_of_the_program():
     np.testing.assert_allclose(runs.y, [data.sum(), 2 * data.sum()], rtol=1e-14)
 
 
-def test_explain_tells_what_a_sweep_takes_and_auto_follows_it():
+def test_explain_estimates_a_sweep_and_auto_follows_it():
     space = grid(beta=np.linspace(0, 0.9, 300), learning_rate=[0.1, 0.2], nesterov=[False, True])
     plan = explain(train, space)
     assert (plan.lanes, plan.groups) == (1200, 2)
@@ -276,7 +260,7 @@ def test_explain_tells_what_a_sweep_takes_and_auto_follows_it():
 
 
 def searched(monkeypatch, seconds, budget=float("inf")):
-    """A search in which each width and program takes the seconds that it is told to take."""
+    """A search in which each width and program takes the seconds that a function says."""
     from jaxmom.sweeps.compile import autotune as search
     from jaxmom.sweeps.compile.watchdog import Dispatcher
     from jaxmom.sweeps.estimate import trace_groups
@@ -345,7 +329,7 @@ def test_what_cannot_be_traced_is_raised_once_and_at_once():
 
 
 @pytest.mark.parametrize(
-    ("fn", "told"),
+    ("fn", "message"),
     [
         (lambda a: a, "needs a Trajectory"),
         (lambda a: {"a": a}, "names of axes"),
@@ -355,8 +339,8 @@ def test_what_cannot_be_traced_is_raised_once_and_at_once():
         (lambda a: {"c": jax.random.key(0)}, "random key"),
     ],
 )
-def test_functions_of_another_kind_are_refused(fn, told):
-    with pytest.raises((TypeError, ValueError), match=told):
+def test_functions_of_another_kind_are_refused(fn, message):
+    with pytest.raises((TypeError, ValueError), match=message):
         sweep(fn, grid(a=[1.0]), width=1)
 
 
@@ -391,36 +375,6 @@ def test_a_chunk_that_fails_alone_is_recorded_and_the_rest_goes_on():
     assert "chunk 2 of all lanes" in caught.value.__notes__[0]
 
 
-def test_out_of_memory_before_the_first_part_shrinks_the_width():
-    script = """
-import resource, warnings, jax, jax.numpy as jnp, numpy as np
-from jaxmom.sweeps import grid, sweep
-def fn(x):
-    wave = jnp.arange(2.0**20) * x  # a carry of 4 MB in each lane
-    return {"y": jax.lax.fori_loop(0, 3, lambda i, y: jnp.roll(y, i), wave)[5]}
-space = grid(x=np.arange(1.0, 5.0))
-small = sweep(fn, space, width=1)
-free = int(open("/proc/self/statm").read().split()[0]) * resource.getpagesize()
-limit = free + (200 << 20)
-resource.setrlimit(resource.RLIMIT_AS, (limit, limit))
-with warnings.catch_warnings(record=True) as caught:
-    warnings.simplefilter("always")
-    runs = sweep(fn, grid(x=np.arange(1.0, 65.0)), width=64, progress=False)
-assert (runs.status == 1).all()
-np.testing.assert_array_equal(runs.y[:4], small.y)
-np.testing.assert_array_equal(runs.y, 2 * runs.x)
-print(runs.attrs["width"], len(caught), caught[0].message)
-"""
-    done = subprocess.run(
-        [sys.executable, "-c", script], capture_output=True, text=True, timeout=300, check=False
-    )
-    assert done.returncode == 0, done.stderr
-    width, warned, message = done.stdout.split(maxsplit=2)
-    assert int(width) == 64 >> int(warned)
-    assert int(warned) >= 1
-    assert "do not fit into memory; going on with 32" in message
-
-
 def test_a_result_that_does_not_fit_into_memory_needs_a_store():
     def fn(x):
         return {"y": jnp.full(10_000_000, x)}
@@ -432,7 +386,7 @@ def test_a_result_that_does_not_fit_into_memory_needs_a_store():
 # Progress
 
 
-def test_progress_tells_the_rate_what_diverged_and_the_best_and_changes_nothing(monkeypatch):
+def test_progress_shows_rate_divergence_and_best_and_changes_nothing(monkeypatch):
     shown = io.StringIO()
 
     class Terminal(tqdm.tqdm):

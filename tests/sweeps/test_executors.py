@@ -52,7 +52,7 @@ def test_any_executor_gives_the_same_bits(kind, expected):
     np.testing.assert_array_equal(runs.status, expected.status)
 
 
-def test_a_worker_that_dies_is_told_and_what_is_done_stays(tmp_path, expected):
+def test_a_worker_that_dies_ends_the_sweep_and_what_is_done_stays(tmp_path, expected):
     context = multiprocessing.get_context("spawn")
     with concurrent.futures.ProcessPoolExecutor(1, mp_context=context) as executor:
         executor.submit(os.getpid).result()

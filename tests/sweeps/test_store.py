@@ -6,14 +6,13 @@ import os
 import pathlib
 import resource
 import shutil
-import signal
 import subprocess
 import sys
-import time
 
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from scripts.launch import output_of, start
 
 import jaxmom as jm
 from jaxmom import cli
@@ -22,6 +21,7 @@ from jaxmom.sweeps.results.dataset import DIVERGED, FAILED, MISSING, OK
 from jaxmom.sweeps.store.archive import Damaged, pack, unpack
 from jaxmom.sweeps.store.files import Store
 
+HERE = pathlib.Path(__file__).parent
 GOLDEN = pathlib.Path(__file__).parents[1] / "golden"
 
 
@@ -127,18 +127,18 @@ def test_groups_with_other_outputs_become_a_tree(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("change", "told"),
+    ("change", "message"),
     [
         ({"space": OTHER}, "space.beta: was 3 values, 0 ... 0.9"),
         ({"width": 8}, "width: was 4, is 8"),
         ({"options": {"xla_cpu_enable_fast_math": False}}, "options.xla_cpu_enable_fast"),
     ],
 )
-def test_another_sweep_is_refused_and_the_field_is_named(store, change, told, expected):
+def test_another_sweep_is_refused_and_the_field_is_named(store, change, message, expected):
     arguments = {"space": SPACE, "store": store, "width": 4} | change
     with pytest.raises(ValueError, match="holds another sweep") as caught:
         sweep(train, **arguments)
-    assert told in str(caught.value)
+    assert message in str(caught.value)
     assert same(open_sweep(store), expected)
 
 
@@ -161,19 +161,8 @@ def test_the_values_behind_a_label_are_part_of_the_sweep(tmp_path):
 
 
 def test_a_store_in_float64_is_refused_in_float32(store):
-    script = f"""
-import sys; sys.path.insert(0, {str(pathlib.Path(__file__).parent)!r})
-from jaxmom.sweeps import sweep
-from test_store import SPACE, train
-try:
-    sweep(train, SPACE, store={str(store)!r})
-except ValueError as error:
-    print(error)
-"""
-    done = subprocess.run(
-        [sys.executable, "-c", script], capture_output=True, text=True, check=True
-    )
-    assert "settings.jax_enable_x64: was True, is False" in done.stdout
+    out = output_of(start("float32", HERE, store))
+    assert "settings.jax_enable_x64: was True, is False" in out
 
 
 def test_fresh_starts_over(store, tmp_path):
@@ -223,14 +212,14 @@ def damaged(content, how):
 
 
 @pytest.mark.parametrize("how", ["flipped", "empty", "half", "short"])
-def test_a_damaged_part_is_told_and_computed_again_alone(store, expected, how, capsys):
+def test_a_damaged_part_is_named_and_computed_again_alone(store, expected, how, capsys):
     victim, *others = part_files(store)
     victim.write_bytes(damaged(victim.read_bytes(), how))
     before = {path: path.stat().st_mtime_ns for path in others}
     assert cli.main(["verify", str(store)]) == 1
-    told = capsys.readouterr().out
-    assert f"{victim} is damaged" in told
-    assert "1 chunks damaged, 5 chunks whole" in told
+    message = capsys.readouterr().out
+    assert f"{victim} is damaged" in message
+    assert "1 chunks damaged, 5 chunks whole" in message
     runs = open_sweep(store)
     if how == "short":  # the last byte is none of an array
         assert same(runs, expected)
@@ -263,7 +252,7 @@ def test_parts_of_another_sweep_or_place_do_not_count(store, expected, tmp_path)
     assert same(sweep(train, SPACE, store=store), expected)
 
 
-def test_leftovers_of_a_writer_that_was_killed_are_swept_away(store, expected):
+def test_leftovers_of_a_writer_that_was_killed_are_deleted(store, expected):
     leftover = store / "parts/.0-0.npz.123.tmp"
     leftover.write_bytes(b"half a part")
     assert same(open_sweep(store), expected)
@@ -330,29 +319,7 @@ def test_a_full_disk_loses_nothing(tmp_path, expected):
     assert same(sweep(train, SPACE, store=store), expected)
 
 
-UNPRIVILEGED = """
-import email.policy, os, sys, warnings
-sys.path.insert(0, {here!r})
-from test_store import SPACE, train
-import jax
-jax.config.update("jax_enable_x64", True)
-from jaxmom.sweeps import open_sweep, sweep
-sweep(train, SPACE, width=4)  # what is imported late may not be readable by others
-open_sweep({store!r}).load()
-if os.getuid() == 0:
-    os.setgroups([])  # root may write anywhere
-    os.setgid(65534)
-    os.setuid(65534)
-for runs in (open_sweep({store!r}), sweep(train, SPACE, store={store!r})):
-    print(int((runs.status > 0).sum()))
-try:
-    sweep(train, SPACE, store={incomplete!r})
-except PermissionError as error:
-    print(error)
-"""
-
-
-def test_a_folder_that_is_read_only_can_be_read_and_says_so_when_written(store):
+def test_a_folder_that_can_only_be_read_holds_a_complete_sweep(store):
     incomplete = store.with_name("incomplete")
     shutil.copytree(store, incomplete)
     (incomplete / "parts/0-0.npz").unlink()
@@ -365,222 +332,13 @@ def test_a_folder_that_is_read_only_can_be_read_and_says_so_when_written(store):
         if not above.stat().st_mode & 0o001:
             above.chmod(above.stat().st_mode | 0o001)
         above = above.parent
-    here = str(pathlib.Path(__file__).parent)
-    script = UNPRIVILEGED.format(here=here, store=str(store), incomplete=str(incomplete))
-    done = subprocess.run(
-        [sys.executable, "-B", "-c", script], capture_output=True, text=True, check=False
-    )
-    assert done.returncode == 0, done.stderr
-    opened, again, message = done.stdout.split("\n", 2)
+    out = output_of(start("unprivileged", HERE, store, incomplete))
+    opened, again, message = out.split("\n", 2)
     assert int(opened) == int(again) == SPACE.size
     assert f"cannot write to {incomplete}" in message
     assert "another folder" in message
     for folder in (store, incomplete):
         folder.chmod(0o755)
-
-
-# Processes that are killed; all of them run this
-
-VICTIM = """
-import os, sys, time
-import jax, jax.numpy as jnp, numpy as np
-jax.config.update("jax_enable_x64", True)
-from jaxmom.sweeps import grid, sweep
-
-def fn(x, seed):
-    noise = jax.random.normal(jax.random.key(seed), ())
-    def step(y, _):
-        return jnp.sin(y) + x * noise, y
-    y, history = jax.lax.scan(step, x, length=20_000)
-    return {"y": y, "history": history[::1000]}
-
-SPACE = grid(x=np.linspace(0, 1, 40), seed=range(10))
-
-def run(store):
-    return sweep(fn, SPACE, width=8, store=store, progress=False)
-"""
-CHUNKS = 50
-
-
-def start_victim(body, *arguments):
-    command = [sys.executable, "-c", VICTIM + body, *map(str, arguments)]
-    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-
-
-def complete(store):
-    victim = start_victim("run(sys.argv[1])", store)
-    _, told = victim.communicate(timeout=120)
-    assert victim.returncode == 0, told
-
-
-def arrays_of(store):
-    runs = open_sweep(store).load()
-    return {name: runs[name].values.tobytes() for name in [*runs, "status", "diverged_at"]}
-
-
-@pytest.fixture(scope="module")
-def uninterrupted(tmp_path_factory):
-    path = tmp_path_factory.mktemp("uninterrupted")
-    complete(path)
-    arrays = arrays_of(path)
-    assert len(part_files(path)) == CHUNKS
-    return arrays
-
-
-# The process forks before JAX starts its threads; each child is a driver of its own, and dies.
-NURSERY = """
-import random, signal
-store, draw = sys.argv[1], random.Random(int(sys.argv[2]))
-
-def parts():
-    listed = os.listdir(store + "/parts") if os.path.isdir(store + "/parts") else []
-    return sorted(name for name in listed if name.endswith(".npz"))
-
-for death in range(int(sys.argv[3])):
-    pid = os.fork()
-    if pid == 0:
-        run(store)
-        os._exit(0)
-    aim, deadline = len(parts()) + draw.randrange(5), time.monotonic() + 60
-    while len(parts()) < aim and time.monotonic() < deadline:
-        time.sleep(0.001)
-    time.sleep(draw.uniform(0, 0.05))
-    os.kill(pid, signal.SIGKILL)
-    _, status = os.waitpid(pid, 0)
-    print(os.WIFSIGNALED(status), len(parts()), flush=True)
-    if len(parts()) > 40:  # all but done: go on from the first ten
-        for name in parts()[10:]:
-            os.unlink(store + "/parts/" + name)
-run(store)
-"""
-
-
-@pytest.mark.slow
-def test_twenty_kills_at_random_leave_the_bytes_of_an_uninterrupted_run(tmp_path, uninterrupted):
-    victim = start_victim(NURSERY, tmp_path, 7, 20)
-    out, err = victim.communicate(timeout=300)
-    assert victim.returncode == 0, err
-    lines = [line.split() for line in out.splitlines()]
-    assert [killed for killed, _ in lines] == ["True"] * 20
-    assert len({parts for _, parts in lines}) > 5  # at different places
-    assert arrays_of(tmp_path) == uninterrupted
-
-
-# Death in the middle of one call of the system, the `turn`-th of its kind
-AT_A_STEP = """
-import builtins, signal
-store, call, turn, moment = sys.argv[1], sys.argv[2], int(sys.argv[3]), sys.argv[4]
-seen = 0
-
-def die():
-    os.kill(os.getpid(), signal.SIGKILL)
-
-def deadly(function):
-    def wrapped(*args, **kwargs):
-        global seen
-        seen += 1
-        if seen == turn and moment == "before":
-            die()
-        result = function(*args, **kwargs)
-        if seen == turn:
-            die()
-        return result
-    return wrapped
-
-class HalfWritten:
-    def __init__(self, file):
-        self.file = file
-    def __enter__(self):
-        return self
-    def __exit__(self, *rest):
-        self.file.close()
-    def write(self, content):
-        global seen
-        seen += 1
-        if seen == turn:
-            self.file.write(content[: len(content) // 2])
-            self.file.flush()
-            die()
-        return self.file.write(content)
-    def __getattr__(self, name):
-        return getattr(self.file, name)
-
-import importlib
-from types import SimpleNamespace
-module = importlib.import_module("jaxmom.sweeps.store.files")
-if call == "write":
-    def opened(path, mode="r", **kwargs):
-        file = builtins.open(path, mode, **kwargs)
-        return HalfWritten(file) if mode == "wb" else file
-    module.open = opened
-else:
-    names = {name: getattr(os, name) for name in dir(os) if not name.startswith("__")}
-    module.os = SimpleNamespace(**(names | {call: deadly(getattr(os, call))}))
-run(store)
-"""
-# The first file is the manifest, the following ones are parts; two fsyncs and a rename each.
-STEPS = [
-    ("write", 1, "half"),  # in the manifest
-    ("replace", 1, "before"),
-    ("replace", 1, "after"),  # between the manifest and the first part
-    ("write", 2, "half"),  # in the first part
-    ("fsync", 3, "before"),  # of its content
-    ("fsync", 3, "after"),
-    ("replace", 2, "before"),
-    ("replace", 2, "after"),  # before the folder is forced to the disk
-    ("fsync", 4, "before"),
-    ("fsync", 4, "after"),
-    ("write", 30, "half"),
-]
-
-
-@pytest.mark.slow
-def test_death_at_any_step_of_writing_leaves_the_bytes_of_an_uninterrupted_run(
-    tmp_path, uninterrupted
-):
-    for call, turn, moment in STEPS:
-        store = tmp_path / f"{call}-{turn}-{moment}"
-        victim = start_victim(AT_A_STEP, store, call, turn, moment)
-        _, told = victim.communicate(timeout=120)
-        assert victim.returncode == -signal.SIGKILL, told
-        done = len(part_files(store))
-        assert done < CHUNKS
-        complete(store)
-        assert arrays_of(store) == uninterrupted, (call, turn, moment)
-        assert not list(store.rglob("*.tmp"))
-
-
-def wait_for_parts(store, count, victim):
-    deadline = time.monotonic() + 60
-    while len(part_files(store)) < count and victim.poll() is None:
-        assert time.monotonic() < deadline
-        time.sleep(0.01)
-
-
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_an_interruption_says_how_to_go_on_and_loses_nothing(tmp_path, uninterrupted, number):
-    victim = start_victim("run(sys.argv[1])", tmp_path)
-    wait_for_parts(tmp_path, 3, victim)
-    victim.send_signal(number)
-    _, told = victim.communicate(timeout=60)
-    assert victim.returncode != 0
-    done = len(part_files(tmp_path))
-    word = "interrupted" if number == signal.SIGINT else "terminated"
-    assert f"{word}: {done} of {CHUNKS} chunks are in {tmp_path}; run the same call again" in told
-    complete(tmp_path)
-    assert arrays_of(tmp_path) == uninterrupted
-
-
-def test_a_second_driver_is_refused_and_the_first_goes_on(tmp_path, uninterrupted):
-    victim = start_victim("run(sys.argv[1])", tmp_path)
-    wait_for_parts(tmp_path, 1, victim)
-    with pytest.raises(RuntimeError, match=rf"process {victim.pid} on .* is running the sweep"):
-        sweep(train, SPACE, store=tmp_path, width=4)
-    runs = open_sweep(tmp_path)  # readers are welcome
-    assert set(np.unique(runs.status)) <= {MISSING, OK}
-    victim.communicate(timeout=120)
-    assert victim.returncode == 0
-    assert arrays_of(tmp_path) == uninterrupted
 
 
 # Formats
@@ -631,7 +389,7 @@ def test_exports_hold_the_sweep(store, expected, tmp_path, capsys):
     assert len(frame) == SPACE.size
 
 
-def test_the_command_line_tells_how_far_a_sweep_is(store, capsys):
+def test_the_command_line_counts_what_is_done(store, capsys):
     assert cli.main(["status", str(store)]) == 0
     assert "18 of 18 lanes, 6 of 6 chunks of 4, 2 groups" in capsys.readouterr().out
     (store / "parts/1-2.npz").unlink()

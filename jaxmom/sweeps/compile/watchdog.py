@@ -1,5 +1,7 @@
 """Watchdog of programs: wait for their results, but not for one that stands still."""
 
+import atexit
+import contextlib
 import ctypes
 import math
 import queue
@@ -16,6 +18,7 @@ from jaxmom.sweeps.compile.program import Arguments, Outputs, Program
 
 STALL_SECONDS = 20.0  # how long an idle process waits, by default
 
+_IDLE_AT_EXIT = 5.0  # seconds that the end of Python waits for an idle process
 _IDLE_SHARE = 0.01  # of a processor: what a process that computes exceeds, however busy the machine
 _LOOK = 1.0  # seconds between two looks at the processor time
 _LATENCY = 0.02  # the share of the time waited by which a result may be noticed late
@@ -53,9 +56,8 @@ class Dispatcher:
         self.devices = devices
         is_watched = all(device.platform == "cpu" for device in devices)
         self.stall_seconds = stall_seconds if is_watched else math.inf
-        self._calls: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
-        threading.Thread(target=_run_calls, args=(self._calls,), daemon=True).start()
-        weakref.finalize(self, self._calls.put, None)
+        self._worker = _Worker()
+        weakref.finalize(self, self._worker.calls.put, None)
 
     def start(self, program: Program, columns: Arguments) -> "Future[Outputs]":
         """Dispatch a chunk of lanes."""
@@ -64,12 +66,14 @@ class Dispatcher:
         columns = jax.device_put(columns, program.device)
 
         def call() -> None:
+            if not future.set_running_or_notify_cancel():
+                return
             try:
                 future.set_result(program.start(columns))
             except BaseException as error:
                 future.set_exception(error)
 
-        self._calls.put(call)
+        self._worker.calls.put(call)
         return future
 
     def wait(self, future: "Future[Outputs]") -> Outputs:
@@ -87,9 +91,41 @@ class Dispatcher:
                 while not array.is_ready():
                     clock.wait_once(time.sleep)
         except StalledError:
+            _WORKERS.discard(self._worker)
             _keep_clients(self.devices)
             raise
         return future.result()
+
+
+class _Worker(threading.Thread):
+    """A thread that makes calls one after another, until it is given None."""
+
+    def __init__(self) -> None:
+        super().__init__(daemon=True)
+        self.calls: queue.SimpleQueue[Callable[[], None] | None] = queue.SimpleQueue()
+        _WORKERS.add(self)
+        self.start()
+
+    def run(self) -> None:
+        """Make the calls."""
+        while (call := self.calls.get()) is not None:
+            call()
+            del call  # it holds on to arrays
+        _WORKERS.discard(self)
+
+
+_WORKERS: set[_Worker] = set()  # that can be expected to end
+
+
+@atexit.register
+def _join_workers() -> None:
+    """Let calls end before Python does, which kills threads in the middle of XLA's code."""
+    for worker in list(_WORKERS):
+        worker.calls.put(None)
+        clock = _IdleClock(_IDLE_AT_EXIT)
+        with contextlib.suppress(StalledError):
+            while worker.is_alive():
+                clock.wait_once(worker.join)
 
 
 class _IdleClock:
@@ -128,9 +164,3 @@ def _wait_done(future: "Future[Outputs]", seconds: float) -> None:
         future.exception(timeout=seconds)
     except TimeoutError:
         return
-
-
-def _run_calls(calls: "queue.SimpleQueue[Callable[[], None] | None]") -> None:
-    while (call := calls.get()) is not None:
-        call()
-        del call

@@ -113,8 +113,8 @@ class _LocalTask(NamedTuple):
     def result(self) -> Arrays:
         return self.program.finish(self.dispatcher.wait(self.outputs))
 
-    def cancel(self) -> None:
-        """Do nothing: devices finish what they have started."""
+    def cancel(self) -> bool:
+        return self.outputs.cancel()
 
 
 class ExecutorRunner:

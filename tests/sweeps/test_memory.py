@@ -1,0 +1,64 @@
+"""Sweeps where memory is short: chunks that do not fit, results that do not, lanes by millions."""
+
+import shutil
+import tracemalloc
+
+import numpy as np
+import pytest
+from scripts.launch import output_of, start
+from scripts.workload import SPACE, WIDTH, make
+
+from jaxmom.sweeps import explain, grid
+from jaxmom.sweeps.results.dataset import MISSING, OK
+
+
+@pytest.mark.parametrize("kind", ["memory", "store"])
+def test_out_of_memory_before_the_first_part_shrinks_the_width(kind, tmp_path):
+    store = [tmp_path] if kind == "store" else []
+    width, warned, message = output_of(start("shrink_width", *store), 300).split(maxsplit=2)
+    assert int(width) == 64 >> int(warned)
+    assert int(warned) >= 1
+    assert "do not fit into memory; going on with 32" in message
+
+
+def test_out_of_memory_after_the_first_part_keeps_width_and_results(tmp_path):
+    note, status, usable, end = output_of(start("little_memory", tmp_path)).splitlines()
+    assert note.startswith("True This was chunk 1 of all lanes; 1 of 2 chunks are done")
+    assert status == f"[{OK:d}] [{MISSING:d}]"
+    assert usable == "[4. 6.]"
+    assert end == "True 64"
+
+
+@pytest.mark.slow
+def test_a_result_that_is_larger_than_the_memory_runs_with_a_store(tmp_path):
+    try:
+        numbers, control = output_of(start("large_result", tmp_path), 500).splitlines()
+    finally:
+        shutil.rmtree(tmp_path)
+    size, limit, grown = map(int, numbers.split())
+    assert size >= 1.5e9
+    assert size > 2 * limit
+    assert grown < 200e6
+    assert control == "too large"
+
+
+@pytest.mark.slow
+def test_ten_million_lanes_stream_into_a_store(tmp_path):
+    try:
+        numbers = output_of(start("stream", tmp_path), 500)
+    finally:
+        shutil.rmtree(tmp_path)
+    lanes, size, grown = map(int, numbers.split())
+    assert lanes == 10**7
+    assert grown < size / 2
+
+
+def test_a_hundred_million_lanes_are_planned_without_a_list_of_them():
+    fn = make()
+    explain(fn, SPACE, width=WIDTH)  # imports and caches are not the plan's
+    tracemalloc.start()
+    plan = explain(fn, grid(x=np.linspace(0, 1, 10_000), seed=range(10_000)), width=WIDTH)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert (plan.lanes, plan.chunks) == (10**8, 10**8 // WIDTH)
+    assert peak < 20e6
