@@ -19,8 +19,8 @@ from jaxmom.transform import NUMBER, PyTree, Static, as_pytree
 Factory: TypeAlias = Callable[..., optax.GradientTransformation]
 Kind: TypeAlias = Literal["number", "static", "unknown"]
 
-# What the arguments of optax's factories are; the tests compare these tables with the signatures of
-# optax. Numbers, or schedules of them, though their default is no float:
+# The kinds of the arguments of optax's factories. The tests compare the tables with the signatures.
+# Numbers, or schedules of them, though their default is no float:
 NUMBERS = frozenset(
     {"adam_learning_rate", "beta3", "clipping", "consistent_rms", "decay", "eta", "gamma"}
     | {"init_estim_sq_dist", "l2_norm_clip", "learning_rate", "max_delta", "max_learning_rate"}
@@ -101,7 +101,7 @@ def _is_default_function(parameter: inspect.Parameter, value: Any) -> bool:
 def kind_of(
     factory: Factory, argument: Argument, static: frozenset[str], schedules: frozenset[str]
 ) -> Kind:
-    """Return what the value of an argument means, as far as it is known."""
+    """Return the kind of an argument, by the keywords of `lift` or the tables for optax."""
     names = {argument.label, argument.parameter.name}
     if names & static:
         return "static"
@@ -165,7 +165,7 @@ def _call_function(function: Callable[..., Any], count: Any) -> Any:
 
 
 def _as_argument(value: Any) -> Any:
-    """Return what the factory gets as it is: static but for optimizers and traced values."""
+    """Bind a value that the factory gets as it is: optimizers and tracers in it stay leaves."""
     leaves, structure = jax.tree.flatten(value, is_leaf=_is_optimizer)
     is_leaf = _is_numeric if isinstance(value, Partial) else _is_dynamic
     if not any(map(is_leaf, leaves)):
@@ -228,7 +228,7 @@ class _Frozen:
 
     @functools.cached_property
     def content(self) -> tuple[Any, ...]:
-        """What stands for the value in comparisons; jit makes them at every call."""
+        """A hashable equivalent of the value, cached because jit compares at every call."""
         return _content_of(self.value)
 
     def __eq__(self, other: object) -> bool:

@@ -27,7 +27,7 @@ from jaxmom._arguments import (
 from jaxmom._jaxpr import inputs_needed
 from jaxmom.transform import NUMBER, Optimizer, PyTree, Static, transformation, wide_dtype
 
-# What an `update` needs beside gradients and params.
+# The keyword arguments without which an `update` of optax fails.
 UPDATE_NEEDS = {
     "hutchinson_estimator_diag_hessian": ("obj_fn",),
     "lbfgs": ("value", "grad", "value_fn"),
@@ -147,7 +147,7 @@ class _Call:
 
     @contextlib.contextmanager
     def explain_tracers(self) -> Iterator[None]:
-        """Say what to do where the factory needs a concrete number and gets a tracer."""
+        """Name the remedy where the factory needs a concrete number and gets a tracer."""
         try:
             yield
         except jax.errors.ConcretizationTypeError as error:
@@ -199,7 +199,7 @@ def _widen_leaf(leaf: Any, dtype: Any) -> Any:
 
 
 def _labels_needed(call: _Call, hp: Mapping[str, Any]) -> tuple[str, ...]:
-    """Return the labels of the leaves that `init` looks at, as its jaxpr says."""
+    """Return the labels of the leaves that `init` depends on, as its jaxpr says."""
     values = {label: v.value if isinstance(v, Static) else v for label, v in hp.items()}
     if not any(isinstance(values[label], Partial) for label in call.leaves):
         with call.explain_tracers():
@@ -216,7 +216,7 @@ def _labels_needed(call: _Call, hp: Mapping[str, Any]) -> tuple[str, ...]:
 
     try:
         needed = inputs_needed(init, dict.fromkeys(numbers, jax.ShapeDtypeStruct((), jnp.float32)))
-    except Exception:  # an init that wants another kind of params: bind all of its values
+    except Exception:  # an init for other trees of params: bind all values
         return call.leaves
     return tuple(label for label in call.leaves if label in needed or label not in numbers)
 

@@ -1,4 +1,4 @@
-"""Run any optax transformation on a loss: one scan, and what to record is an argument."""
+"""The driver: run any optax transformation on a loss in one scan, and record its course."""
 
 import functools
 import operator
@@ -50,8 +50,8 @@ def optimize(
     batches it is the largest of these values on the first eight (or `steps`) batches, because the
     loss of one batch may happen to be tiny.
 
-    A `Trajectory` in the place of params goes on: its counts continue, what was frozen stays so,
-    and the reference of `divergence` is kept. Segments are one long run, bit for bit, if their
+    A `Trajectory` in the place of params is continued: counts go on, frozen runs stay frozen, and
+    the reference of `divergence` is kept. Segments are one long run, bit for bit, if their
     lengths are multiples of ``every * unroll`` and at least twice that (XLA puts a loop of one
     round in line, which may change last digits), and, with batches, if the first is at least eight
     long. Where two meet, both have a record; the later one's is that of the long run, whose history
@@ -83,9 +83,10 @@ def optimize(
 
     Raises:
       ValueError: steps, every, check or unroll is below 1, the loss is no real scalar, a leaf of
-        batches has another leading axis than `steps`, key is missing, record has an unknown name,
-        or the run to go on with is of an optimizer with another state.
-      TypeError: steps, every, check or unroll is no integer, or params have integer leaves.
+        batches has another leading axis than `steps`, key is missing, record has an unknown name
+        or one name twice, or the run to go on with is of an optimizer with another state.
+      TypeError: steps, every, check or unroll is no integer, params have integer leaves, or a
+        function in record returns no dict.
 
     Example:
       >>> import jax.numpy as jnp, jaxmom as jm
@@ -191,13 +192,13 @@ def _start_run(
     loss_at: Callable[..., LossAtFn],
     number_of_batches: int,
 ) -> tuple[jax.Array, _Carry, jax.Array]:
-    """Return the number of earlier updates, what they have led to, and the reference value."""
+    """Return the number of earlier updates, the state after them, and the reference value."""
     none = jnp.full([], -1, jnp.int32)
     if not isinstance(start, Trajectory):
         value = _reference_value(loss_at, start, number_of_batches)
         return jnp.int32(0), _vary_alike(_Carry(start, optimizer.init(start), none), value), value
     before = start.steps[-1]
-    # What is bad at the last record alone is tested again, on the batch of one long run.
+    # Divergence at the last record is tested again, on the batch of one long run.
     diverged_at = jnp.where(start.diverged_at == before, none, start.diverged_at)
     return before, _Carry(start.params, start.state, diverged_at), start.first_value
 
@@ -334,7 +335,7 @@ def _as_arrays(params: PyTree) -> PyTree:
     if dtypes:
         raise TypeError(
             f"params have leaves of dtype {', '.join(sorted(dtypes))}, along which no step can be "
-            "taken: give floats (x.astype(float)), and bind what is not trained to the loss."
+            "taken: give floats (x.astype(float)), and bind constants to the loss by a Partial."
         )
     return params
 

@@ -1,4 +1,4 @@
-"""Every factory of optax and optax.contrib, with arguments, params and what its update needs."""
+"""Every factory of optax and optax.contrib, with arguments, params and extra arguments."""
 
 import functools
 import inspect
@@ -152,7 +152,7 @@ def quadratic(params):
 
 
 EXTRA = {"value": 3.0, "grad": PARAMS, "value_fn": quadratic, "obj_fn": quadratic}
-# What updates need beside gradients and params.
+# The keyword arguments without which an update fails.
 NEEDS = {
     "contrib.momo": ("value",),
     "contrib.momo_adam": ("value",),

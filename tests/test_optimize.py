@@ -1,4 +1,4 @@
-"""The driver: what it records, when it stops a lane, and that it compiles once."""
+"""The driver: its records, its test of divergence, its segments, and that it compiles once."""
 
 import chex
 import jax
@@ -24,7 +24,7 @@ def noisy(x, noise):
 
 
 def python_loop(optimizer, steps, noise=None):
-    """What optax's documentation shows, one step at a time."""
+    """The loop of optax's documentation, one step at a time."""
     x, state, points = START, optimizer.init(START), [START]
     for t in range(steps):
         g = CURVATURE * x + (0.0 if noise is None else noise[t])
@@ -101,6 +101,18 @@ def test_record_may_be_a_function_of_the_step():
     np.testing.assert_array_equal(run.history["count"], range(5))
 
 
+def test_records_are_dicts_with_names_of_their_own():
+    def run(record):
+        return jm.optimize(quadratic, START, jm.gradient_descent(0.1), 2, record=record)
+
+    with pytest.raises(ValueError, match=r"two records have the names \['value'\]; rename"):
+        run(["value", lambda step: {"value": step.value}])
+    with pytest.raises(ValueError, match=r"two records have the names \['norm'\]"):
+        run([lambda step: {"norm": step.value}, lambda step: {"norm": step.count}])
+    with pytest.raises(TypeError, match=r"returns a dict of arrays by name, but .* returned "):
+        run(lambda step: step.value)
+
+
 def test_eval_value_is_the_loss_at_eval_params():
     optimizer = jm.nesterov(0.1, 0.9)
     run = jm.optimize(quadratic, START, optimizer, 5, record=("eval_value", "value"))
@@ -143,8 +155,8 @@ def test_a_diverged_lane_is_frozen_and_its_neighbors_do_not_notice():
 
 
 @pytest.mark.parametrize(("check", "every"), [(4, 100), (4, 10), (7, 3), (100, 25)])
-def test_looking_less_often_finds_the_same_lanes_later(check, every):
-    """Looks are before every `check` updates after a record, and at records."""
+def test_rare_tests_of_divergence_find_the_same_lanes_later(check, every):
+    """Tests are before every `check` updates after a record, and at records."""
     rates = jnp.array([0.5, 3.0, 1.0, 2.5])
 
     def run(rate, **options):
@@ -153,9 +165,9 @@ def test_looking_less_often_finds_the_same_lanes_later(check, every):
 
     exact = jax.vmap(run)(rates)
     rarely = jax.vmap(lambda rate: run(rate, check=check, every=every))(rates)
-    looks = sorted({r + c for r in range(0, 100, every) for c in range(0, every, check)} | {100})
+    tests = sorted({r + c for r in range(0, 100, every) for c in range(0, every, check)} | {100})
     for lane in (1, 3):
-        expected = next(look for look in looks if look >= exact.diverged_at[lane])
+        expected = next(test for test in tests if test >= exact.diverged_at[lane])
         assert rarely.diverged_at[lane] == expected
         grown = abs(1 - rates[lane]) ** expected
         np.testing.assert_allclose(abs(rarely.params[lane]), grown, rtol=1e-12)
@@ -308,7 +320,7 @@ def test_lanes_with_a_common_key_go_on_sharing_their_batches():
 
 
 def test_arrays_of_batches_are_those_of_the_segment():
-    """What is bad on the last batch alone, which a long run does not see, is looked at again."""
+    """A bad value on the last batch alone, which a long run does not see, is tested again."""
     noise = jax.random.normal(jax.random.key(0), (10, 2))
 
     def run(start, batches):

@@ -17,7 +17,7 @@ Values: TypeAlias = ArrayLike | Sequence[Any]  # what jnp.asarray takes: lists a
 
 
 class Problem(NamedTuple):
-    """A loss with its data, a start, and what is known about it.
+    """A loss with its data, a starting point, and known facts.
 
     A problem is a pytree whose leaves are arrays: pass it through `jax.jit` and new data do not
     compile anew; stack several and `jax.vmap` runs over the problems themselves.
@@ -90,7 +90,7 @@ def curvature(problem: Problem, at: PyTree = None) -> jax.Array:
     """Return the eigenvalues of the Hessian of `full_loss`, in ascending order, by autodiff.
 
     Where a problem is not strongly convex, `mu` and `L` are unknown, and the extreme eigenvalues
-    at the optimum say what a method meets in the end.
+    at the optimum are those that a method meets in the end.
 
     Args:
       problem: A problem; its Hessian is dense, so keep it below a few thousand parameters.

@@ -1,4 +1,4 @@
-"""The table of problems, and what the tests of every module of problems share."""
+"""The table of problems, and functions that their tests share."""
 
 import functools
 

@@ -1,4 +1,4 @@
-"""Data sets and minibatches: splits, unbiased gradients, and what the key decides."""
+"""Data sets and minibatches: splits, unbiased gradients, and keys."""
 
 import sys
 
