@@ -44,7 +44,7 @@ MAY_IMPORT = {
     "sweeps.run": {"sweeps.results", "sweeps.compile", "sweeps.space"},
     "sweeps": {"sweeps.run", "sweeps.store", "sweeps.results", "sweeps.compile", "sweeps.space"},
     "theory": {"transform", "_jaxpr"},
-    "rl._tabular": {"rl._checks", "rl.mdp", "rl.losses", "rl.optimizers", "transform"},
+    "rl._tabular": {"rl.mdp", "rl.losses", "rl.optimizers", "transform"},
     "rl._checks": {"transform"},
     "rl.losses": set(),
     "rl.mdp": {"rl._checks"},

@@ -6,16 +6,22 @@ from typing import Any, Literal, NamedTuple, TypeAlias, get_args
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 import optax
 from jax.tree_util import Partial
 from jax.typing import ArrayLike
 
+from jaxmom.rl._checks import (
+    check_count,
+    check_interval,
+    check_optimizer,
+    check_scalar,
+    read_number,
+)
 from jaxmom.rl._tabular.fast import make_learner
 from jaxmom.rl._tabular.random_bits import Rng
 from jaxmom.rl._tabular.rollout import Clock, RolloutConfig, run_rollout, time_at
 from jaxmom.rl._tabular.tables import build_tables
-from jaxmom.rl.mdp import Mdp
+from jaxmom.rl.mdp import Mdp, check_mdp
 from jaxmom.transform import ScalarOrSchedule, as_pytree
 
 Path: TypeAlias = Literal["auto", "plain", "fast"]
@@ -92,9 +98,9 @@ def q_learning(
 
     Raises:
       ValueError: No budget, a budget of episodes that may never end, discount 1 without a time
-        limit, a plain number outside its interval, a shape that does not fit, or an optimizer that
+        limit, a number outside its interval, a shape that does not fit, or an optimizer that
         needs the value of the loss.
-      TypeError: The process is traced.
+      TypeError: The process is traced, or is no `Mdp`.
 
     Source: Watkins 1989; the momentum rule of `lazy_momentum` is that of many tutorials.
 
@@ -110,14 +116,15 @@ def q_learning(
       >>> run.steps.tolist(), bool(run.rmse[-1] < 0.5)
       ([2000, 4000], True)
     """
+    check_mdp(mdp)
     steps = _count_steps(mdp, steps, episodes)
     every = steps if every is None else operator.index(every)
-    _check_numbers(mdp, every, discount, epsilon)
+    _check_intervals(mdp, every, discount, epsilon, divergence)
     _check_choices(clock=(clock, Clock), path=(path, Path), rng=(rng, Rng))
     optimizer = as_pytree(optimizer)
     q = _as_table(mdp, "initial", initial)
     goal = None if target is None else jnp.asarray(_as_table(mdp, "target", target), q.dtype)
-    _check_optimizer(optimizer, q)
+    check_optimizer(optimizer, q)
     if not isinstance(epsilon, Partial) and callable(epsilon):
         epsilon = Partial(epsilon)
     config = RolloutConfig(steps, every, episodes, mdp.time_limit, clock, rng)
@@ -132,7 +139,7 @@ def _learn(
     learner = make_learner(optimizer, initial, discount, divergence, double=double, path=path)
     dtype = initial.dtype
     end, history = run_rollout(tables, learner, epsilon, target, key, dtype, config)
-    q = learner.table(end.memory, time_at(end, end.count, config))
+    q = learner.table(end.memory, time_at(end, end.total_steps, config))
     return QLearning(q, end.diverged_at, **history, returns=end.returns, lengths=end.lengths)
 
 
@@ -144,27 +151,33 @@ def _count_steps(mdp: Mdp, steps: int | None, episodes: int | None) -> int:
             f"give a budget of at least 1: steps, episodes, or both; got {steps=} and {episodes=}."
         )
     if steps is not None:
+        check_count("steps", operator.index(steps))
         return operator.index(steps)
     if mdp.time_limit is None:
         raise ValueError(
             "this process has no time limit, so that an episode may never end: give steps as well."
         )
+    check_count("episodes times the time limit", budgets[0] * mdp.time_limit)
     return budgets[0] * mdp.time_limit
 
 
-def _check_numbers(mdp: Mdp, every: int, discount: Any, epsilon: Any) -> None:
+def _check_intervals(
+    mdp: Mdp, every: int, discount: ArrayLike, epsilon: ScalarOrSchedule, divergence: ArrayLike
+) -> None:
     if every < 1:
         raise ValueError(f"every is at least 1, got {every}.")
-    plain = (int, float, np.number)
-    if isinstance(discount, plain) and not 0 <= discount <= 1:
-        raise ValueError(f"discount is in [0, 1], got {discount}.")
-    if isinstance(discount, plain) and discount == 1 and mdp.time_limit is None:
+    check_scalar("discount", discount)
+    check_scalar("divergence", divergence)
+    if not callable(epsilon):
+        check_scalar("epsilon", epsilon)
+    check_interval("discount", discount, 0, 1)
+    check_interval("epsilon", epsilon, 0, 1, meaning="a probability")
+    check_interval("divergence", divergence, 0)
+    if mdp.time_limit is None and read_number(discount) == 1:
         raise ValueError(
             "discount 1 needs a time limit, because a return may be infinite without one; use a "
             "discount below 1, or dataclasses.replace(mdp, time_limit=...)."
         )
-    if isinstance(epsilon, plain) and not 0 <= epsilon <= 1:
-        raise ValueError(f"epsilon is a probability, in [0, 1]; got {epsilon}.")
 
 
 def _check_choices(**choices: tuple[str, Any]) -> None:
@@ -180,38 +193,7 @@ def _as_table(mdp: Mdp, name: str, given: ArrayLike) -> jax.Array:
     shape = (mdp.states, mdp.actions)
     if value.shape not in ((), shape):
         raise ValueError(f"{name} is a number or [states, actions] = {shape}, not {value.shape}.")
+    if jnp.issubdtype(value.dtype, jnp.complexfloating):
+        raise ValueError(f"{name} is real, not {value.dtype}.")
     floating = value if jnp.issubdtype(value.dtype, jnp.floating) else value.astype(float)
     return jnp.broadcast_to(floating, shape)
-
-
-def _check_optimizer(optimizer: optax.GradientTransformationExtraArgs, q: jax.Array) -> None:
-    """Refuse an optimizer that works with the value of a loss, but not without it."""
-    offered = {"value": jnp.sum(q), "grad": q, "value_fn": jnp.sum}
-    if _accepts(optimizer, q, {}) or not _accepts(optimizer, q, offered):
-        return  # in the second case its own error is raised when the run is traced
-    needed = [
-        name
-        for name in offered
-        if not _accepts(optimizer, q, {k: v for k, v in offered.items() if k != name})
-    ]
-    raise ValueError(
-        f"this optimizer needs {', '.join(map(repr, needed))} at every update, but the "
-        "semi-gradient of a temporal difference is the gradient of no loss; use one that needs "
-        "only gradients and params."
-    )
-
-
-def _accepts(
-    optimizer: optax.GradientTransformationExtraArgs, q: jax.Array, extra: dict[str, Any]
-) -> bool:
-    """Whether one update can be traced with the given extra arguments."""
-
-    def update_once(q: jax.Array) -> Any:
-        visited = jnp.zeros(q.shape, bool)
-        return optimizer.update(q, optimizer.init(q), q, visited=visited, **extra)
-
-    try:
-        jax.eval_shape(update_once, q)
-    except TypeError:  # a missing keyword argument is one
-        return False
-    return True

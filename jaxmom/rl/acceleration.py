@@ -6,8 +6,15 @@ import jax
 import jax.numpy as jnp
 from jax.typing import ArrayLike
 
-from jaxmom.rl.optimizers import dense_momentum, init_velocity, next_velocity, update_dense
-from jaxmom.transform import Optimizer, PyTree, transformation
+from jaxmom.rl._checks import check_interval
+from jaxmom.rl.optimizers import (
+    VelocityState,
+    dense_momentum,
+    init_velocity,
+    next_velocity,
+    update_dense,
+)
+from jaxmom.transform import Hyperparameters, Optimizer, PyTree, transformation
 
 
 class AnchorState(NamedTuple):
@@ -30,6 +37,9 @@ def goyal_momentum(discount: ArrayLike) -> Optimizer:
     Returns:
       A pytree optimizer.
 
+    Raises:
+      ValueError: gamma is outside its interval.
+
     Source: Goyal and Grand-Clement 2023 (Operations Research), the momentum constants.
 
     Example:
@@ -39,6 +49,7 @@ def goyal_momentum(discount: ArrayLike) -> Optimizer:
       >>> print(f"{hp['learning_rate']:.3f} {hp['beta']:.3f}")
       1.111 0.111
     """
+    check_interval("discount", discount, 0, 1, is_open=True)
     discount = _to_float64(discount)
     root = (1 - discount**2) ** 0.5
     return dense_momentum(2 / (1 + root), (1 - root) / (1 + root))
@@ -56,6 +67,9 @@ def goyal_nesterov(discount: ArrayLike) -> Optimizer:
     Returns:
       A pytree optimizer.
 
+    Raises:
+      ValueError: gamma is outside its interval.
+
     Source: Goyal and Grand-Clement 2023 (Operations Research), the acceleration constants.
 
     Example:
@@ -66,6 +80,7 @@ def goyal_nesterov(discount: ArrayLike) -> Optimizer:
       >>> print(bool(rl.value_iteration(mdp, 0.99).iterations > 5 * fast.iterations))
       True
     """
+    check_interval("discount", discount, 0, 1, is_open=True)
     discount = _to_float64(discount)
     # (1 - sqrt(1 - x^2)) / x, written so that 0 is admitted.
     beta = discount / (1 + (1 - discount**2) ** 0.5)
@@ -79,10 +94,13 @@ def anchored(discount: ArrayLike) -> Optimizer:
     Its error bound is O(1 / k) even as gamma goes to 1, where the contraction is lost.
 
     Args:
-      discount: gamma, in (0, 1].
+      discount: gamma, in [0, 1].
 
     Returns:
       A pytree optimizer, whose update needs params.
+
+    Raises:
+      ValueError: gamma is outside its interval.
 
     Source: Lee and Ryu 2023 (NeurIPS), Anc-VI.
 
@@ -94,26 +112,31 @@ def anchored(discount: ArrayLike) -> Optimizer:
       >>> print(bool(abs(plan.q - rl.value_iteration(mdp, 0.9).q).max() < 1e-9))
       True
     """
+    check_interval("discount", discount, 0, 1)
     return transformation(_init_anchor, _update_anchored, {"discount": discount})
 
 
-def _update_accelerated(hp, updates, state, params=None, **extra):
+def _update_accelerated(
+    hp: Hyperparameters, updates: PyTree, state: VelocityState, params: PyTree = None, **extra: Any
+) -> tuple[PyTree, VelocityState]:
     _, state = update_dense(hp, updates, state, params, **extra)
     # The iterate runs ahead of Q by one more step of the same velocity.
     return next_velocity(hp, updates, state), state
 
 
-def _read_out_accelerated(hp, state, params):
+def _read_out_accelerated(hp: Hyperparameters, state: VelocityState, params: PyTree) -> PyTree:
     del params
     return jax.tree.map(lambda v: -jnp.asarray(hp["beta"], v.dtype) * v, state.velocity)
 
 
-def _init_anchor(hp, params):
+def _init_anchor(hp: Hyperparameters, params: PyTree) -> AnchorState:
     del hp
     return AnchorState(jax.tree.map(jnp.asarray, params), jnp.ones([], float))
 
 
-def _update_anchored(hp, updates, state, params=None, **extra):
+def _update_anchored(
+    hp: Hyperparameters, updates: PyTree, state: AnchorState, params: PyTree = None, **extra: Any
+) -> tuple[PyTree, AnchorState]:
     del extra
     if params is None:
         raise ValueError("anchored needs params: call update(gradient, state, params).")

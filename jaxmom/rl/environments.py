@@ -5,7 +5,9 @@ from typing import Any
 
 import jax
 import numpy as np
+from jax.core import Tracer
 
+from jaxmom.rl._checks import check_interval
 from jaxmom.rl.mdp import Mdp
 
 # The variants of Gymnasium's toy-text environments whose arrays are tested, as arguments of
@@ -22,6 +24,23 @@ TOY_TEXT: Mapping[str, tuple[str, Mapping[str, Any]]] = {
 }
 
 
+# Gymnasium's wrappers that keep the transitions: they check, count, render, or start the next
+# episode. TimeLimit is one of them because its limit is read; every other override is refused.
+_TRANSPARENT = (
+    "AddWhiteNoise",
+    "Autoreset",
+    "HumanRendering",
+    "ObstructView",
+    "OrderEnforcing",
+    "PassiveEnvChecker",
+    "RecordEpisodeStatistics",
+    "RecordVideo",
+    "RenderCollection",
+    "TimeLimit",
+)
+_DYNAMICS = ("step", "reset", "reward", "action", "observation")
+
+
 def from_gymnasium(environment: Any, **kwargs: Any) -> Mdp:
     """Return the arrays of a Gymnasium environment that states its transitions as ``unwrapped.P``.
 
@@ -29,18 +48,24 @@ def from_gymnasium(environment: Any, **kwargs: Any) -> Mdp:
     order, also where two lead to the same state, so that `step` maps a uniform number to the same
     branch as Gymnasium.
 
+    Wrappers that check, count or render are looked through, and TimeLimit gives its limit. All
+    others are refused by name, because arrays of the environment beneath would not be those of the
+    wrapped one.
+
     Args:
       environment: The name of an environment, such as "FrozenLake-v1", or an environment.
       **kwargs: For `gymnasium.make`: ``is_slippery``, ``map_name``, ``desc``, ``is_rainy``, ...
 
     Returns:
-      An `Mdp`, with the time limit of the registry: 100 for FrozenLake-v1 whatever its map, 200 for
-      FrozenLake8x8-v1 and Taxi-v4, none for CliffWalking-v1.
+      An `Mdp`, with the time limit of the environment's TimeLimit: by name, 100 for FrozenLake-v1
+      whatever its map, 200 for FrozenLake8x8-v1 and Taxi-v4, none for CliffWalking-v1.
 
     Raises:
       ImportError: Gymnasium is missing; it is the extra ``jaxmom[rl]``.
+      TypeError: The environment is neither a name nor a `gymnasium.Env`.
       ValueError: The environment is deprecated, does not state its transitions (Blackjack), or
-        takes other transitions than it states (Taxi with a fickle passenger).
+        takes other transitions than it states (Taxi with a fickle passenger, a wrapper of rewards,
+        a subclass with a `step` of its own).
 
     Example:
       >>> from jaxmom import rl
@@ -48,22 +73,29 @@ def from_gymnasium(environment: Any, **kwargs: Any) -> Mdp:
       >>> lake.states, lake.actions, lake.branches, lake.time_limit  # doctest: +SKIP
       (16, 4, 3, 100)
     """
+    gymnasium = _import_gymnasium()
     if isinstance(environment, str):
-        environment = _make_environment(environment, kwargs)
+        environment = _make_environment(gymnasium, environment, kwargs)
     elif kwargs:
         raise ValueError(
             f"{sorted(kwargs)} are arguments of gymnasium.make: give the environment by name, or "
             "make it with them."
         )
-    bare, spec = environment.unwrapped, environment.spec
-    _check_transitions(bare, type(bare).__name__ if spec is None else spec.id)
+    if not isinstance(environment, gymnasium.Env):
+        raise TypeError(
+            "from_gymnasium takes the name of an environment or a gymnasium.Env, not a "
+            f"{type(environment).__name__}."
+        )
+    bare = environment.unwrapped
+    time_limit = _read_wrappers(gymnasium, environment)
+    _check_transitions(bare, type(bare).__name__ if bare.spec is None else bare.spec.id)
     table = [[bare.P[s][a] for a in range(len(bare.P[s]))] for s in range(len(bare.P))]
     lake = (bare.nrow, bare.ncol) if hasattr(bare, "nrow") else None
     grid = getattr(bare, "shape", lake)
     return Mdp(
         *_pad_branches(table),
         start=np.asarray(bare.initial_state_distrib, np.float64),
-        time_limit=None if spec is None else spec.max_episode_steps,
+        time_limit=time_limit,
         grid=(int(grid[0]), int(grid[1])) if grid else None,
     )
 
@@ -91,7 +123,9 @@ def random_mdp(
       An `Mdp`.
 
     Raises:
-      ValueError: There are more branches than states, or fewer than 1 of anything.
+      ValueError: There are more branches than states, fewer than 1 of anything, or `termination`
+        is outside [0, 1].
+      TypeError: The key is traced.
 
     Source: the Garnet processes of Bhatnagar, Sutton, Ghavamzadeh and Lee 2009 (Automatica 45).
 
@@ -106,6 +140,12 @@ def random_mdp(
             f"a process needs a state, an action, and from 1 to states={states} branches; got "
             f"actions={actions} and branches={branches}."
         )
+    if isinstance(key, Tracer):
+        raise TypeError(
+            "a random process is made on the host: make it outside of jit, vmap and sweeps, and "
+            "close over it."
+        )
+    check_interval("termination", termination, 0, 1)
     random = np.random.default_rng(np.asarray(jax.random.key_data(key)).ravel().tolist())
     shape = (states, actions, branches)
     ranks = random.random((states, actions, states)).argsort(axis=-1)
@@ -119,13 +159,18 @@ def random_mdp(
     )
 
 
-def _make_environment(name: str, kwargs: dict[str, Any]) -> Any:
+def _import_gymnasium() -> Any:
     try:
         import gymnasium
+        import gymnasium.wrappers
     except ImportError as error:
         raise ImportError(
             "from_gymnasium needs Gymnasium, which is an extra: pip install 'jaxmom[rl]'."
         ) from error
+    return gymnasium
+
+
+def _make_environment(gymnasium: Any, name: str, kwargs: dict[str, Any]) -> Any:
     try:
         return gymnasium.make(name, **kwargs)
     except gymnasium.error.DeprecatedEnv as error:
@@ -135,16 +180,60 @@ def _make_environment(name: str, kwargs: dict[str, Any]) -> Any:
         ) from error
 
 
+def _read_wrappers(gymnasium: Any, environment: Any) -> int | None:
+    """Return the time limit of an environment's wrappers, and refuse those that change it."""
+    transparent = {getattr(gymnasium.wrappers, name, None) for name in _TRANSPARENT}
+    limits, layer = [], environment
+    while isinstance(layer, gymnasium.Wrapper):
+        changed = _find_override(layer, gymnasium.Wrapper, transparent)
+        inner = layer.env
+        spaces = (layer.action_space, layer.observation_space)
+        if changed or spaces != (inner.action_space, inner.observation_space):
+            raise ValueError(
+                f"the wrapper {type(layer).__name__} may change what the environment does (it has "
+                f"its own {changed or 'spaces'}), but arrays can only be made of the transitions "
+                "beneath. Take it off, and change the arrays instead, as in "
+                "dataclasses.replace(mdp, reward=...)."
+            )
+        if isinstance(layer, gymnasium.wrappers.TimeLimit):
+            limits.append(int(layer._max_episode_steps))
+        layer = inner
+    return min(limits, default=None)
+
+
+def _find_override(layer: Any, base: type, trusted: set[Any]) -> str | None:
+    """Name the first method of the dynamics that a layer defines above `base`, if any."""
+    classes = type(layer).__mro__[: type(layer).__mro__.index(base)]
+    scopes = [vars(layer), *(vars(one) for one in classes if one not in trusted)]
+    return next((name for scope in scopes for name in _DYNAMICS if name in scope), None)
+
+
 def _check_transitions(bare: Any, name: str) -> None:
     if getattr(bare, "fickle_passenger", False):
         raise ValueError(
             f"{name} with fickle_passenger=True takes transitions that are not in its P, because "
             "they depend on a hidden flag; make it with fickle_passenger=False."
         )
-    if not hasattr(bare, "P"):
+    if not (hasattr(bare, "P") and hasattr(bare, "initial_state_distrib")):
         raise ValueError(
-            f"{name} does not state its transitions (it has no unwrapped.P), so no arrays can be "
-            "made of it. FrozenLake, CliffWalking and Taxi do; others can be built as rl.Mdp."
+            f"{name} does not state its transitions (it has no unwrapped.P, or no "
+            "initial_state_distrib), so no arrays can be made of it. FrozenLake, CliffWalking and "
+            "Taxi do; others can be built as rl.Mdp."
+        )
+    shipped = (c for c in type(bare).__mro__ if c.__module__.startswith("gymnasium.envs.toy_text"))
+    base = next(shipped, None)
+    changed = None if base is None else _find_override(bare, base, set())
+    if changed:
+        raise ValueError(
+            f"{type(bare).__name__} has a {changed} of its own, so it may take other transitions "
+            "than its P states; change P instead, or build the process as rl.Mdp."
+        )
+    spaces = (bare.observation_space, bare.action_space)
+    states, actions = (getattr(space, "n", None) for space in spaces)
+    if len(bare.P) != states or any(len(bare.P[s]) != actions for s in range(len(bare.P))):
+        raise ValueError(
+            f"the P of {name} does not fit its spaces {spaces[0]} and {spaces[1]}: it must state "
+            "every action in every state."
         )
 
 

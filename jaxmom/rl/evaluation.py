@@ -1,12 +1,17 @@
 """The evaluation of policies: exact values, transition matrices, and reachable states."""
 
+import operator
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.typing import ArrayLike
 
-from jaxmom.rl.mdp import Mdp
+from jaxmom.rl._checks import check_interval, check_scalar, read_number
+from jaxmom.rl.mdp import Mdp, check_probabilities
 from jaxmom.rl.planning import bellman_backup, in_float64
+
+_POLICY_TOLERANCE = 1e-4  # policies often come from a softmax in float32
 
 
 @in_float64
@@ -40,7 +45,8 @@ def policy_value(mdp: Mdp, policy: ArrayLike, discount: ArrayLike) -> jax.Array:
       [states], float64.
 
     Raises:
-      ValueError: The policy has another shape.
+      ValueError: The policy has another shape, actions that do not exist or probabilities that do
+        not sum to 1; gamma is outside [0, 1]; or gamma is 1 and an episode may never end.
 
     Example:
       >>> from jaxmom import rl
@@ -48,7 +54,9 @@ def policy_value(mdp: Mdp, policy: ArrayLike, discount: ArrayLike) -> jax.Array:
       >>> print(rl.policy_value(flip, [[0.5, 0.5]], 1.0))
       [1.]
     """
+    _check_discount(discount)
     weights = _to_probabilities(mdp, policy)
+    _check_proper(mdp, weights, discount)
     reward = jnp.sum(jnp.asarray(mdp.probability) * jnp.asarray(mdp.reward), axis=-1)
     matrix = jnp.einsum("sa,sat->st", weights, _pair_to_state(mdp))
     unit = jnp.eye(mdp.states)
@@ -70,7 +78,8 @@ def transition_matrix(mdp: Mdp, policy: ArrayLike) -> jax.Array:
       [S A, S A], float64.
 
     Raises:
-      ValueError: The policy has another shape.
+      ValueError: The policy has another shape, actions that do not exist or probabilities that do
+        not sum to 1.
 
     Example:
       >>> import jax, jax.numpy as jnp
@@ -107,7 +116,8 @@ def limited_value(
       [states], float64.
 
     Raises:
-      ValueError: There are neither steps nor a time limit, or the policy has another shape.
+      ValueError: There are neither steps nor a time limit, gamma is outside [0, 1], or the policy
+        has another shape, actions that do not exist or probabilities that do not sum to 1.
 
     Example:
       >>> from jaxmom import rl
@@ -118,6 +128,8 @@ def limited_value(
     steps = mdp.time_limit if steps is None else steps
     if steps is None:
         raise ValueError("this process has no time limit: give the number of steps to go.")
+    _check_discount(discount)
+    check_interval("steps", operator.index(steps), 0)
     weights = None if policy is None else _to_probabilities(mdp, policy)
 
     def back_up(value: jax.Array, _: None) -> tuple[jax.Array, None]:
@@ -152,6 +164,11 @@ def reachable(mdp: Mdp) -> np.ndarray:
         found = more
 
 
+def _check_discount(discount: ArrayLike) -> None:
+    check_scalar("discount", discount)
+    check_interval("discount", discount, 0, 1)
+
+
 def _pair_to_state(mdp: Mdp) -> jax.Array:
     """[states, actions, states]: the probability of going on in each state."""
     continues = jnp.where(jnp.asarray(mdp.terminated), 0.0, jnp.asarray(mdp.probability))
@@ -167,7 +184,35 @@ def _to_probabilities(mdp: Mdp, policy: ArrayLike) -> jax.Array:
             f"a policy is [states] actions or [states, actions] probabilities, here "
             f"[{mdp.states}] or [{mdp.states}, {mdp.actions}]; got {list(policy.shape)}."
         )
-    return jax.nn.one_hot(policy, mdp.actions) if policy.ndim == 1 else policy.astype(float)
+    known = read_number(policy)
+    if policy.ndim == 2:
+        if known is not None:
+            check_probabilities("policy", known, tolerance=_POLICY_TOLERANCE)
+        return policy.astype(float)
+    if known is not None and not np.isin(known, np.arange(mdp.actions)).all():
+        raise ValueError(f"the actions of a policy are integers in [0, {mdp.actions}).")
+    return jax.nn.one_hot(policy, mdp.actions)
+
+
+def _check_proper(mdp: Mdp, weights: jax.Array, discount: ArrayLike) -> None:
+    """Refuse an undiscounted value of a policy that may never end: it is infinite or undefined."""
+    arrays = (weights, mdp.probability, mdp.terminated, mdp.next_state)
+    known = [read_number(x) for x in arrays]
+    if read_number(discount) != 1 or any(x is None for x in known):
+        return
+    policy, probability, terminated, next_state = (np.asarray(x) for x in known)
+    taken = (probability > 0) & (policy > 0)[..., None]
+    ends: np.ndarray = (taken & terminated).any((1, 2))
+    while True:
+        more = ends | (taken & ~terminated & ends[next_state]).any((1, 2))
+        if (more == ends).all():
+            break
+        ends = more
+    if not ends.all():
+        raise ValueError(
+            f"under this policy an episode in state {int(np.argmin(ends))} never ends, so its "
+            "undiscounted value is not defined; give a discount below 1, or use limited_value."
+        )
 
 
 def _average_actions(weights: jax.Array, q: jax.Array) -> jax.Array:

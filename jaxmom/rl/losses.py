@@ -33,7 +33,8 @@ def td_loss(q: jax.Array, transition: Transition, discount: ArrayLike) -> jax.Ar
       A scalar.
 
     Raises:
-      ValueError: An argument does not have its rank: use `jax.vmap` for a batch of transitions.
+      ValueError: An argument does not have its rank (use `jax.vmap` for a batch of transitions), or
+        the values are not floats.
 
     Example:
       >>> import jax, jax.numpy as jnp
@@ -43,7 +44,8 @@ def td_loss(q: jax.Array, transition: Transition, discount: ArrayLike) -> jax.Ar
       [[ 0. -3.]
        [ 0.  0.]]
     """
-    _check_ranks(q, 2, transition, discount)
+    q = jnp.asarray(q)
+    _check_types(q, 2, transition, discount)
     q_tm1 = q[transition.state, transition.action]
     q_t = jnp.max(q[transition.next_state])
     return _half_squared_error(q_tm1, transition, discount, q_t)
@@ -64,7 +66,8 @@ def double_td_loss(
       A scalar.
 
     Raises:
-      ValueError: An argument does not have its rank: use `jax.vmap` for a batch of transitions.
+      ValueError: An argument does not have its rank (use `jax.vmap` for a batch of transitions), or
+        the values are not floats.
 
     Source: van Hasselt 2010 (NeurIPS), algorithm 1.
 
@@ -76,7 +79,8 @@ def double_td_loss(
       >>> print(jax.grad(rl.double_td_loss)(tables, transition, 1.0, second=False)[0, 0])
       [-4.  0.]
     """
-    _check_ranks(tables, 3, transition, discount)
+    tables = jnp.asarray(tables)
+    _check_types(tables, 3, transition, discount)
     learner = jnp.asarray(second, jnp.int32)
     q_tm1 = tables[learner, transition.state, transition.action]
     a_t = jnp.argmax(tables[learner, transition.next_state])
@@ -88,11 +92,13 @@ def _half_squared_error(
     q_tm1: jax.Array, transition: Transition, discount: ArrayLike, q_t: jax.Array
 ) -> jax.Array:
     bootstrap = jnp.where(transition.terminated, 0.0, jnp.asarray(discount, q_t.dtype) * q_t)
-    target = jax.lax.stop_gradient(transition.reward.astype(q_t.dtype) + bootstrap)
+    target = jax.lax.stop_gradient(jnp.asarray(transition.reward, q_t.dtype) + bootstrap)
     return (target - q_tm1) ** 2 / 2
 
 
-def _check_ranks(q: jax.Array, rank: int, transition: Transition, discount: ArrayLike) -> None:
+def _check_types(q: jax.Array, rank: int, transition: Transition, discount: ArrayLike) -> None:
+    message = "Values of states and actions are floats."
+    chex.assert_type(q, float, custom_message=message, exception_type=ValueError)
     chex.assert_rank(
         [q, *transition, discount],
         [rank, 0, 0, 0, 0, 0, 0],

@@ -1,24 +1,23 @@
 """Finite Markov decision processes as arrays, with the step and the reset of Gymnasium."""
 
 import dataclasses
-import functools
+import operator
+from collections.abc import Iterable
 from typing import Any
 
 import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.core import Tracer
 from jax.typing import ArrayLike
+
+from jaxmom.rl._checks import check_interval, read_number
 
 # How far a sum of probabilities may be from 1: Gymnasium's own thirds are off by 1e-16.
 PROBABILITY_TOLERANCE = 1e-6
 
 
-@functools.partial(
-    jax.tree_util.register_dataclass,
-    data_fields=["next_state", "probability", "reward", "terminated", "start"],
-    meta_fields=["time_limit", "grid"],
-)
 @dataclasses.dataclass(frozen=True)
 class Mdp:
     """A finite decision process: K branches for each of A actions in each of S states.
@@ -39,7 +38,7 @@ class Mdp:
 
     Raises:
       ValueError: Shapes do not agree, a state does not exist, a reward is not finite, or
-        probabilities are negative or do not sum to 1.
+        probabilities are negative or do not sum to 1. Traced arrays are checked for shapes only.
 
     Example:
       >>> from jaxmom import rl
@@ -60,14 +59,10 @@ class Mdp:
     grid: tuple[int, int] | None = None
 
     def __post_init__(self) -> None:
-        dtypes = (np.int32, np.float64, np.float64, np.bool_, np.float64)
-        for field, dtype in zip(dataclasses.fields(self)[:5], dtypes, strict=True):
-            value = getattr(self, field.name)
-            # Inside JAX's transformations, leaves are tracers, batches or placeholders.
-            if not isinstance(value, np.ndarray | list | tuple):
-                return
-            object.__setattr__(self, field.name, np.asarray(value, dtype))
-        _check_mdp(self)
+        for name, dtype in _FIELDS.items():
+            object.__setattr__(self, name, _to_host(name, getattr(self, name), dtype))
+        _check_shapes(self)
+        _check_values(self)
 
     @property
     def states(self) -> int:
@@ -85,6 +80,39 @@ class Mdp:
         return self.next_state.shape[-1]
 
 
+_FIELDS = {
+    "next_state": np.int32,
+    "probability": np.float64,
+    "reward": np.float64,
+    "terminated": np.bool_,
+    "start": np.float64,
+}
+_STATIC_FIELDS = ("time_limit", "grid")
+
+
+def _flatten_mdp(mdp: Mdp) -> tuple[tuple[Any, ...], tuple[Any, ...]]:
+    return tuple(getattr(mdp, n) for n in _FIELDS), tuple(getattr(mdp, n) for n in _STATIC_FIELDS)
+
+
+def _flatten_mdp_with_keys(mdp: Mdp) -> tuple[list[Any], tuple[Any, ...]]:
+    leaves, static = _flatten_mdp(mdp)
+    keys = map(jax.tree_util.GetAttrKey, _FIELDS)
+    return list(zip(keys, leaves, strict=True)), static
+
+
+def _unflatten_mdp(static: tuple[Any, ...], leaves: Iterable[Any]) -> Mdp:
+    # JAX puts tracers, batches and placeholders in the place of arrays, so nothing is checked.
+    mdp = object.__new__(Mdp)
+    for name, value in zip((*_FIELDS, *_STATIC_FIELDS), (*leaves, *static), strict=True):
+        object.__setattr__(mdp, name, value)
+    return mdp
+
+
+jax.tree_util.register_pytree_with_keys(
+    Mdp, _flatten_mdp_with_keys, _unflatten_mdp, flatten_func=_flatten_mdp
+)
+
+
 def step(
     mdp: Mdp, state: ArrayLike, action: ArrayLike, uniform: ArrayLike
 ) -> tuple[jax.Array, jax.Array, jax.Array]:
@@ -100,7 +128,8 @@ def step(
       The next state, the reward, and whether the episode terminates.
 
     Raises:
-      ValueError: An argument is not a scalar: use `jax.vmap` for a batch of steps.
+      ValueError: An argument is out of its interval, or is not a scalar: use `jax.vmap` for a batch
+        of steps.
 
     Example:
       >>> import jax
@@ -111,6 +140,9 @@ def step(
       False
     """
     _check_scalars(state, action, uniform)
+    check_interval("state", state, 0, mdp.states, is_open=True)
+    check_interval("action", action, 0, mdp.actions, is_open=True)
+    check_interval("uniform", uniform, 0, 1, is_open=True)
     branch = _first_above(jnp.asarray(mdp.probability)[state, action], uniform)
     arrays = (mdp.next_state, mdp.reward, mdp.terminated)
     next_state, reward, terminated = (jnp.asarray(x)[state, action, branch] for x in arrays)
@@ -128,7 +160,8 @@ def reset(mdp: Mdp, uniform: ArrayLike) -> jax.Array:
       The state, int32 [].
 
     Raises:
-      ValueError: `uniform` is not a scalar: use `jax.vmap` for a batch of episodes.
+      ValueError: `uniform` is out of its interval, or is not a scalar: use `jax.vmap` for a batch
+        of episodes.
 
     Example:
       >>> import jax
@@ -137,7 +170,17 @@ def reset(mdp: Mdp, uniform: ArrayLike) -> jax.Array:
       2
     """
     _check_scalars(uniform)
+    check_interval("uniform", uniform, 0, 1, is_open=True)
     return _first_above(jnp.asarray(mdp.start), uniform)
+
+
+def check_mdp(mdp: Any) -> None:
+    """Raise TypeError unless an argument is an `Mdp`."""
+    if not isinstance(mdp, Mdp):
+        raise TypeError(
+            f"the process is an rl.Mdp, not a {type(mdp).__name__}; rl.from_gymnasium makes one of "
+            "an environment."
+        )
 
 
 def _check_scalars(*numbers: ArrayLike) -> None:
@@ -154,7 +197,18 @@ def _first_above(probability: jax.Array, uniform: ArrayLike) -> jax.Array:
     return jnp.argmax(jnp.cumsum(probability) > uniform).astype(jnp.int32)
 
 
-def _check_mdp(mdp: Mdp) -> None:
+def _to_host(name: str, value: Any, dtype: Any) -> Any:
+    """Return an array as NumPy's, in its dtype; a tracer as it is."""
+    if isinstance(value, Tracer):
+        return value
+    given = np.asarray(value)
+    array = given.astype(dtype)
+    if dtype in (np.int32, np.bool_) and not (array == given).all():
+        raise ValueError(f"{name} holds {'integers' if dtype is np.int32 else 'booleans'} only.")
+    return array
+
+
+def _check_shapes(mdp: Mdp) -> None:
     shape = mdp.next_state.shape
     arrays = (mdp.probability, mdp.reward, mdp.terminated)
     if len(shape) != 3 or any(x.shape != shape for x in arrays):
@@ -162,29 +216,40 @@ def _check_mdp(mdp: Mdp) -> None:
             "next_state, probability, reward and terminated are all [states, actions, branches]; "
             f"got {shape}, {', '.join(str(x.shape) for x in arrays)}."
         )
+    if 0 in shape:
+        raise ValueError(f"a process needs a state, an action and a branch; got {shape}.")
     if mdp.start.shape != shape[:1]:
         raise ValueError(f"start has one probability per state, {shape[:1]}, not {mdp.start.shape}")
-    if mdp.next_state.min() < 0 or mdp.next_state.max() >= shape[0]:
-        raise ValueError(
-            f"next_state must be in [0, {shape[0]}), because there are so many states."
-        )
-    _check_probabilities("probability", mdp.probability)
-    _check_probabilities("start", mdp.start)
-    if not np.isfinite(mdp.reward).all():
+    limit = mdp.time_limit
+    if limit is not None and not (hasattr(limit, "__index__") and operator.index(limit) >= 1):
+        raise ValueError(f"time_limit is an integer of at least 1, or None; got {limit}.")
+
+
+def _check_values(mdp: Mdp) -> None:
+    next_state, reward = read_number(mdp.next_state), read_number(mdp.reward)
+    if next_state is not None and not ((next_state >= 0) & (next_state < mdp.states)).all():
+        raise ValueError(f"next_state must be in [0, {mdp.states}), the indices of the states.")
+    for name in ("probability", "start"):
+        probability = read_number(getattr(mdp, name))
+        if probability is not None:
+            check_probabilities(name, probability)
+    if reward is not None and not np.isfinite(reward).all():
         raise ValueError("every reward must be finite.")
-    if mdp.time_limit is not None and mdp.time_limit < 1:
-        raise ValueError(f"time_limit is at least 1, or None for no limit; got {mdp.time_limit}.")
 
 
-def _check_probabilities(name: str, probability: np.ndarray) -> None:
+def check_probabilities(
+    name: str, probability: np.ndarray, tolerance: float = PROBABILITY_TOLERANCE
+) -> None:
+    """Raise ValueError unless the entries along the last axis are not negative and sum to 1."""
     if not (probability >= 0).all():
         raise ValueError(f"{name} has entries that are negative or NaN.")
     sums = probability.sum(axis=-1)
-    wrong = np.argwhere(np.abs(np.atleast_1d(sums) - 1) > PROBABILITY_TOLERANCE)
+    wrong = np.argwhere(np.abs(np.atleast_1d(sums) - 1) > tolerance)
     if wrong.size:
         index = tuple(wrong[0].tolist())
-        where = f" at (state, action) = {index}" if sums.ndim else ""
+        names = {0: "", 1: f" at state {index[0]}", 2: f" at (state, action) = {index}"}
+        where = names[sums.ndim]
         raise ValueError(
-            f"{name} sums to {np.atleast_1d(sums)[index]:.6g}{where}, not to 1: give the branches "
-            "all of the weight, and 0 to those that only pad."
+            f"{name} sums to {np.atleast_1d(sums)[index]:.6g}{where}, not to 1; entries that "
+            "only pad are 0."
         )

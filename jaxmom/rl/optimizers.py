@@ -6,11 +6,14 @@ accepts it and moves every entry all the same, as optax does. `jaxmom.rl.acceler
 optimizers that are for planning only.
 """
 
-from typing import NamedTuple
+from collections.abc import Sequence
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import optax
 
+from jaxmom.rl._checks import check_interval, check_scalar
 from jaxmom.transform import (
     Hyperparameters,
     Optimizer,
@@ -60,7 +63,7 @@ def lazy_momentum(learning_rate: ScalarOrSchedule, beta: ScalarOrSchedule = 0.9)
       A pytree optimizer, whose update takes ``visited``, a pytree of booleans like params.
 
     Raises:
-      ValueError: A plain number is out of its interval.
+      ValueError: A number is out of its interval.
 
     Example:
       >>> import jax.numpy as jnp, jaxmom as jm
@@ -94,7 +97,7 @@ def dense_momentum(learning_rate: ScalarOrSchedule, beta: ScalarOrSchedule = 0.9
       A pytree optimizer.
 
     Raises:
-      ValueError: A plain number is out of its interval.
+      ValueError: A number is out of its interval.
 
     Example:
       >>> import jax.numpy as jnp
@@ -128,10 +131,13 @@ def lazy_pid(
       ki: The gain of its discounted sum z.
       kd: The gain of the last move.
       alpha: The weight of a difference in z.
-      beta: The decay of z.
+      beta: The decay of z, in [0, 1].
 
     Returns:
       A pytree optimizer, whose update takes ``visited``.
+
+    Raises:
+      ValueError: A number is out of its interval.
 
     Source: Bedaywi, Rakhsha and Farahmand 2024 (arXiv 2407.08803); Farahmand and Ghavamzadeh 2021
       (ICML) for planning.
@@ -145,7 +151,8 @@ def lazy_pid(
       True
     """
     gains = {"kp": kp, "ki": ki, "kd": kd, "alpha": alpha, "beta": beta}
-    return transformation(_init_pid, _update_pid, {"learning_rate": learning_rate, **gains})
+    hp = {"learning_rate": learning_rate, **gains}
+    return transformation(_init_pid, _update_pid, hp, check=_check_pid)
 
 
 def visit_descent(omega: ScalarOrSchedule = 1.0, scale: ScalarOrSchedule = 1.0) -> Optimizer:
@@ -157,10 +164,13 @@ def visit_descent(omega: ScalarOrSchedule = 1.0, scale: ScalarOrSchedule = 1.0) 
 
     Args:
       omega: In (1/2, 1] for convergence with probability 1.
-      scale: 1, or 1 - gamma for the rescaled linear step.
+      scale: Not negative: 1, or 1 - gamma for the rescaled linear step.
 
     Returns:
       A pytree optimizer, whose update takes ``visited``.
+
+    Raises:
+      ValueError: A number is out of its interval.
 
     Source: Even-Dar and Mansour 2003 (JMLR 5) for omega; Wainwright 2019 (arXiv 1905.06265) for the
       rescaled linear step.
@@ -175,30 +185,42 @@ def visit_descent(omega: ScalarOrSchedule = 1.0, scale: ScalarOrSchedule = 1.0) 
       >>> print(update)
       [0.  0.5]
     """
-    return transformation(_init_visits, _update_visits, {"omega": omega, "scale": scale})
+    hp = {"omega": omega, "scale": scale}
+    return transformation(_init_visits, _update_visits, hp, check=_check_visits)
 
 
-def init_velocity(hp, params):
+def init_velocity(hp: Hyperparameters, params: PyTree) -> VelocityState:
     """Return velocities at rest."""
     del hp
     return VelocityState(_wide_zeros(params))
 
 
-def update_dense(hp, updates, state, params=None, **extra):
+def update_dense(
+    hp: Hyperparameters, updates: PyTree, state: VelocityState, params: PyTree = None, **extra: Any
+) -> tuple[PyTree, VelocityState]:
     """Move every entry by its velocity."""
     del params, extra
     moved = next_velocity(hp, updates, state)
     return moved, VelocityState(moved)
 
 
-def next_velocity(hp, updates, state):
+def next_velocity(hp: Hyperparameters, updates: PyTree, state: VelocityState) -> PyTree:
     """Return the next velocity of every entry."""
 
     def move(g: jax.Array, v: jax.Array) -> jax.Array:
-        alpha, beta = (jnp.asarray(hp[name], v.dtype) for name in ("learning_rate", "beta"))
+        alpha, beta = read_rates(hp, v.dtype)
         return accelerate(alpha, beta, g.astype(v.dtype), v)
 
     return jax.tree.map(move, updates, state.velocity)
+
+
+def read_rates(
+    hp: Hyperparameters, dtype: Any, names: Sequence[str] = ("learning_rate", "beta")
+) -> list[jax.Array]:
+    """Return hyperparameters as scalars of a dtype, the learning rate and beta by default."""
+    for name in names:
+        check_scalar(name, hp[name])
+    return [jnp.asarray(hp[name], dtype) for name in names]
 
 
 def accelerate(alpha: jax.Array, beta: jax.Array, g: jax.Array, v: jax.Array) -> jax.Array:
@@ -217,7 +239,15 @@ def _round_product(product: jax.Array) -> jax.Array:
     return jnp.where(jnp.isfinite(product), product, 2 * product)
 
 
-def _update_lazy(hp, updates, state, params=None, *, visited=None, **extra):
+def _update_lazy(
+    hp: Hyperparameters,
+    updates: PyTree,
+    state: VelocityState,
+    params: PyTree = None,
+    *,
+    visited: PyTree = None,
+    **extra: Any,
+) -> tuple[PyTree, VelocityState]:
     del params, extra
     moved = next_velocity(hp, updates, state)
     if visited is None:
@@ -226,20 +256,29 @@ def _update_lazy(hp, updates, state, params=None, *, visited=None, **extra):
     return _select_tree(visited, moved, _wide_zeros(moved)), VelocityState(kept)
 
 
-def _init_pid(hp, params):
+def _init_pid(hp: Hyperparameters, params: PyTree) -> PidState:
     del hp
     return PidState(_wide_zeros(params), _wide_zeros(params))
 
 
-def _update_pid(hp, updates, state, params=None, *, visited=None, **extra):
+def _update_pid(
+    hp: Hyperparameters,
+    updates: PyTree,
+    state: PidState,
+    params: PyTree = None,
+    *,
+    visited: PyTree = None,
+    **extra: Any,
+) -> tuple[PyTree, PidState]:
     del params, extra
 
     def integral(g: jax.Array, z: jax.Array) -> jax.Array:
-        return jnp.asarray(hp["beta"], z.dtype) * z - jnp.asarray(hp["alpha"], z.dtype) * g
+        alpha, beta = read_rates(hp, z.dtype, ("alpha", "beta"))
+        return beta * z - alpha * g
 
     def move(g: jax.Array, z: jax.Array, v: jax.Array) -> jax.Array:
         names = ("learning_rate", "kp", "ki", "kd")
-        mu, kp, ki, kd = (jnp.asarray(hp[name], v.dtype) for name in names)
+        mu, kp, ki, kd = read_rates(hp, v.dtype, names)
         return mu * (ki * z + kd * v - kp * g)
 
     sums = jax.tree.map(integral, updates, state.integral)
@@ -251,20 +290,28 @@ def _update_pid(hp, updates, state, params=None, *, visited=None, **extra):
     return _select_tree(visited, moved, _wide_zeros(moved)), kept
 
 
-def _init_visits(hp, params):
+def _init_visits(hp: Hyperparameters, params: PyTree) -> VisitState:
     del hp
     return VisitState(jax.tree.map(lambda p: jnp.zeros(jnp.shape(p), jnp.int32), params))
 
 
-def _update_visits(hp, updates, state, params=None, *, visited=None, **extra):
+def _update_visits(
+    hp: Hyperparameters,
+    updates: PyTree,
+    state: VisitState,
+    params: PyTree = None,
+    *,
+    visited: PyTree = None,
+    **extra: Any,
+) -> tuple[PyTree, VisitState]:
     del params, extra
 
     def move(g: jax.Array, visits: jax.Array) -> jax.Array:
-        omega, scale = (jnp.asarray(hp[name], g.dtype) for name in ("omega", "scale"))
+        omega, scale = read_rates(hp, g.dtype, ("omega", "scale"))
         return -g / (1 + scale * visits.astype(g.dtype)) ** omega
 
     moved = jax.tree.map(move, updates, state.visits)
-    more = jax.tree.map(lambda n: n + 1, state.visits)
+    more = jax.tree.map(optax.safe_increment, state.visits)
     if visited is None:
         return moved, VisitState(more)
     updates = _select_tree(visited, moved, _wide_zeros(moved))
@@ -280,8 +327,15 @@ def _wide_zeros(tree: PyTree) -> PyTree:
 
 
 def _check_momentum(hp: Hyperparameters) -> None:
-    rate, beta = hp["learning_rate"], hp["beta"]
-    if isinstance(rate, int | float) and not rate >= 0:
-        raise ValueError(f"learning_rate is in [0, inf), got {rate}.")
-    if isinstance(beta, int | float) and not 0 <= beta < 1:
-        raise ValueError(f"beta is in [0, 1), got {beta}.")
+    check_interval("learning_rate", hp["learning_rate"], 0)
+    check_interval("beta", hp["beta"], 0, 1, is_open=True)
+
+
+def _check_pid(hp: Hyperparameters) -> None:
+    check_interval("learning_rate", hp["learning_rate"], 0)
+    check_interval("beta", hp["beta"], 0, 1)
+
+
+def _check_visits(hp: Hyperparameters) -> None:
+    check_interval("omega", hp["omega"], 0)
+    check_interval("scale", hp["scale"], 0)

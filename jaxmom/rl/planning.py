@@ -7,7 +7,6 @@ import functools
 from collections.abc import Callable
 from typing import Any, NamedTuple, ParamSpec, TypeVar
 
-import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -15,7 +14,8 @@ import optax
 from jax.core import Tracer
 from jax.typing import ArrayLike
 
-from jaxmom.rl.mdp import Mdp
+from jaxmom.rl._checks import check_interval, check_optimizer, check_scalar, check_table
+from jaxmom.rl.mdp import Mdp, check_mdp
 from jaxmom.transform import as_pytree, eval_params
 
 P = ParamSpec("P")
@@ -38,9 +38,16 @@ def in_float64(function: Callable[P, R]) -> Callable[P, R]:
     @functools.wraps(function)
     def run(*args: P.args, **kwargs: P.kwargs) -> R:
         with jax.enable_x64(True):
+            args, kwargs = jax.tree.map(_widen_tracer, (args, kwargs))
             return jax.tree.map(_to_numpy, function(*args, **kwargs))
 
     return run
+
+
+def _widen_tracer(x: Any) -> Any:
+    # A lane of a float64 NumPy array has the type of a float32 until it is converted here.
+    is_float = isinstance(x, Tracer) and jnp.issubdtype(x.dtype, jnp.floating)
+    return jax.lax.convert_element_type(x, jnp.float64) if is_float else x
 
 
 def _to_numpy(x: Any) -> Any:
@@ -73,7 +80,8 @@ def bellman(mdp: Mdp, q: ArrayLike, discount: ArrayLike) -> jax.Array:
       True
     """
     q = jnp.asarray(q, float)
-    check_table_and_discount(mdp, q, discount)
+    check_table("q", q, (mdp.states, mdp.actions))
+    check_scalar("discount", discount)
     return bellman_backup(mdp, jnp.max(q, axis=-1), discount)
 
 
@@ -101,14 +109,14 @@ def value_iteration(
       tolerance: Stop when no entry is further than this from Q*: from `target` if it is given,
         else by the bound ``max |T Q - Q| / (1 - gamma)`` (at gamma = 1, by the residual alone).
       max_iterations: Stop after so many iterations in any case.
-      target: [states, actions], the known Q*.
+      target: [states, actions], the known Q*; entries that are NaN are left out.
 
     Returns:
       A `Planning`, in float64. Its q is that of `jaxmom.eval_params`.
 
     Raises:
-      ValueError: gamma is a plain number outside [0, 1] or no scalar, or `target` has another
-        shape.
+      ValueError: gamma is outside [0, 1] or no scalar, `target` has another shape, or the optimizer
+        needs the value of a loss.
 
     Example:
       >>> from jaxmom import rl
@@ -117,11 +125,15 @@ def value_iteration(
       >>> print(plan.value, plan.iterations)
       [0.5 1. ] 2
     """
-    if isinstance(discount, int | float) and not 0 <= discount <= 1:
-        raise ValueError(f"discount is in [0, 1], got {discount}.")
+    check_mdp(mdp)
+    check_scalar("discount", discount)
+    check_interval("discount", discount, 0, 1)
     optimizer = as_pytree(_PLAIN if optimizer is None else optimizer)
-    target = None if target is None else jnp.asarray(target, float)
-    check_table_and_discount(mdp, target, discount)
+    zero = jnp.zeros((mdp.states, mdp.actions))
+    if target is not None:
+        target = jnp.asarray(target, float)
+        check_table("target", target, zero.shape)
+    check_optimizer(optimizer, zero)
     return _iterate_values(mdp, discount, optimizer, target, tolerance, max_iterations)
 
 
@@ -134,7 +146,7 @@ def _iterate_values(mdp, discount, optimizer, target, tolerance, max_iterations)
 
     def measure_error(q: jax.Array) -> jax.Array:
         if target is not None:
-            return jnp.max(jnp.abs(q - target))
+            return jnp.max(jnp.where(jnp.isnan(target), 0.0, jnp.abs(q - target)))
         residual = jnp.max(jnp.abs(bellman_backup(mdp, jnp.max(q, axis=-1), discount) - q))
         return residual / jnp.where(discount < 1, 1 - discount, 1.0)
 
@@ -162,20 +174,3 @@ def bellman_backup(mdp: Mdp, value: jax.Array, discount: ArrayLike) -> jax.Array
     next_state, probability, reward, terminated = map(jnp.asarray, arrays)
     bootstrap = jnp.where(terminated, 0.0, value[next_state])
     return jnp.sum(probability * (reward + jnp.asarray(discount, float) * bootstrap), axis=-1)
-
-
-def check_table_and_discount(mdp: Mdp, table: ArrayLike | None, discount: ArrayLike) -> None:
-    """Raise ValueError unless a table is [states, actions] and the discount is a scalar."""
-    if table is not None:
-        chex.assert_shape(
-            table,
-            (mdp.states, mdp.actions),
-            custom_message="A table of values is [states, actions].",
-            exception_type=ValueError,
-        )
-    chex.assert_rank(
-        discount,
-        0,
-        custom_message="The discount is a scalar; use jax.vmap for several discounts.",
-        exception_type=ValueError,
-    )

@@ -10,9 +10,15 @@ import jax.numpy as jnp
 import optax
 from jax.typing import ArrayLike
 
+from jaxmom.rl._checks import (
+    check_count,
+    check_interval,
+    check_optimizer,
+    check_scalar,
+    check_table,
+)
 from jaxmom.rl._tabular.tables import Tables, build_tables, sample_transition
-from jaxmom.rl.mdp import Mdp
-from jaxmom.rl.planning import check_table_and_discount
+from jaxmom.rl.mdp import Mdp, check_mdp
 from jaxmom.transform import PyTree, as_pytree
 
 BackupFn: TypeAlias = Callable[[jax.Array], jax.Array]  # Q -> one sample of T Q
@@ -55,7 +61,7 @@ def synchronous_q_learning(
 
     Raises:
       ValueError: `iterations` is below 1 or no multiple of `every`, `target` has another shape, or
-        gamma is no scalar.
+        gamma is outside [0, 1] or no scalar.
       TypeError: The process is traced.
 
     Example:
@@ -70,6 +76,7 @@ def synchronous_q_learning(
       True
     """
     optimizer = as_pytree(optimizer)
+    check_optimizer(optimizer, jnp.zeros((mdp.states, mdp.actions)))
 
     def init(q: jax.Array) -> PyTree:
         return q, optimizer.init(q)
@@ -111,7 +118,7 @@ def speedy_q_learning(
 
     Raises:
       ValueError: `iterations` is below 1 or no multiple of `every`, `target` has another shape, or
-        gamma is no scalar.
+        gamma is outside [0, 1] or no scalar.
       TypeError: The process is traced.
 
     Source: Azar, Munos, Ghavamzadeh and Kappen 2011 (NeurIPS), algorithm 1.
@@ -150,6 +157,7 @@ def _scan_iterations(
     target: ArrayLike | None,
     every: int | None,
 ) -> SynchronousQ:
+    check_mdp(mdp)
     tables = build_tables(mdp, float)
     iterations = operator.index(iterations)
     every = iterations if every is None else operator.index(every)
@@ -157,9 +165,13 @@ def _scan_iterations(
         raise ValueError(
             f"iterations is at least 1 and a multiple of every; got {iterations=}, {every=}."
         )
-    goal = None if target is None else jnp.asarray(target, float)
-    check_table_and_discount(mdp, goal, discount)
+    check_count("iterations", iterations)
+    check_scalar("discount", discount)
+    check_interval("discount", discount, 0, 1)
     shape = (tables.states, tables.actions)
+    goal = None if target is None else jnp.asarray(target, float)
+    if goal is not None:
+        check_table("target", goal, shape)
 
     def scan_one(carry: PyTree, count: jax.Array) -> tuple[PyTree, None]:
         bits = jax.random.bits(jax.random.fold_in(key, count), shape, jnp.uint32)

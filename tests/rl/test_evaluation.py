@@ -1,8 +1,10 @@
 """The values of policies: linear systems against iteration and simulation."""
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 import pytest
+from q_learning_loops import ring_of
 
 from jaxmom import rl
 
@@ -47,3 +49,47 @@ def test_a_value_without_a_limit_needs_steps():
     mdp = rl.random_mdp(jax.random.key(0), 4, 2)
     with pytest.raises(ValueError, match="number of steps"):
         rl.limited_value(mdp)
+
+
+@pytest.mark.parametrize("kind", [np.asarray, jnp.asarray])
+@pytest.mark.parametrize(
+    ("policy", "message"),
+    [
+        ([0, 1, 2, 0], r"integers in \[0, 2\)"),
+        ([0, -1, 0, 0], r"integers in \[0, 2\)"),
+        ([0.5, 0.0, 0.0, 0.0], "integers"),
+        ([[0.5, 0.4]] * 4, "policy sums to 0.9 at state 0"),
+        ([[1.5, -0.5]] * 4, "negative"),
+        ([[np.nan, 1.0]] * 4, "NaN"),
+    ],
+)
+def test_a_policy_that_is_none_is_refused(kind, policy, message):
+    mdp, policy = rl.random_mdp(jax.random.key(0), 4, 2, time_limit=5), kind(policy)
+    for call in (
+        lambda: rl.policy_value(mdp, policy, 0.9),
+        lambda: rl.transition_matrix(mdp, policy),
+        lambda: rl.limited_value(mdp, policy=policy),
+    ):
+        with pytest.raises(ValueError, match=message):
+            call()
+
+
+def test_an_undiscounted_value_needs_a_policy_that_ends():
+    ring = ring_of(4)
+    with pytest.raises(ValueError, match="in state 0 never ends"):
+        rl.policy_value(ring, np.zeros(4, int), 1.0)
+    ends = rl.random_mdp(jax.random.key(0), 6, 2, termination=0.5)
+    value = rl.policy_value(ends, np.full((6, 2), 0.5), 1.0)
+    long = rl.limited_value(ends, 2000, policy=np.full((6, 2), 0.5))
+    np.testing.assert_allclose(value, long, atol=1e-10)
+
+
+def test_discounts_and_steps_are_checked():
+    mdp = rl.random_mdp(jax.random.key(0), 4, 2)
+    for discount in (1.5, -0.1, np.float32(1.5), jnp.array(1.5), np.nan):
+        with pytest.raises(ValueError, match=r"discount is in \[0, 1\]"):
+            rl.policy_value(mdp, np.zeros(4, int), discount)
+        with pytest.raises(ValueError, match=r"discount is in \[0, 1\]"):
+            rl.limited_value(mdp, 3, discount=discount)
+    with pytest.raises(ValueError, match=r"steps is in \[0, inf\), got -1"):
+        rl.limited_value(mdp, -1)

@@ -8,7 +8,10 @@ import numpy as np
 import pytest
 from q_learning_loops import RULES, STEPS, environment
 
+import jaxmom as jm
 from jaxmom import rl
+from jaxmom.rl._tabular.fast import make_learner
+from jaxmom.rl._tabular.learners import Time
 
 UNDIVIDED = {"xla_disable_hlo_passes": "cpu-parallel-task-assigner"}  # as `jaxmom.sweep` compiles
 TABLE_SIZE, LANES = 200 * 4, 8
@@ -117,3 +120,49 @@ def split_computations(text):
     """The computations of an HLO module, by name."""
     parts = re.split(r"\n(?=(?:ENTRY )?%[\w.-]+ \()", text)
     return {part.removeprefix("ENTRY ").split(" ")[0]: part for part in parts}
+
+
+@pytest.mark.parametrize("beta", [0.5, 0.99, 0.9999, 0.999999])
+def test_the_catch_up_keeps_its_digits_in_float32(beta, small):
+    """A row's missed steps, against a loop in float64 that starts from the same float32 numbers."""
+    start, v0 = jnp.zeros((8, 3), jnp.float32), 1.0
+    rule = rl.dense_momentum(jnp.float32(0.1), jnp.float32(beta))
+    learner = make_learner(rule, start, 0.9, jnp.inf, double=False, path="fast")
+    memory = learner.start().at[:, 3:6].set(v0)
+    for missed in (1, 2, 30, 1000):
+        time = Time(jnp.int32(missed), jnp.int32(missed))
+        exact, v = 0.0, v0
+        for _ in range(missed):
+            v *= float(np.float32(beta))
+            exact += v
+        np.testing.assert_allclose(learner.table(memory, time), exact, rtol=1e-6)
+
+
+@pytest.mark.parametrize("dtype", [jnp.bfloat16, jnp.float16])
+@pytest.mark.parametrize("rule", ["lazy", "dense"])
+def test_narrow_tables_take_the_plain_path(rule, dtype, small):
+    """Their velocities are float32, which a fast row does not hold."""
+    auto, plain = (
+        rl.q_learning(
+            small, RULES[rule], jax.random.key(1), steps=64, path=path, initial=jnp.zeros((), dtype)
+        ).q
+        for path in ("auto", "plain")
+    )
+    assert auto.dtype == dtype
+    np.testing.assert_array_equal(auto, plain)
+
+
+def test_only_the_two_rules_are_taken_for_themselves(small):
+    """What looks like them, by its names, gets the plain path."""
+    assert not jnp.array_equal(
+        *(
+            rl.q_learning(small, rule(0.1, 0.6), jax.random.key(1), steps=500, every=100).q
+            for rule in (rl.lazy_momentum, jm.heavy_ball)
+        )
+    )
+    for other in (jm.heavy_ball(0.1, 0.6), jm.chain(RULES["lazy"]), jm.chain(RULES["dense"])):
+        plain = rl.q_learning(small, other, jax.random.key(1), steps=64, path="plain")
+        auto = rl.q_learning(small, other, jax.random.key(1), steps=64)
+        np.testing.assert_array_equal(auto.q, plain.q)
+        with pytest.raises(ValueError, match="there is a fast path for"):
+            rl.q_learning(small, other, jax.random.key(1), steps=64, path="fast")

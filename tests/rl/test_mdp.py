@@ -52,3 +52,73 @@ def test_a_random_process_comes_from_its_key():
     assert 0.1 < one.terminated.mean() < 0.3
     with pytest.raises(ValueError, match="branches=4"):
         rl.random_mdp(jax.random.key(0), 3, 2, branches=4)
+
+
+NAMES = ("next_state", "probability", "reward", "terminated", "start")
+
+
+@pytest.mark.parametrize("kind", [np.asarray, jnp.asarray, np.ndarray.tolist])
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"probability": [[[0.5]]]}, "sums to 0.5"),
+        ({"next_state": [[[7]]]}, r"in \[0, 1\)"),
+        ({"next_state": [[[0.5]]]}, "next_state holds integers only"),
+        ({"terminated": [[[0.5]]]}, "terminated holds booleans only"),
+        ({"reward": [[[np.nan]]]}, "finite"),
+        ({"reward": 0.5}, r"all \[states, actions, branches\]"),
+        ({"start": [0.5]}, "start sums to 0.5"),
+    ],
+)
+def test_arrays_of_any_library_are_checked(kind, change, message):
+    given = ONE | {"terminated": [[[True]]]} | change
+    given = {n: kind(np.asarray(v)) for n, v in given.items()}
+    with pytest.raises(ValueError, match=message):
+        rl.Mdp(**given)
+
+
+def test_arrays_of_jax_become_exact_arrays_on_the_host():
+    mdp = rl.random_mdp(jax.random.key(0), 6, 3)
+    again = rl.Mdp(**{name: jnp.asarray(getattr(mdp, name)) for name in NAMES})
+    assert all(isinstance(leaf, np.ndarray) for leaf in jax.tree.leaves(again))
+    assert again.reward.dtype == np.float64
+
+
+def test_a_process_needs_a_state_and_a_whole_limit():
+    empty = np.zeros((0, 1, 1))
+    with pytest.raises(ValueError, match="needs a state"):
+        rl.Mdp(empty, empty, empty, empty, np.zeros(0))
+    for limit in (0, 2.5):
+        with pytest.raises(ValueError, match="integer of at least 1"):
+            rl.Mdp(**ONE, terminated=[[[True]]], time_limit=limit)
+
+
+def test_processes_may_be_lanes():
+    """Batched by tree_map, and with rewards that are traced."""
+    one, other = (rl.random_mdp(jax.random.key(seed), 6, 3) for seed in range(2))
+    both = jax.tree.map(lambda *leaves: np.stack(leaves), one, other)
+    q = jax.vmap(lambda mdp: rl.value_iteration(mdp, 0.9).q)(both)
+    np.testing.assert_allclose(q[1], rl.value_iteration(other, 0.9).q, atol=1e-12)
+
+    def best_with_penalty(penalty):
+        return rl.value_iteration(dataclasses.replace(one, reward=one.reward - penalty), 0.9).value
+
+    values = jax.vmap(best_with_penalty)(jnp.array([0.0, 1.0]))
+    np.testing.assert_allclose(values[0] - values[1], 10.0, atol=1e-8)
+
+
+def test_a_step_is_one_step_of_what_there_is():
+    mdp = rl.random_mdp(jax.random.key(0), 6, 3)
+    for given in ((6, 0, 0.5), (-1, 0, 0.5), (0, 3, 0.5), (0, 0, 1.0), (0, 0, -0.1)):
+        with pytest.raises(ValueError, match=r"is in \[0, "):
+            rl.step(mdp, *given)
+    for call in (lambda: rl.step(mdp, np.arange(3), 0, 0.5), lambda: rl.reset(mdp, np.zeros(3))):
+        with pytest.raises(ValueError, match=r"use jax\.vmap"):
+            call()
+
+
+def test_a_random_process_is_made_on_the_host():
+    with pytest.raises(TypeError, match="close over it"):
+        jax.jit(lambda key: rl.random_mdp(key, 4, 2).reward)(jax.random.key(0))
+    with pytest.raises(ValueError, match=r"termination is in \[0, 1\], got 1.5"):
+        rl.random_mdp(jax.random.key(0), 4, 2, termination=1.5)

@@ -82,3 +82,30 @@ def test_rules_check_their_numbers():
         rl.lazy_momentum(0.1, 1.0)
     with pytest.raises(ValueError, match="learning_rate"):
         rl.dense_momentum(-0.1)
+
+
+@pytest.mark.parametrize("number", [np.float32, np.float64, jnp.asarray, lambda x: jnp.full(3, x)])
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda n: rl.lazy_momentum(n(-0.1)), "learning_rate"),
+        (lambda n: rl.lazy_momentum(0.1, n(1.0)), r"beta is in \[0, 1\)"),
+        (lambda n: rl.dense_momentum(0.1, n(-0.5)), r"beta is in \[0, 1\)"),
+        (lambda n: rl.dense_momentum(n(np.nan)), "learning_rate"),
+        (lambda n: rl.lazy_pid(n(-1.0)), "learning_rate"),
+        (lambda n: rl.lazy_pid(1.0, beta=n(1.5)), r"beta is in \[0, 1\]"),
+        (lambda n: rl.visit_descent(n(-1.0)), "omega"),
+        (lambda n: rl.visit_descent(1.0, n(-1.0)), "scale"),
+    ],
+)
+def test_numbers_of_any_library_are_checked(number, make, message):
+    with pytest.raises(ValueError, match=message):
+        make(number)
+
+
+def test_counts_of_visits_saturate():
+    rule = rl.visit_descent(1.0)
+    state = rule.init(jnp.zeros(2))._replace(visits=jnp.array([2**31 - 1, 0], jnp.int32))
+    updates, state = rule.update(jnp.ones(2), state, visited=jnp.array([True, True]))
+    assert state.visits.tolist() == [2**31 - 1, 1]
+    assert (updates <= 0).all()

@@ -157,3 +157,71 @@ def test_a_bad_discount_gets_a_sentence():
         rl.value_iteration(mdp, 1.5)
     with pytest.raises(ValueError, match="number of steps"):
         rl.limited_value(mdp)
+
+
+BAD_DISCOUNTS = (1.5, -0.1, np.float32(1.5), np.float64(1.5), jnp.array(1.5), np.nan)
+
+
+@pytest.mark.parametrize("discount", BAD_DISCOUNTS, ids=repr)
+def test_a_discount_of_any_library_is_checked(discount):
+    mdp, key = rl.random_mdp(jax.random.key(0), 4, 2, time_limit=5), jax.random.key(0)
+    for call in (
+        lambda: rl.value_iteration(mdp, discount),
+        lambda: rl.q_learning(mdp, optax.sgd(0.1), key, steps=4, discount=discount),
+        lambda: rl.speedy_q_learning(mdp, key, iterations=4, discount=discount),
+        lambda: rl.goyal_momentum(discount),
+        lambda: rl.goyal_nesterov(discount),
+        lambda: rl.anchored(discount),
+    ):
+        with pytest.raises(ValueError, match=r"discount is in \[0, 1"):
+            call()
+
+
+def test_several_discounts_need_vmap():
+    mdp, several = rl.random_mdp(jax.random.key(0), 4, 2), jnp.array([0.5, 0.9])
+    for call in (
+        lambda: rl.value_iteration(mdp, several),
+        lambda: rl.bellman(mdp, jnp.zeros((4, 2)), several),
+        lambda: rl.q_learning(mdp, optax.sgd(0.1), jax.random.key(0), steps=4, discount=several),
+        lambda: rl.speedy_q_learning(mdp, jax.random.key(0), iterations=4, discount=several),
+    ):
+        with pytest.raises(ValueError, match=r"discount is one number; use jax\.vmap"):
+            call()
+
+
+def test_the_target_may_leave_entries_out():
+    mdp = rl.random_mdp(jax.random.key(0), 8, 2)
+    plan = rl.value_iteration(mdp, 0.9, tolerance=1e-13)
+    partial = plan.q.copy()
+    partial[3] = np.nan
+    some = rl.value_iteration(mdp, 0.9, tolerance=1e-6, target=partial)
+    assert some.converged
+    assert (
+        0
+        < some.iterations
+        <= rl.value_iteration(mdp, 0.9, tolerance=1e-6, target=plan.q).iterations
+    )
+    with pytest.raises(ValueError, match=r"target is \[states, actions\] = \(8, 2\)"):
+        rl.value_iteration(mdp, 0.9, target=0.0)
+
+
+def test_tables_of_other_shapes_are_refused():
+    mdp = rl.random_mdp(jax.random.key(0), 4, 2)
+    with pytest.raises(ValueError, match=r"q is \[states, actions\] = \(4, 2\)"):
+        rl.bellman(mdp, np.zeros((5, 2)), 0.9)
+    with pytest.raises(ValueError, match="target is"):
+        rl.speedy_q_learning(mdp, jax.random.key(0), iterations=4, target=np.zeros((2, 4)))
+
+
+@pytest.mark.parametrize("make", [optax.polyak_sgd, optax.lbfgs], ids=["polyak", "lbfgs"])
+def test_an_optimizer_of_losses_is_refused(make):
+    """Everywhere, by the names of what it needs."""
+    mdp, key = rl.random_mdp(jax.random.key(0), 4, 2), jax.random.key(0)
+    for call in (
+        lambda: rl.value_iteration(mdp, 0.9, make()),
+        lambda: rl.q_learning(mdp, make(), key, steps=4),
+        lambda: rl.synchronous_q_learning(mdp, make(), key, iterations=4),
+        lambda: rl.q_learning(mdp, optax.chain(optax.clip(1.0), make()), key, steps=4),
+    ):
+        with pytest.raises(ValueError, match="this optimizer needs 'value'"):
+            call()

@@ -1,5 +1,9 @@
 """Q-learning equals the loop of tutorials in real Gymnasium, bit for bit."""
 
+import pathlib
+import subprocess
+import sys
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -16,6 +20,8 @@ from q_learning_loops import (
 )
 
 from jaxmom import rl
+
+SCRIPTS = pathlib.Path(__file__).parents[1] / "scripts"
 
 
 @pytest.mark.parametrize(
@@ -120,6 +126,21 @@ def test_new_numbers_do_not_retrace(small):
         ({"steps": 10, "path": "quick"}, "path is one of 'auto', 'plain', 'fast'; got 'quick'"),
         ({"steps": 10, "rng": "mt"}, "rng is one of 'threefry', 'xoshiro'"),
         ({"steps": 10, "clock": "day"}, "clock is one of 'step', 'episode'"),
+        ({"steps": 10, "epsilon": jnp.array(1.1)}, "epsilon is a probability"),
+        ({"steps": 10, "epsilon": np.zeros(3)}, r"epsilon is one number; use jax\.vmap"),
+        ({"steps": 10, "divergence": np.ones(3)}, r"divergence is one number; use jax\.vmap"),
+        ({"steps": 10, "divergence": np.nan}, r"divergence is in \[0, inf\), got nan"),
+        ({"steps": 10, "initial": 1j}, "initial is real"),
+        ({"steps": 2**31}, r"steps is at most 2\^31 - 1"),
+        ({"episodes": 2**30}, r"episodes times the time limit is at most"),
+        (
+            {"steps": 10, "optimizer": rl.lazy_momentum(0.1, jnp.array([0.5, 0.9]))},
+            r"beta is one number; use jax\.vmap",
+        ),
+        (
+            {"steps": 10, "optimizer": rl.dense_momentum(jnp.array([0.1, 0.2]))},
+            r"learning_rate is one number; use jax\.vmap",
+        ),
     ],
 )
 def test_bad_arguments_get_a_sentence(given, message):
@@ -132,3 +153,21 @@ def test_bad_arguments_get_a_sentence(given, message):
 def test_a_traced_process_is_refused(small):
     with pytest.raises(TypeError, match="close over it"):
         jax.jit(lambda m: rl.q_learning(m, RULES["lazy"], jax.random.key(0), steps=16).q)(small)
+
+
+@pytest.mark.slow
+def test_all_runs_in_float32_with_warnings_as_errors():
+    """As users meet it first, on five environments."""
+    pytest.importorskip("gymnasium", reason="Gymnasium is the extra jaxmom[rl]")
+    script = SCRIPTS / "q_learning_in_float32.py"
+    subprocess.run([sys.executable, script], check=True, timeout=600)
+
+
+def test_a_process_is_asked_for_by_its_type():
+    for call in (
+        lambda: rl.q_learning({}, RULES["lazy"], jax.random.key(0), steps=4),
+        lambda: rl.value_iteration({}, 0.9),
+        lambda: rl.speedy_q_learning({}, jax.random.key(0), iterations=4),
+    ):
+        with pytest.raises(TypeError, match=r"an rl\.Mdp, not a dict; rl\.from_gymnasium"):
+            call()

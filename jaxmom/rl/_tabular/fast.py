@@ -10,7 +10,7 @@ from jax.typing import ArrayLike
 
 from jaxmom.rl._tabular.learners import Learner, Time, evaluate_schedules, make_plain_learner
 from jaxmom.rl.losses import Transition
-from jaxmom.rl.optimizers import accelerate, dense_momentum, lazy_momentum
+from jaxmom.rl.optimizers import accelerate, dense_momentum, lazy_momentum, read_rates
 from jaxmom.transform import Optimizer, hyperparameters, replace
 
 # (optimizer, initial, discount, divergence) -> learner
@@ -31,11 +31,14 @@ def make_learner(
     Raises:
       ValueError: `path` is "fast", and the optimizer has no fast learner.
     """
-    make_fast = None if double or path == "plain" else _choose_fast(optimizer)
+    # Narrow floats have wide velocities, which the rows of a fast learner do not hold.
+    is_wide = initial.dtype.itemsize >= 4
+    make_fast = _choose_fast(optimizer) if is_wide and not double and path != "plain" else None
     if path == "fast" and make_fast is None:
         raise ValueError(
             "there is a fast path for rl.lazy_momentum and for rl.dense_momentum with constant "
-            'numbers, each by itself and without double; use path="auto" or "plain" for others.'
+            "numbers, each by itself, without double, in float32 or float64; use "
+            'path="auto" or "plain" for others.'
         )
     numbers = (jnp.asarray(discount, initial.dtype), jnp.asarray(divergence, initial.dtype))
     if make_fast is None:
@@ -61,14 +64,14 @@ def make_lazy_learner(
         q, velocity = memory
         alpha, beta = _evaluate_rates(optimizer, time, initial.dtype)
         entry = transition.state * actions + transition.action
-        q_tm1, v_tm1 = _gather(q, entry), _gather(velocity, entry)
+        q_tm1, v_tm1 = _gather_row(q, entry), _gather_row(velocity, entry)
         q_t = jnp.max(row(memory, transition.next_state, time))
         v_t = accelerate(alpha, beta, _differentiate(q_tm1, transition, discount, q_t), v_tm1)
         new = q_tm1 + v_t
         is_bounded = jnp.abs(new) <= divergence
         write = active & is_bounded
-        q = _scatter(q, entry, jnp.where(write, new, q_tm1))
-        return (q, _scatter(velocity, entry, jnp.where(write, v_t, v_tm1))), is_bounded
+        q = _scatter_row(q, entry, jnp.where(write, new, q_tm1))
+        return (q, _scatter_row(velocity, entry, jnp.where(write, v_t, v_tm1))), is_bounded
 
     def table(memory, time):
         del time
@@ -83,9 +86,11 @@ def make_dense_learner(
     """Make the learner of `dense_momentum`: a row catches up on the steps since its last visit.
 
     After k steps without a difference, ``Q += v beta (1 - beta^k) / (1 - beta)`` and ``v *=
-    beta^k``. Q, v and the step of a state's last visit are one row of one array, because XLA would
-    copy a third array that is read and written in a step. The step is kept as a float of the same
-    width, by its bits.
+    beta^k``. 1 - beta^k comes from expm1, because a difference would lose its digits near beta = 1.
+
+    Q, v and the step of a state's last visit are one row of one array, because XLA would copy a
+    third array that is read and written in a step. The step is kept as a float of the same width,
+    by its bits.
     """
     states, actions = initial.shape
     integer = jnp.int64 if initial.dtype.itemsize == 8 else jnp.int32
@@ -99,18 +104,19 @@ def make_dense_learner(
         _, beta = _evaluate_rates(optimizer, time, initial.dtype)
         last = jax.lax.bitcast_convert_type(row[..., -1], integer).astype(jnp.int32)
         missed = (time.step - 1 - last).astype(initial.dtype)[..., None]
-        decay = jnp.where(beta > 0, jnp.exp2(missed * jnp.log2(jnp.where(beta > 0, beta, 1.0))), 0)
-        decay = jnp.where(missed == 0, 1.0, decay).astype(initial.dtype)
+        rate = jnp.log1p(-jnp.where(beta > 0, 1 - beta, 0.0))
+        lost = jnp.where(beta > 0, -jnp.expm1(missed * rate), 1.0)  # 1 - beta^missed
+        lost = jnp.where(missed == 0, 0.0, lost).astype(initial.dtype)
         q, velocity = row[..., :actions], row[..., actions : 2 * actions]
-        return q + velocity * (beta * (1 - decay) / (1 - beta)), velocity * decay
+        return q + velocity * (beta * lost / (1 - beta)), velocity * (1 - lost)
 
     def row(memory, state, time):
-        return catch_up(_gather(memory, state), time)[0]
+        return catch_up(_gather_row(memory, state), time)[0]
 
     def learn(memory, transition, time, bits, active):
         del bits
         alpha, beta = _evaluate_rates(optimizer, time, initial.dtype)
-        old = _gather(memory, transition.state)
+        old = _gather_row(memory, transition.state)
         q, velocity = catch_up(old, time)
         q_t = jnp.max(row(memory, transition.next_state, time))
         visited = jnp.arange(actions, dtype=jnp.int32) == transition.action
@@ -121,7 +127,7 @@ def make_dense_learner(
         step = jax.lax.bitcast_convert_type(time.step.astype(integer), initial.dtype)
         new = jnp.concatenate([q + velocity, velocity, step[None]])
         kept = jnp.where(active & is_bounded, new, old)
-        return _scatter(memory, transition.state, kept), is_bounded
+        return _scatter_row(memory, transition.state, kept), is_bounded
 
     def table(memory, time):
         return catch_up(memory, time)[0]
@@ -148,8 +154,7 @@ def _is_made_by(factory: Callable[..., Optimizer], optimizer: Optimizer) -> bool
 
 def _evaluate_rates(optimizer: Optimizer, time: Time, dtype: Any) -> list[jax.Array]:
     """Return the learning rate and beta at a time."""
-    hp = hyperparameters(evaluate_schedules(optimizer, time.schedule_step))
-    return [jnp.asarray(hp[name], dtype) for name in ("learning_rate", "beta")]
+    return read_rates(hyperparameters(evaluate_schedules(optimizer, time.schedule_step)), dtype)
 
 
 def _differentiate(
@@ -160,9 +165,9 @@ def _differentiate(
     return -(transition.reward.astype(q_t.dtype) + bootstrap - q_tm1)
 
 
-def _gather(array: jax.Array, index: jax.Array) -> jax.Array:
+def _gather_row(array: jax.Array, index: jax.Array) -> jax.Array:
     return array.at[index].get(mode="promise_in_bounds")
 
 
-def _scatter(array: jax.Array, index: jax.Array, value: jax.Array) -> jax.Array:
+def _scatter_row(array: jax.Array, index: jax.Array, value: jax.Array) -> jax.Array:
     return array.at[index].set(value, mode="promise_in_bounds", unique_indices=True)

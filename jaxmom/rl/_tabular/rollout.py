@@ -1,6 +1,7 @@
 """The rollout loop of Q-learning: environment, policy and learner, budgets and records."""
 
 import functools
+from collections.abc import Sequence
 from typing import Any, Literal, NamedTuple, TypeAlias
 
 import jax
@@ -29,7 +30,7 @@ class RolloutState(NamedTuple):
     memory: Memory  # of the learner
     state: jax.Array  # of the environment
     elapsed: jax.Array  # steps of this episode
-    count: jax.Array  # steps of all episodes
+    total_steps: jax.Array  # of all episodes
     episode_return: jax.Array  # rewards of this episode
     reward: jax.Array  # rewards since the last record
     finished: jax.Array  # episodes that ended
@@ -81,8 +82,9 @@ def run_rollout(
     rollout = _start_rollout(learner, state, dtype, config)
 
     def segment(carry, begin, length=config.every):
+        rollout, generator = carry
         aligned = config.every % BLOCK_SIZE == 0 and length % BLOCK_SIZE == 0
-        rollout, generator = advance(*carry, begin, length, aligned)
+        rollout, generator = advance(rollout, generator, begin, length, aligned)
         record = _make_record(learner, target, config, rollout)
         return (rollout._replace(reward=jnp.zeros_like(rollout.reward)), generator), record
 
@@ -109,7 +111,7 @@ def _start_rollout(
         memory=learner.start(),
         state=state,
         elapsed=zero,
-        count=zero,
+        total_steps=zero,
         episode_return=nothing,
         reward=nothing,
         finished=zero,
@@ -125,7 +127,7 @@ def _take_step(
     epsilon: Any,
     config: RolloutConfig,
     rollout: RolloutState,
-    bits: list[jax.Array],
+    bits: Sequence[jax.Array],
     count: jax.Array,
     active: ArrayLike,
 ) -> RolloutState:
@@ -157,7 +159,7 @@ def _take_step(
         memory=memory,
         state=jnp.where(done, sample_start(tables, bits[-1]), next_state),
         elapsed=jnp.where(done, 0, elapsed),
-        count=count + 1,
+        total_steps=count + 1,
         episode_return=jnp.where(done, 0.0, episode_return),
         reward=rollout.reward + reward,
         finished=rollout.finished + done.astype(jnp.int32),
@@ -203,15 +205,19 @@ def _stop_when_spent(advance: AdvanceFn, episodes: int) -> AdvanceFn:
         def has_work(carry):
             rollout, _ = carry
             is_running = (rollout.diverged_at < 0) & (rollout.finished < episodes)
-            return is_running & (rollout.count < start + whole * SEGMENT_SIZE)
+            return is_running & (rollout.total_steps < start + whole * SEGMENT_SIZE)
 
         def advance_segment(carry):
-            return advance(*carry, carry[0].count, SEGMENT_SIZE, aligned)
+            rollout, generator = carry
+            return advance(rollout, generator, rollout.total_steps, SEGMENT_SIZE, aligned)
 
         carry = (rollout, generator)
         if whole:
             carry = jax.lax.while_loop(has_work, advance_segment, carry)
-        return advance(*carry, start + whole * SEGMENT_SIZE, rest, aligned) if rest else carry
+        if rest:
+            rollout, generator = carry
+            carry = advance(rollout, generator, start + whole * SEGMENT_SIZE, rest, aligned)
+        return carry
 
     return advance_while_left
 
@@ -219,14 +225,14 @@ def _stop_when_spent(advance: AdvanceFn, episodes: int) -> AdvanceFn:
 def _make_record(
     learner: Learner, target: jax.Array | None, config: RolloutConfig, rollout: RolloutState
 ) -> dict[str, jax.Array]:
-    q = learner.table(rollout.memory, time_at(rollout, rollout.count, config))
+    q = learner.table(rollout.memory, time_at(rollout, rollout.total_steps, config))
     rmse = jnp.full([], jnp.nan, q.dtype)
     if target is not None:
         counts = ~jnp.isnan(target)
         squares = jnp.where(counts, (q - jnp.where(counts, target, 0.0)) ** 2, 0.0)
         rmse = jnp.sqrt(jnp.sum(squares) / jnp.sum(counts.astype(q.dtype)))
     return {
-        "steps": rollout.count,
+        "steps": rollout.total_steps,
         "rmse": rmse,
         "max_abs_q": jnp.max(jnp.abs(q)),
         "reward": rollout.reward,
