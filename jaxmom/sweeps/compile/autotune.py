@@ -28,14 +28,23 @@ _SHORT_CHUNK, _FUSED_CHUNK = 0.02, 0.1  # seconds: chunks below the first are fu
 
 
 class Probe(NamedTuple):
-    """One width and program that was tried."""
+    """One width and program that was tried.
+
+    Attributes:
+      width: Lanes at a time on each device.
+      options: Of the program, as for `jaxmom.sweep`.
+      bytes: Of memory on each device.
+      compile_seconds: For all devices.
+      seconds: Of one run of `width` lanes on each device.
+      total: Seconds for all lanes of the group, at this speed.
+    """
 
     width: int
     options: Mapping[str, Any]
-    bytes: int  # on each device
+    bytes: int
     compile_seconds: float
-    seconds: float  # of one run of width lanes on each device
-    total: float  # seconds for all lanes of the group, at this speed
+    seconds: float
+    total: float
 
 
 class Autotuner:
@@ -65,7 +74,14 @@ class Autotuner:
         return min(self.tried, key=lambda probe: probe.total)
 
     def search(self, options: Mapping[str, Any] | None) -> None:
-        """Try wider and wider chunks, then other programs unless the options are given."""
+        """Try wider and wider chunks, then other programs unless the options are given.
+
+        Args:
+          options: Of the only program to try, or None.
+
+        Raises:
+          UnsupportedPrimitive: There is no such program as the options ask for.
+        """
         if options is not None:
             return self.search_width(options)
         choices = _program_choices(self.devices)
@@ -79,7 +95,12 @@ class Autotuner:
         self.fuse_chunks()
 
     def search_width(self, options: Mapping[str, Any]) -> None:
-        """Try wider chunks from the best width on until they are slower, or else narrower ones."""
+        """Try wider chunks from the best width on until they are slower, or else narrower ones.
+
+        The first search starts at a width that suits most programs, and narrower if that has no
+        room. Another program is searched along only if it is faster at the width that is best so
+        far.
+        """
         is_first = not self.tried
         limit = self.lanes_per_device
         width = min(_FIRST_WIDTH[_platform(self.devices)], limit) if is_first else self.best.width
@@ -97,7 +118,10 @@ class Autotuner:
     def _search_along(
         self, widths: Iterator[int], options: Mapping[str, Any], may_skip: bool
     ) -> None:
-        """Try widths in turn while they gain; one slower width may be skipped."""
+        """Try widths in turn while they gain; one slower width may be skipped.
+
+        A width that saves a share of the time is taken for a sign that the next one saves as much.
+        """
         gain = 1.0
         for width in widths:
             before = self.best.total

@@ -62,6 +62,13 @@ def sweep_identity(
     """Return all that the bits of a result depend on, as JSON.
 
     The number of devices and workers is not part of it.
+
+    Args:
+      space: What is swept.
+      width: Lanes at a time.
+      groups: The traced groups of the space, in its order.
+      options: Of the program, as for `jaxmom.sweep`.
+      backend: The platform that computes.
     """
     labels = label_groups([one.group for one in groups])
     programs = zip(labels, (one.fingerprint for one in groups), strict=True)
@@ -84,7 +91,17 @@ def digest_identity(identity: Identity) -> str:
 
 
 def diff_identities(old: Identity, new: Identity) -> list[IdentityChange]:
-    """Return the fields in which two identities differ, in the order of their kinds."""
+    """Return the fields in which two identities differ, in the order of their kinds.
+
+    Example:
+      >>> import jaxmom as jm
+      >>> space = jm.grid(a=[1.0, 2.0])
+      >>> old = sweep_identity(space, 2, [], {"block": 1}, "cpu")
+      >>> for change in diff_identities(old, sweep_identity(space, 4, [], {}, "cpu")):
+      ...     print(change)
+      width: was 2, is 4
+      options.block: was 1, is (nothing)
+    """
     if set(old["programs"]) != set(new["programs"]):
         old, new = _name_alike(old, new)
     before, after = _identity_fields(old), _identity_fields(new)

@@ -27,7 +27,11 @@ if TYPE_CHECKING:
 
 
 class UnsupportedPrimitive(ValueError):
-    """The loop contains a primitive that has no rule for a trailing batch axis."""
+    """The loop contains a primitive that has no rule for a trailing batch axis.
+
+    Attributes:
+      primitive: Its name.
+    """
 
     def __init__(self, primitive: str):
         super().__init__(primitive)
@@ -41,11 +45,15 @@ class UnsupportedPrimitive(ValueError):
 
 
 class _Value(NamedTuple):
+    """A value of the program, of all lanes or the same in all of them."""
+
     array: Any
     varies: bool  # from lane to lane, along the last axis
 
 
 class _Batch(NamedTuple):
+    """How the program is batched, and where in it a rule is applied."""
+
     lanes: int
     unroll: int  # steps per iteration of innermost loops
     in_loop: bool
@@ -113,6 +121,8 @@ def lanes_last(
 
 
 def _evaluate(program: Any, values: Sequence[_Value], batch: _Batch) -> list[_Value]:
+    """Return the results of a program for all lanes."""
+
     def constant(array: Any) -> _Value:
         return _Value(jnp.asarray(array), False)
 
@@ -120,6 +130,11 @@ def _evaluate(program: Any, values: Sequence[_Value], batch: _Batch) -> list[_Va
 
 
 def _apply_rule(equation: "JaxprEqn", operands: list[_Value], batch: _Batch) -> list[_Value]:
+    """Return the results of an equation: by the program that it calls, once, by a rule or by vmap.
+
+    Raises:
+      UnsupportedPrimitive: It is in a loop and has no rule.
+    """
     called = _jaxpr.called_program(equation)
     if called is not None:
         return _evaluate(called, operands, batch)
@@ -201,6 +216,7 @@ def _with_axes_from_the_front(
 def _broadcast_in_dim(
     equation: "JaxprEqn", operands: list[_Value], batch: _Batch
 ) -> list[_Value] | None:
+    """The lanes are the last axis of the result too; operands beyond the first are sizes."""
     if len(operands) > 1:
         return None
     shape, kept = equation.params["shape"], equation.params["broadcast_dimensions"]
@@ -210,6 +226,7 @@ def _broadcast_in_dim(
 
 @_RULES.register(p.reshape_p, params="new_sizes")
 def _reshape(equation: "JaxprEqn", operands: list[_Value], batch: _Batch) -> list[_Value] | None:
+    """In row-major order, an axis at the end stays where it is; a permutation is refused."""
     if len(operands) > 1:
         return None
     params = equation.params | {"new_sizes": (*equation.params["new_sizes"], batch.lanes)}
@@ -218,6 +235,7 @@ def _reshape(equation: "JaxprEqn", operands: list[_Value], batch: _Batch) -> lis
 
 @_RULES.register(p.slice_p, params="limit_indices start_indices strides")
 def _slice(equation: "JaxprEqn", operands: list[_Value], batch: _Batch) -> list[_Value]:
+    """All lanes are kept."""
     params = equation.params
     strides = params["strides"]
     params = params | {
@@ -232,6 +250,7 @@ def _slice(equation: "JaxprEqn", operands: list[_Value], batch: _Batch) -> list[
 def _dynamic_slice(
     equation: "JaxprEqn", operands: list[_Value], batch: _Batch
 ) -> list[_Value] | None:
+    """All lanes are kept, from an index that they share; one of each lane is a gather."""
     array, *starts = operands
     sizes = equation.params["slice_sizes"]
     if any(start.varies for start in starts) or len(starts) != len(sizes) or not starts:
@@ -243,12 +262,14 @@ def _dynamic_slice(
 
 @_RULES.register(p.tile_p, params="reps")
 def _tile(equation: "JaxprEqn", operands: list[_Value], batch: _Batch) -> list[_Value]:
+    """The lanes are not repeated."""
     params = equation.params | {"reps": (*equation.params["reps"], 1)}
     return _bind_along(equation, [operands[0].array], params)
 
 
 @_RULES.register(p.transpose_p, params="permutation")
 def _transpose(equation: "JaxprEqn", operands: list[_Value], batch: _Batch) -> list[_Value]:
+    """The lanes stay last."""
     permutation = equation.params["permutation"]
     params = equation.params | {"permutation": (*permutation, len(permutation))}
     return _bind_along(equation, [operands[0].array], params)
@@ -256,6 +277,7 @@ def _transpose(equation: "JaxprEqn", operands: list[_Value], batch: _Batch) -> l
 
 @_RULES.register(p.pad_p, params="padding_config")
 def _pad(equation: "JaxprEqn", operands: list[_Value], batch: _Batch) -> list[_Value] | None:
+    """The lanes are not padded; the value that fills in must be the same in all of them."""
     array, filling = operands
     if filling.varies:
         return None

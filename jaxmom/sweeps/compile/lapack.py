@@ -18,7 +18,15 @@ _ONE_CALL_AT_A_TIME = {"xla_cpu_scheduler_type": "CPU_SCHEDULER_TYPE_MEMORY_OPTI
 
 
 def deadlock_note(program: Any, devices: Sequence[Any]) -> str | None:
-    """Return what is done to keep a program from a deadlock, in a sentence; None if nothing is."""
+    """Return what is done to keep a program from a deadlock.
+
+    Args:
+      program: The jaxpr of one lane.
+      devices: On which it is to run.
+
+    Returns:
+      A sentence, or None if nothing needs to be done.
+    """
     if devices[0].platform != "cpu":
         return None
     if not _FIRST_FAULTY <= _jaxpr.jaxlib_version() < _FIRST_SOUND:
@@ -35,10 +43,18 @@ def deadlock_note(program: Any, devices: Sequence[Any]) -> str | None:
 def avoid_deadlock(
     program: Any, devices: Sequence[Any], options: Mapping[str, Any]
 ) -> tuple[list[Any], dict[str, Any]]:
-    """Return devices, as many as are given, and compiler options on which a program ends.
+    """Return devices and compiler options with which a program ends.
 
     They follow from the program, the platform and the version of jaxlib, all of which are part of
-    a sweep's identity.
+    a sweep's identity. The first time in a process, a warning is logged that says what is done.
+
+    Args:
+      program: The jaxpr of one lane.
+      devices: On which it is to run.
+      options: Of the compiler; what is given here is kept.
+
+    Returns:
+      As many devices as are given, the first one several times if it has to do, and the options.
     """
     note = deadlock_note(program, devices)
     if note is None:

@@ -10,7 +10,15 @@ _SHARE = {"cpu": 0.4, "other": 0.7}  # of the memory; a second chunk is in fligh
 
 
 def memory_budget(devices: Sequence[Any]) -> float:
-    """Return the bytes that a chunk may take on each device."""
+    """Return the bytes that a chunk may take on each device.
+
+    Args:
+      devices: Those of a sweep, all of one kind. On a CPU they share the main memory; elsewhere
+        the first one speaks for all.
+
+    Returns:
+      A share of what is free, because a second chunk is in flight while one runs.
+    """
     platform = "cpu" if devices[0].platform == "cpu" else "other"
     stats = devices[0].memory_stats() if platform != "cpu" else None
     if stats and "bytes_limit" in stats:
@@ -21,7 +29,9 @@ def memory_budget(devices: Sequence[Any]) -> float:
 def available_memory() -> float:
     """Return the free bytes of main memory, within the limits of a container.
 
-    Infinite where the system does not say.
+    Returns:
+      The least of what the system has available and what the control groups of the process
+      admit; infinity where neither says.
     """
     limits = [math.inf]
     for path, read in (
@@ -38,7 +48,11 @@ def available_memory() -> float:
 
 
 def is_out_of_memory(outcome: Any) -> bool:
-    """Return whether this is the error of XLA when it cannot allocate."""
+    """Return whether an outcome is the error of XLA when it cannot allocate.
+
+    Args:
+      outcome: A result or an exception.
+    """
     if not isinstance(outcome, jax.errors.JaxRuntimeError):
         return False
     message = str(outcome)  # in jax 0.8, that of an "internal" error

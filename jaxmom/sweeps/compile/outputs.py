@@ -15,7 +15,13 @@ _MADE_BY_THE_SWEEP = {"status", "lane", STEP}
 
 
 class Output(NamedTuple):
-    """One array of the result, for one lane."""
+    """One array of the result, for one lane.
+
+    Attributes:
+      dims: The names of its dimensions: ``step`` for records, and one for each axis of a lane.
+      shape: Their sizes.
+      dtype: By name.
+    """
 
     dims: tuple[str, ...]
     shape: tuple[int, ...]
@@ -38,6 +44,10 @@ def name_outputs(result: PyTree) -> dict[str, tuple[Any, int]]:
     Args:
       result: A Trajectory; a dict of arrays, nested or not, and with a Trajectory in it or not;
         or a tuple of a Trajectory and such a dict.
+
+    Returns:
+      A dict, name -> (leaf, axes of records). Records of a run have their own names, after the name
+      of the run if it is in a dict; other leaves have their paths, joined by points.
 
     Raises:
       TypeError: It is something else.
@@ -95,6 +105,11 @@ def _leaves_by_path(tree: PyTree) -> list[tuple[str, Any]]:
 def describe_output(name: str, leaf: Any, records: int) -> Output:
     """Return the dimensions, shape and dtype of an output.
 
+    Args:
+      name: Its name, after which its dimensions are named.
+      leaf: The array, or its shape and dtype.
+      records: How many of its leading axes are records of a run.
+
     Raises:
       TypeError: It is a random key.
       ValueError: It is `diverged_at` and no scalar.
@@ -116,6 +131,10 @@ def describe_output(name: str, leaf: Any, records: int) -> Output:
 
 def check_names(outputs: Mapping[str, Output], axes: set[str]) -> None:
     """Check that no name stands for two things of the result.
+
+    Args:
+      outputs: By name.
+      axes: The names of the axes and dimensions of the space.
 
     Raises:
       ValueError: An output or a dimension has the name of an axis or of another output.

@@ -126,7 +126,15 @@ def trace_group(fn: SweptFn, group: Group, sample: Arguments) -> TracedGroup:
 
 @dataclasses.dataclass(frozen=True, eq=False)
 class Program:
-    """A group of lanes, compiled for so many at a time on one device."""
+    """A group of lanes, compiled for so many at a time on one device.
+
+    Attributes:
+      group: What was compiled.
+      width: Lanes at a time.
+      device: Where it runs.
+      compiled: The executable, ``compiled(data, columns) -> dict of arrays``.
+      data: Those of the group, on the device.
+    """
 
     group: TracedGroup
     width: int
@@ -139,7 +147,7 @@ class Program:
         return self.compiled(self.data, jax.device_put(columns, self.device))
 
     def finish(self, outputs: Outputs) -> Arrays:
-        """Return the results on the host [width, ...]."""
+        """Return the results on the host [width, ...]; `step` has no axis of lanes."""
         return {name: np.asarray(array) for name, array in outputs.items()}
 
     @property
@@ -195,7 +203,10 @@ def compile_group(
 def _batched_call(
     group: TracedGroup, width: int, options: Mapping[str, Any]
 ) -> Callable[[PyTree, Arguments], Outputs]:
-    """Return ``call(data, columns) -> dict of arrays`` for the lanes of one chunk."""
+    """Return ``call(data, columns) -> dict of arrays`` for the lanes of one chunk.
+
+    Columns and results have the lanes as their first axis, but for ``step``, which all lanes share.
+    """
     block = int(options.get(BLOCK, width))
     if block < 1 or width % block:
         raise ValueError(f"a chunk of width {width} has no whole number of blocks of {block}.")
