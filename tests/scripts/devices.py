@@ -9,9 +9,8 @@ import numpy as np
 jax.config.update("jax_enable_x64", True)
 
 
-def main(tests, devices, path, options):
+def main(devices, path, options):
     jax.config.update("jax_num_cpu_devices", int(devices))
-    sys.path.insert(0, tests)
     from test_engine import BETAS, RATES, WIDTH, train
 
     from jaxmom.sweeps import paired, sweep

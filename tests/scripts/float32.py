@@ -5,8 +5,7 @@ import sys
 from jaxmom.sweeps import sweep
 
 
-def main(tests, store):
-    sys.path.insert(0, tests)
+def main(store):
     from test_store import SPACE, train
 
     try:

@@ -7,6 +7,7 @@ import subprocess
 import sys
 
 HERE = pathlib.Path(__file__).parent
+TESTS = HERE.parent
 
 
 def command(name, *arguments):
@@ -16,9 +17,12 @@ def command(name, *arguments):
 def start(name, *arguments, before=(), **options):
     """Start a program, perhaps by means of another command."""
     streams = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE} | options
+    found = [TESTS, TESTS / "sweeps", os.environ.get("PYTHONPATH", "")]
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(map(str, found))}
     return subprocess.Popen(
         [*before, *command(name, *arguments)],
         text=True,
+        env=environment,
         start_new_session=True,
         **streams,
     )

@@ -11,8 +11,7 @@ jax.config.update("jax_enable_x64", True)
 from jaxmom.sweeps import open_sweep, sweep  # noqa: E402
 
 
-def main(tests, complete, incomplete):
-    sys.path.insert(0, tests)
+def main(complete, incomplete):
     from test_store import SPACE, train
 
     sweep(train, SPACE, width=4)

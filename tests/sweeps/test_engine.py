@@ -197,8 +197,8 @@ def test_bits_do_not_depend_on_the_option_that_the_plan_may_choose(reference):
     ("devices", "options"), [(2, {}), (3, {}), (2, {"lanes_last": 4, "block": WIDTH // 2})]
 )
 def test_bits_do_not_depend_on_the_number_of_devices(reference, devices, options, tmp_path):
-    path, here = tmp_path / "runs.npz", os.path.dirname(__file__)
-    launch.output_of(launch.start("devices", here, devices, path, json.dumps(options)))
+    path = tmp_path / "runs.npz"
+    launch.output_of(launch.start("devices", devices, path, json.dumps(options)))
     if options:
         reference = sweep(
             train, paired(beta=BETAS, learning_rate=RATES), width=WIDTH, options=options

@@ -21,7 +21,6 @@ from jaxmom.sweeps.results.dataset import DIVERGED, FAILED, MISSING, OK
 from jaxmom.sweeps.store.archive import Damaged, pack, unpack
 from jaxmom.sweeps.store.files import Store
 
-HERE = pathlib.Path(__file__).parent
 GOLDEN = pathlib.Path(__file__).parents[1] / "golden"
 
 
@@ -161,7 +160,7 @@ def test_the_values_behind_a_label_are_part_of_the_sweep(tmp_path):
 
 
 def test_a_store_in_float64_is_refused_in_float32(store):
-    out = output_of(start("float32", HERE, store))
+    out = output_of(start("float32", store))
     assert "settings.jax_enable_x64: was True, is False" in out
 
 
@@ -332,7 +331,7 @@ def test_a_folder_that_can_only_be_read_holds_a_complete_sweep(store):
         if not above.stat().st_mode & 0o001:
             above.chmod(above.stat().st_mode | 0o001)
         above = above.parent
-    out = output_of(start("unprivileged", HERE, store, incomplete))
+    out = output_of(start("unprivileged", store, incomplete))
     opened, again, message = out.split("\n", 2)
     assert int(opened) == int(again) == SPACE.size
     assert f"cannot write to {incomplete}" in message
