@@ -8,7 +8,7 @@ Answer: on the slippery ones, where moves diffuse, Nesterov's form takes from a 
 quarters of the iterations, and a derivative gain of 0.5 less than half of them. Momentum takes a
 third on the small lake and diverges on the other two: its constants are for reversible chains. On
 the deterministic ones and on the taxi, both diverge or are far slower. There plain iteration
-ends after as many iterations as the longest path has steps, and nothing can beat it.
+ends after as many iterations as the longest path has steps, and no method can beat it.
 """
 
 from dataclasses import dataclass
@@ -22,23 +22,30 @@ import jaxmom as jm
 from experiments import command
 from experiments.command import option
 
-# Environments whose values are drawn, with the moves of their actions.
-SHOWN = {"slippery lake": jm.plot.LAKE, "slippery cliff": jm.plot.CLIFF}
-# Of the forms but the plain one.
-LOOKS = [("#0072B2", "o"), ("#D55E00", "s"), ("#009E73", "^"), ("#CC79A7", "D"), ("#E69F00", "v")]
+# Environments whose values are drawn: the moves of their actions, and names at (column, row).
+HOLES = {(1.5, 1.5): "hole", (3.5, 1.5): "hole", (3.5, 2.5): "hole", (0.5, 3.5): "hole"}
+SHOWN = {
+    "slippery lake": (jm.plot.LAKE, {(0.5, 0.8): "start", (3.5, 3.5): "goal", **HOLES}),
+    "slippery cliff": (
+        jm.plot.CLIFF,
+        {(0.5, 3.8): "start", (6.0, 3.5): "cliff", (11.5, 3.5): "goal"},
+    ),
+}
+# The colors and markers of all forms but the plain one.
+STYLES = [("#0072B2", "o"), ("#D55E00", "s"), ("#009E73", "^"), ("#CC79A7", "D"), ("#E69F00", "v")]
 
 
 @dataclass(frozen=True)
 class Config:
-    """Where to stop."""
+    """The discount, and when to stop."""
 
     discount: float = option(0.99, "gamma")
     tolerance: float = option(1e-6, "the largest error of an entry")
-    most: int = option(20_000, "iterations after which a form has failed")
+    most: int = option(20_000, "most iterations of a form")
 
 
-def forms(discount: float) -> dict:
-    """The forms of value iteration: optax transformations of Q - T Q."""
+def make_forms(discount: float) -> dict:
+    """Return the forms of value iteration: optax transformations of Q - T Q."""
     return {
         "plain": None,
         "momentum": jm.rl.goyal_momentum(discount),
@@ -50,8 +57,8 @@ def forms(discount: float) -> dict:
 
 
 def compute(config: Config) -> xr.Dataset:
-    """Iterations of every form on every environment; NaN where it did not arrive."""
-    methods = forms(config.discount)
+    """Count the iterations of each form on each environment; NaN where it does not converge."""
+    methods = make_forms(config.discount)
     iterations = np.full((len(jm.rl.TOY_TEXT), len(methods)), np.nan)
     for i, (name, kwargs) in enumerate(tqdm(jm.rl.TOY_TEXT.values(), "environments")):
         mdp = jm.rl.from_gymnasium(name, **kwargs)
@@ -82,8 +89,8 @@ def compute(config: Config) -> xr.Dataset:
 
 
 def report(data: xr.Dataset) -> str:
-    """The table."""
-    lines = [f"iterations to an error of {data.attrs['tolerance']:g}; - never arrives"]
+    """Return the table of iterations."""
+    lines = [f"iterations to an error of {data.attrs['tolerance']:g}; - does not converge"]
     lines += [" " * 20 + "".join(f"{form:>15s}" for form in data.form.values)]
     for environment in data.environment.values:
         row = data.iterations.sel(environment=environment).values
@@ -93,15 +100,15 @@ def report(data: xr.Dataset) -> str:
 
 
 def draw(data: xr.Dataset) -> Figure:
-    """Iterations relative to plain value iteration, and below it V* with the best actions.
+    """Draw iterations relative to plain value iteration, and V* with the best actions below.
 
-    At the right is what never arrives.
+    Forms that never converge are at the right.
     """
-    figure, ax = jm.plot.figure(11.0, 7.5)
+    figure, ax = jm.plot.figure(14.0, 9.5)
     ax.remove()
-    grid = figure.add_gridspec(2, 2, height_ratios=(1.7, 1.0), width_ratios=(1.0, 2.2))
-    for column, (name, moves) in enumerate(SHOWN.items()):
-        jm.plot.value_grid(
+    grid = figure.add_gridspec(2, 2, height_ratios=(1.6, 1.0), width_ratios=(1.0, 2.5))
+    for column, (name, (moves, places)) in enumerate(SHOWN.items()):
+        ax = jm.plot.value_grid(
             data[name],
             tuple(data[name].attrs["shape"]),
             moves=moves,
@@ -110,16 +117,20 @@ def draw(data: xr.Dataset) -> Figure:
             ax=figure.add_subplot(grid[1, column]),
             title=f"{name}: V*",
         )
+        for at, place in places.items():
+            color = "white" if place == "start" else "#333333"
+            ax.text(*at, place, ha="center", va="center", fontsize=9, color=color)
     ax = figure.add_subplot(grid[0, :])
     ratio = data.iterations / data.iterations.sel(form="plain")
     never = 5 * float(ratio.max())
-    for j, (form, (color, marker)) in enumerate(zip(data.form.values[1:], LOOKS, strict=True)):
+    for j, (form, (color, marker)) in enumerate(zip(data.form.values[1:], STYLES, strict=True)):
         y = np.arange(len(data.environment)) + 0.15 * (j - 2)
         x = ratio.sel(form=form).values
         ax.plot(x, y, marker, color=color, label=form)
-        lost = np.isnan(x)
-        ax.plot(np.full(lost.sum(), never), y[lost], "x", color=color)
+        failed = np.isnan(x)
+        ax.plot(np.full(failed.sum(), never), y[failed], "x", color=color)
     ax.axvline(1, color="#666666", linewidth=0.8)
+    ax.text(1.03, -0.4, "plain value iteration", fontsize=8, color="#666666")
     ax.axvline(never / 2.2, color="#666666", linewidth=0.8, linestyle=":")
     ax.set(xscale="log", xlabel="iterations / those of plain value iteration")
     ax.set_xlim(None, 2 * never)
@@ -130,7 +141,7 @@ def draw(data: xr.Dataset) -> Figure:
     for y in np.arange(len(data.environment) - 1) + 0.5:
         ax.axhline(y, color="#DDDDDD", linewidth=0.6)
     ax.invert_yaxis()
-    ax.legend(frameon=False, fontsize=8, loc="center left", bbox_to_anchor=(1.0, 0.5))
+    ax.legend(frameon=False, loc="upper right", bbox_to_anchor=(0.84, 1.0))
     return figure
 
 

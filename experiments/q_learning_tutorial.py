@@ -1,16 +1,16 @@
-"""What does a tutorial's Q-learning with momentum do at the tutorial's own numbers?
+"""Does a tutorial's Q-learning with momentum work at the tutorial's own numbers?
 
 V[s, a] <- beta V[s, a] + alpha (r + gamma max_a' Q[s', a'] - Q[s, a]); Q[s, a] <- Q[s, a] + V[s, a]
 with alpha 0.1, gamma 0.99, beta 0.9, 500 episodes, epsilon-greedy with epsilon 0.1. Once through
 Gymnasium in plain Python, with its terminal states masked, and in 1,000 lanes of ours.
 
 Answer: it diverges. On Taxi and on CliffWalking every seed does, and on the dry lake 995 of 1,000,
-in real Gymnasium as well as here; on the slippery lake all survive, and end where they would have
-ended without momentum (9 % success). The largest alpha that is stable for any process is 0.6
-(1 - beta)^2 = 0.006 at beta = 0.9, for cycles of states make the operator asymmetric; the
-tutorial's 0.1 is 16 times that. Without momentum all are fine. A map over beta and alpha on the dry
-lake shows the same: values grow from about four times the bound on, and within its 20,000 steps
-lanes are lost from 2 (beta = 0.3) to 25 times (0.99) the bound on, for a long memory takes long.
+in real Gymnasium as well as here; on the slippery lake all survive, with the success of a run
+without momentum (9 %). The largest alpha that is stable for any process is 0.6
+(1 - beta)^2 = 0.006 at beta = 0.9, because cycles of states make the operator asymmetric; the
+tutorial's 0.1 is 16 times that. Without momentum no run diverges. A map over beta and alpha on the
+dry lake shows the same: values grow from about four times the bound on. Within its 20,000 steps
+lanes diverge from 2 (beta = 0.3) to 25 times (0.99) the bound on: a long memory takes long.
 """
 
 from dataclasses import dataclass
@@ -39,23 +39,23 @@ class Config:
     """The tutorial's numbers."""
 
     alpha: float = option(0.1, "learning rate, inside the velocity")
-    beta: float = option(0.9, "of the runs with momentum")
+    beta: float = option(0.9, "beta of the runs with momentum")
     discount: float = option(0.99, "gamma")
-    epsilon: float = option(0.1, "of the epsilon-greedy policy, of which tutorials say nothing")
+    epsilon: float = option(0.1, "epsilon of the policy, which tutorials leave open")
     episodes: int = option(500, "episodes of each run")
-    seeds: int = option(1000, "lanes of each environment and beta")
-    steps: int = option(100_000, "steps at most, for on the cliff an episode may never end")
-    records: int = option(200, "looks at the largest entry of Q")
-    map_betas: int = option(14, "betas of the map on the dry lake, even in log(1 / (1 - beta))")
-    map_alphas: int = option(25, "its alphas, from 0.0001 to 1")
-    map_seeds: int = option(10, "its seeds, of which the median is drawn")
+    seeds: int = option(1000, "number of seeds of each environment and beta")
+    steps: int = option(100_000, "most steps of a run; on the cliff an episode may never end")
+    records: int = option(200, "records of the largest entry of Q")
+    map_betas: int = option(14, "number of betas of the map, even in log(1 / (1 - beta))")
+    map_alphas: int = option(25, "number of alphas of the map, from 0.0001 to 1")
+    map_seeds: int = option(10, "number of seeds of the map, which shows their median")
     width: int = option(500, "lanes at a time")
 
 
-def in_gymnasium(name: str, kwargs: dict, beta: float, config: Config) -> tuple[float, float]:
-    """The tutorial's loop in today's Gymnasium: the last mean return, and the largest entry.
+def learn_in_gymnasium(name: str, kwargs: dict, beta: float, config: Config) -> tuple[float, float]:
+    """Run the tutorial's loop in Gymnasium; return the last mean return and the largest entry.
 
-    The return is NaN where none of the last hundred episodes was over before the steps were.
+    The return is NaN if none of the last hundred episodes ended before the steps were spent.
     """
     import gymnasium
 
@@ -64,38 +64,38 @@ def in_gymnasium(name: str, kwargs: dict, beta: float, config: Config) -> tuple[
     q = np.zeros((env.observation_space.n, env.action_space.n))
     v, returns, steps = np.zeros_like(q), [], 0
     while len(returns) < config.episodes and steps < config.steps:
-        (state, _), gained, over = env.reset(seed=None if returns else 0), 0.0, False
-        while not over and steps < config.steps:
+        (state, _), gained, done = env.reset(seed=None if returns else 0), 0.0, False
+        while not done and steps < config.steps:
             best = np.flatnonzero(q[state] == q[state].max())
             explores = random.random() < config.epsilon
             action = random.integers(q.shape[1]) if explores else random.choice(best)
-            following, reward, terminated, truncated, _ = env.step(int(action))
-            later = 0.0 if terminated else config.discount * q[following].max()
+            next_state, reward, terminated, truncated, _ = env.step(int(action))
+            later = 0.0 if terminated else config.discount * q[next_state].max()
             v[state, action] = beta * v[state, action] + config.alpha * (
                 reward + later - q[state, action]
             )
             q[state, action] += v[state, action]
-            state, gained, steps = following, gained + reward, steps + 1
-            over = terminated or truncated
-        if over:
+            state, gained, steps = next_state, gained + reward, steps + 1
+            done = terminated or truncated
+        if done:
             returns.append(gained)
     last = returns[max(config.episodes - 100, 0) :]
     return float(np.mean(last)) if last else np.nan, float(np.abs(q).max())
 
 
-def made(environment: str) -> jm.rl.Mdp:
-    """One of the environments as arrays."""
+def make_process(environment: str) -> jm.rl.Mdp:
+    """Return one of the environments as arrays."""
     name, kwargs = ENVIRONMENTS[environment]
     return jm.rl.from_gymnasium(name, **kwargs)
 
 
-def seeds_of_all(config: Config) -> xr.Dataset:
-    """The tutorial's run in every environment, without momentum and with it, over the seeds."""
+def run_seeds(config: Config) -> xr.Dataset:
+    """Run the tutorial in each environment, without momentum and with it, over the seeds."""
     every = max(config.steps // config.records, 1)
 
     def run(environment, beta, seed):
         learned = jm.rl.q_learning(
-            made(environment),
+            make_process(environment),
             jm.rl.lazy_momentum(config.alpha, beta),
             jax.random.key(seed),
             episodes=config.episodes,
@@ -115,12 +115,12 @@ def seeds_of_all(config: Config) -> xr.Dataset:
     return runs.assign_coords(step=every * np.arange(1, runs.sizes["step"] + 1))
 
 
-def dry_map(config: Config) -> xr.DataArray:
-    """The largest entry of Q on the dry lake over beta and alpha: the median over seeds."""
+def map_dry_lake(config: Config) -> xr.DataArray:
+    """Return the largest entry of Q on the dry lake over beta and alpha, the median of seeds."""
 
     def largest(map_beta, map_alpha, seed):
         run = jm.rl.q_learning(
-            made("dry lake"),
+            make_process("dry lake"),
             jm.rl.lazy_momentum(map_alpha, map_beta),
             jax.random.key(seed),
             steps=max(config.steps // 5, 16),
@@ -141,16 +141,16 @@ def dry_map(config: Config) -> xr.DataArray:
 
 
 def compute(config: Config) -> xr.Dataset:
-    """All seeds of each environment beside one run in Gymnasium, and the map."""
-    data = seeds_of_all(config)
+    """Run all seeds of each environment, one run in Gymnasium beside them, and the map."""
+    data = run_seeds(config)
     theirs = [
-        [in_gymnasium(name, kwargs, float(beta), config) for beta in data.beta.values]
+        [learn_in_gymnasium(name, kwargs, float(beta), config) for beta in data.beta.values]
         for name, kwargs in ENVIRONMENTS.values()
     ]
     for i, name in enumerate(("gymnasium_return", "gymnasium_largest")):
         data[name] = ("environment", "beta"), np.array(theirs)[..., i]
     data["largest"].attrs["long_name"] = "largest |Q|"
-    data["map_largest"] = dry_map(config)
+    data["map_largest"] = map_dry_lake(config)
     limits = jm.theory.max_stable_alpha(data.map_beta.values, config.discount)
     data["map_limit"] = "map_beta", np.asarray(limits)
     limit = float(jm.theory.max_stable_alpha(config.beta, config.discount))
@@ -159,12 +159,12 @@ def compute(config: Config) -> xr.Dataset:
 
 
 def report(data: xr.Dataset) -> str:
-    """Mean returns and how many seeds diverged, ours beside Gymnasium."""
+    """Return a table of mean returns and diverged seeds, ours beside Gymnasium."""
     last = data.largest.isel(step=-1)
     diverged = (~(last <= DIVERGED)).sum("seed")
     lines = [
         f"{data.sizes['seed']} seeds each; mean return of the last 100 of "
-        f"{data.attrs['episodes']} episodes, - where none of them ended",
+        f"{data.attrs['episodes']} episodes, - if none of them ended",
         f"{'':15s} {'beta':>5s} {'return':>9s} {'diverged':>9s} {'Gymnasium':>10s} "
         f"{'|Q| there':>10s}",
     ]
@@ -181,7 +181,7 @@ def report(data: xr.Dataset) -> str:
                 f"{theirs:>10s} {float(cell.gymnasium_largest):10.1e}"
             )
     lines += [
-        f"The largest alpha that no cycle makes diverge is {data.attrs['limit']:.5f} at beta = "
+        f"The largest alpha that is stable on every cycle is {data.attrs['limit']:.5f} at beta = "
         f"{float(data.beta[-1]):g}; the tutorial's {data.attrs['alpha']:g} is "
         f"{data.attrs['alpha'] / data.attrs['limit']:.0f} times that."
     ]
@@ -189,16 +189,19 @@ def report(data: xr.Dataset) -> str:
 
 
 def draw(data: xr.Dataset) -> Figure:
-    """The largest entry of Q over the steps, and over beta and alpha with the bound of theory.
+    """Draw the largest entry of Q over the steps, and over beta and alpha with the bound of theory.
 
-    Curves end where half of the slower seeds have had all their episodes.
+    Curves end when half of the slower seeds have had all their episodes.
     """
     figure, panels = jm.plot.figure(15.0, 8.0, rows=2, columns=3)
     for ax, environment in zip(panels[:, :2].flat, data.environment.values, strict=True):
         here = data.sel(environment=environment)
-        jm.plot.curves(here.largest.clip(max=1e190), ax=ax, title=str(environment), legend="above")
+        legend = "center left" if ax is panels[0, 0] else ""
+        jm.plot.curves(here.largest.clip(max=1e190), ax=ax, title=str(environment), legend=legend)
         ax.set_xlim(0, float(here.taken.median("seed").max()))
         ax.locator_params(axis="x", nbins=5)
+        if ax in panels[:, 1]:
+            ax.set_ylabel("")
         ax.axhline(DIVERGED, color="#666666", linewidth=0.8, linestyle=":")
         ax.annotate(
             "diverged",
@@ -216,8 +219,9 @@ def draw(data: xr.Dataset) -> Figure:
     jm.plot.heatmap(
         data.map_largest, x="map_beta", y="map_alpha", x_scale="memory", star=False, ax=ax
     )
+    ax.plot(data.map_beta, data.map_limit, color="white", linewidth=4)
     ax.plot(data.map_beta, data.map_limit, color="#D55E00", label="largest stable alpha of theory")
-    ax.set(xlabel="beta", ylabel="alpha", ylim=(1e-4, 1))
+    ax.set(xlabel="beta", ylabel="alpha", ylim=(1e-4, 1), title="dry lake, over beta and alpha")
     ax.legend(loc="lower left", fontsize=8)
     return figure
 

@@ -1,15 +1,15 @@
-"""How many environment steps a second does Q-learning take, here and elsewhere?
+"""How many environment steps per second does Q-learning take, in jaxmom and elsewhere?
 
 Tabular Q-learning with lazy momentum and epsilon-greedy actions on FrozenLake-v1 and Taxi-v4, all
 in one run: a loop over Gymnasium with NumPy; the same over tables in pure Python; NumPy over 1,000
 lanes; gymnax with a table in JAX; C (``gcc -O3 -march=native``, lane after lane, one core); and
 sweeps of `jaxmom.rl.q_learning`, with JAX's random numbers and with xoshiro128++, in both of its
 rules. Numbers are millions of steps per second over all lanes, the best of some rounds, without
-compilation; and beside them the same per second of CPU time, which is what counts where others use
+compilation. Beside them is the same per second of CPU time, which counts where other processes use
 the cores too.
 
-What is not there (gymnasium, gymnax, gcc) is left out and said to be. The two CPU devices are two
-cores of the same machine; JAX is told of them before it starts.
+Peers that are missing (gymnax, gcc) are left out. The two CPU devices are two cores of the same
+machine; they are set before JAX starts.
 
 Answer (2 shared cores of an AMD EPYC, jax 0.10.2): see `docs/q_learning.md`. One lane is slower
 than pure Python; from ten lanes on JAX pays.
@@ -91,36 +91,36 @@ float lanes(int n, int steps, int S, int A, int M, int limit, int starts, const 
 """
 
 
-def best(times: list[tuple[float, float]]) -> tuple[float, float]:
-    """The least seconds, and the least of CPU time."""
+def take_best(times: list[tuple[float, float]]) -> tuple[float, float]:
+    """Return the least seconds, and the least seconds of CPU time."""
     wall, cpu = zip(*times, strict=True)
     return min(wall), min(cpu)
 
 
-def measured(call: Callable[[], Any], rounds: int) -> tuple[float, float]:
-    """Seconds of a call, and of CPU time: the best after a first."""
+def measure(call: Callable[[], Any], rounds: int) -> tuple[float, float]:
+    """Return the seconds of a call, and of CPU time: the best after a first call."""
     call()
     times = []
     for _ in range(rounds):
         start = time.perf_counter(), time.process_time()
         call()
         times.append((time.perf_counter() - start[0], time.process_time() - start[1]))
-    return best(times)
+    return take_best(times)
 
 
-def told(label: str, steps: int, times: tuple[float, float]) -> None:
+def print_speed(label: str, steps: int, times: tuple[float, float]) -> None:
     """Print millions of steps per second, and per second of CPU time."""
     speeds = "".join(f"{steps / seconds / 1e6:10.3f}" for seconds in times)
     print(f"  {label:48s} {speeds}", flush=True)
 
 
-def ours(
+def measure_sweep(
     mdp: Any, lanes: int, steps: int, rule: Any, rng: str, devices: Any, rounds: int
 ) -> tuple[float, float]:
-    """Seconds of a sweep, one q_learning per lane, and of CPU time: the best without compiling."""
+    """Return the seconds of a sweep, and of CPU time: the best, without compilation."""
     width = min(-(-lanes // len(devices)), WIDTH)
 
-    def spent(lanes: int, steps: int) -> tuple[float, float]:
+    def time_sweep(lanes: int, steps: int) -> tuple[float, float]:
         def final(beta, seed):
             key = jax.random.key(seed)
             run = jm.rl.q_learning(mdp, rule(ALPHA, beta), key, steps=steps, rng=rng)
@@ -130,14 +130,14 @@ def ours(
         runs = jm.sweep(final, space, width=width, devices=devices, progress=False).attrs
         return runs["seconds"] - runs["compile_seconds"], time.process_time() - start
 
-    # One chunk of a few steps takes the CPU time of all but the steps.
-    _, compiling = best([spent(width * len(devices), 16) for _ in range(rounds)])
-    wall, cpu = best([spent(lanes, steps) for _ in range(rounds)])
+    # One chunk of a few steps measures the CPU time of everything but the steps.
+    _, compiling = take_best([time_sweep(width * len(devices), 16) for _ in range(rounds)])
+    wall, cpu = take_best([time_sweep(lanes, steps) for _ in range(rounds)])
     return wall, cpu - compiling
 
 
-def gymnasium_loop(name: str, steps: int) -> Callable[[], Any]:
-    """One run over Gymnasium's own interface."""
+def make_gymnasium_loop(name: str, steps: int) -> Callable[[], Any]:
+    """Return one run over Gymnasium's own interface."""
     import gymnasium
 
     env = gymnasium.make(name)
@@ -151,21 +151,21 @@ def gymnasium_loop(name: str, steps: int) -> Callable[[], Any]:
             best = np.flatnonzero(q[state] == q[state].max())
             explores = random.random() < EPSILON
             action = int(random.integers(q.shape[1]) if explores else random.choice(best))
-            following, reward, terminated, truncated, _ = env.step(action)
-            target = reward + (0.0 if terminated else GAMMA * q[following].max())
+            next_state, reward, terminated, truncated, _ = env.step(action)
+            target = reward + (0.0 if terminated else GAMMA * q[next_state].max())
             v[state, action] = BETA * v[state, action] + ALPHA * (target - q[state, action])
             q[state, action] += v[state, action]
-            state = env.reset()[0] if terminated or truncated else following
+            state = env.reset()[0] if terminated or truncated else next_state
 
     return run
 
 
-def python_loop(mdp: Any, steps: int) -> Callable[[], Any]:
-    """One run over lists, in pure Python."""
+def make_python_loop(mdp: Any, steps: int) -> Callable[[], Any]:
+    """Return one run over lists, in pure Python."""
     import random
 
     arrays = (mdp.next_state, mdp.reward, mdp.terminated)
-    following, rewards, ends = (array.tolist() for array in arrays)
+    next_state, rewards, ends = (array.tolist() for array in arrays)
     starts = np.flatnonzero(mdp.start).tolist()
     actions, branches = mdp.actions, int((mdp.probability[0, 0] > 0).sum())
 
@@ -182,7 +182,7 @@ def python_loop(mdp: Any, steps: int) -> Callable[[], Any]:
                 ties = [i for i, x in enumerate(row) if x == best]
                 a = ties[int(uniform() * len(ties))]
             k = int(uniform() * branches) if branches > 1 else 0
-            later, over = following[state][a][k], ends[state][a][k]
+            later, over = next_state[state][a][k], ends[state][a][k]
             target = rewards[state][a][k] + (0.0 if over else GAMMA * max(q[later]))
             v[state][a] = BETA * v[state][a] + ALPHA * (target - row[a])
             row[a] += v[state][a]
@@ -194,8 +194,8 @@ def python_loop(mdp: Any, steps: int) -> Callable[[], Any]:
     return run
 
 
-def numpy_lanes(mdp: Any, lanes: int, steps: int) -> Callable[[], Any]:
-    """All lanes at once in NumPy."""
+def make_numpy_lanes(mdp: Any, lanes: int, steps: int) -> Callable[[], Any]:
+    """Return a run of all lanes at once in NumPy."""
     starts = np.flatnonzero(mdp.start)
     branches = int((mdp.probability[0, 0] > 0).sum())
 
@@ -226,8 +226,8 @@ def numpy_lanes(mdp: Any, lanes: int, steps: int) -> Callable[[], Any]:
     return run
 
 
-def gymnax_lanes(lanes: int, steps: int) -> Callable[[], Any]:
-    """The frozen lake of gymnax with a table, vmapped; it resets by itself."""
+def make_gymnax_lanes(lanes: int, steps: int) -> Callable[[], Any]:
+    """Return runs over the frozen lake of gymnax with a table, vmapped; it resets by itself."""
     import gymnax
 
     env, params = gymnax.make("FrozenLake-misc")
@@ -260,8 +260,8 @@ def gymnax_lanes(lanes: int, steps: int) -> Callable[[], Any]:
     return lambda: jax.block_until_ready(compiled(keys))
 
 
-def c_lanes(mdp: Any, lanes: int, steps: int) -> Callable[[], Any]:
-    """The same loop in C on one core."""
+def make_c_lanes(mdp: Any, lanes: int, steps: int) -> Callable[[], Any]:
+    """Return the same loop in C on one core."""
     folder = pathlib.Path(tempfile.mkdtemp())
     (folder / "q.c").write_text(C_SOURCE)
     command = ["gcc", "-O3", "-march=native", "-shared", "-fPIC", "-o", "q.so", "q.c"]
@@ -285,18 +285,18 @@ def c_lanes(mdp: Any, lanes: int, steps: int) -> Callable[[], Any]:
     return lambda: (library.lanes(*sizes, *arrays, *numbers), packed, reward, starts)
 
 
-def peers(name: str, mdp: Any, quick: int) -> dict[str, tuple[Callable[[], Any], int]]:
-    """The others, by name: a call, and the steps that it takes."""
+def list_peers(name: str, mdp: Any, quick: int) -> dict[str, tuple[Callable[[], Any], int]]:
+    """Return the other implementations by name: a call, and the steps that it takes."""
     calls = {
-        "pure Python, 1 lane": (python_loop(mdp, 100_000 // quick), 100_000 // quick),
-        "NumPy, 1,000 lanes": (numpy_lanes(mdp, 1000, 300 // quick), 300_000 // quick),
+        "pure Python, 1 lane": (make_python_loop(mdp, 100_000 // quick), 100_000 // quick),
+        "NumPy, 1,000 lanes": (make_numpy_lanes(mdp, 1000, 300 // quick), 300_000 // quick),
     }
     n = 10_000 // quick
-    calls["Gymnasium + NumPy, 1 lane"] = gymnasium_loop(ENVIRONMENTS[name], n), n
+    calls["Gymnasium + NumPy, 1 lane"] = make_gymnasium_loop(ENVIRONMENTS[name], n), n
     if name == "lake" and importlib.util.find_spec("gymnax"):
-        calls["gymnax, 1,000 lanes"] = gymnax_lanes(1000, 1000 // quick), 1_000_000 // quick
+        calls["gymnax, 1,000 lanes"] = make_gymnax_lanes(1000, 1000 // quick), 1_000_000 // quick
     if shutil.which("gcc"):
-        calls["C, 1,000 lanes, 1 core"] = c_lanes(mdp, 1000, 10_000 // quick), 10**7 // quick
+        calls["C, 1,000 lanes, 1 core"] = make_c_lanes(mdp, 1000, 10_000 // quick), 10**7 // quick
     return calls
 
 
@@ -315,8 +315,8 @@ def main() -> None:
     for name, environment in ENVIRONMENTS.items():
         mdp = jm.rl.from_gymnasium(environment)
         print(f"\n{environment + ': million steps per':44s}   second   cpu second")
-        for label, (call, steps) in tqdm(peers(name, mdp, options.quick).items(), leave=False):
-            told(label, steps, measured(call, options.rounds))
+        for label, (call, steps) in tqdm(list_peers(name, mdp, options.quick).items(), leave=False):
+            print_speed(label, steps, measure(call, options.rounds))
         for lanes in (1, 100, 1000, 10_000, 100_000):
             if lanes > options.most:
                 continue
@@ -333,8 +333,8 @@ def main() -> None:
                     continue
                 devices = jax.devices()[:count]
                 label = f"{rule.__name__}, {rng}, {lanes:,} lanes, {count} device(s)"
-                times = ours(mdp, lanes, steps, rule, rng, devices, options.rounds)
-                told(label, lanes * steps, times)
+                times = measure_sweep(mdp, lanes, steps, rule, rng, devices, options.rounds)
+                print_speed(label, lanes * steps, times)
 
 
 if __name__ == "__main__":

@@ -202,7 +202,7 @@ def _check_proper(mdp: Mdp, weights: jax.Array, discount: ArrayLike) -> None:
         return
     policy, probability, terminated, next_state = (np.asarray(x) for x in known)
     taken = (probability > 0) & (policy > 0)[..., None]
-    ends: np.ndarray = (taken & terminated).any((1, 2))
+    ends = np.asarray((taken & terminated).any((1, 2)))
     while True:
         more = ends | (taken & ~terminated & ends[next_state]).any((1, 2))
         if (more == ends).all():
