@@ -10,6 +10,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import optax
+from jax.core import Tracer
 from jax.tree_util import Partial
 from jax.typing import DTypeLike
 
@@ -25,7 +26,7 @@ from jaxmom._arguments import (
     unwrap,
 )
 from jaxmom._jaxpr import inputs_needed
-from jaxmom.transform import NUMBER, Optimizer, PyTree, Static, transformation, wide_dtype
+from jaxmom.transform import NUMBER, Optimizer, PyTree, Static, accumulator_dtype, transformation
 
 # The keyword arguments without which an `update` of optax fails.
 UPDATE_NEEDS = {
@@ -146,17 +147,19 @@ class _Call:
         return jax.tree.map(functools.partial(_widen_leaf, dtype=self.dtype), tree)
 
     @contextlib.contextmanager
-    def explain_tracers(self) -> Iterator[None]:
+    def explain_tracers(self, hp: Mapping[str, Any]) -> Iterator[None]:
         """Name the remedy where the factory needs a concrete number and gets a tracer."""
         try:
             yield
         except jax.errors.ConcretizationTypeError as error:
-            if not self.leaves:
+            traced = [label for label in self.leaves if _holds_tracers(hp.get(label))]
+            if not traced:
                 raise
+            name = name_of(self.factory)
             raise TypeError(
-                f"{name_of(self.factory)} needs the plain value of a hyperparameter that is "
-                f"traced; its leaves are {list(self.leaves)}. Keep that one static, as in "
-                f"jaxmom.lift({name_of(self.factory)}, static=[{self.leaves[0]!r}])."
+                f"{name} needs the plain value of a hyperparameter, but {traced} are traced. Give "
+                f"it as a Python number and keep it static, as in jaxmom.lift({name}, "
+                f"static=[{traced[0]!r}]); in a sweep, a mapping from labels to values does so."
             ) from error
 
 
@@ -165,7 +168,7 @@ class _LiftedInit:
     call: _Call
 
     def __call__(self, hp: dict[str, Any], params: PyTree) -> PyTree:
-        with self.call.explain_tracers():
+        with self.call.explain_tracers(hp):
             return self.call.build(hp).init(self.call.widen(params))
 
 
@@ -179,20 +182,21 @@ class _LiftedUpdate:
         _check_update_arguments(self.call.factory, extra)
         updates, params = self.call.widen(updates), self.call.widen(params)
         # optax mixes dtypes and relies on promotion; the results are cast back after it.
-        with jax.numpy_dtype_promotion("standard"), self.call.explain_tracers():
+        with jax.numpy_dtype_promotion("standard"), self.call.explain_tracers(hp):
             return self.call.build(hp).update(updates, state, params, **extra)
+
+
+def _holds_tracers(value: PyTree) -> bool:
+    return any(isinstance(leaf, Tracer) for leaf in jax.tree.leaves(value))
 
 
 def _widen_leaf(leaf: Any, dtype: Any) -> Any:
     if not isinstance(leaf, (*NUMBER, jax.ShapeDtypeStruct)):
         return leaf
     own = jnp.result_type(leaf)
-    if jnp.issubdtype(own, jnp.integer):
-        target = dtype or jnp.result_type(float)  # an integer buffer would truncate
-    elif jnp.issubdtype(own, jnp.inexact):
-        target = dtype or wide_dtype(leaf)
-    else:
+    if not jnp.issubdtype(own, jnp.integer) and not jnp.issubdtype(own, jnp.inexact):
         return leaf
+    target = accumulator_dtype(leaf, dtype)
     if isinstance(leaf, jax.ShapeDtypeStruct):
         return jax.ShapeDtypeStruct(leaf.shape, target, sharding=leaf.sharding)
     return jnp.asarray(leaf, target)
@@ -202,7 +206,7 @@ def _labels_needed(call: _Call, hp: Mapping[str, Any]) -> tuple[str, ...]:
     """Return the labels of the leaves that `init` depends on, as its jaxpr says."""
     values = {label: v.value if isinstance(v, Static) else v for label, v in hp.items()}
     if not any(isinstance(values[label], Partial) for label in call.leaves):
-        with call.explain_tracers():
+        with call.explain_tracers(values):
             call.build(values)  # the factory's own checks, at once
     numbers = [
         label

@@ -614,9 +614,11 @@ def test_static_keeps_a_number_out_of_the_leaves():
 def test_a_traced_value_where_python_looks_is_explained():
     lifted = jm.lift(with_if)(0.1)
     with pytest.raises(
-        TypeError, match=r"with_if needs the plain value.*\['lr', 'beta'\].*static="
+        TypeError, match=r"with_if needs the plain value.*\['lr', 'beta'\] are traced.*static="
     ):
         jax.jit(step_traced)(lifted)
+    with pytest.raises(TypeError, match=r"\['beta'\] are traced.*with_if, static=\['beta'\]"):
+        jax.vmap(lambda beta: step_traced(jm.lift(with_if)(0.1, beta)))(jnp.array([0.5, 0.9]))
 
 
 def test_keys_are_static_unless_they_are_traced():
