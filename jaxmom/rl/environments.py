@@ -204,8 +204,11 @@ def _read_wrappers(gymnasium: Any, environment: Any) -> int | None:
 def _find_override(layer: Any, base: type, trusted: set[Any]) -> str | None:
     """Name the first method of the dynamics that a layer defines above `base`, if any."""
     classes = type(layer).__mro__[: type(layer).__mro__.index(base)]
-    scopes = [vars(layer), *(vars(one) for one in classes if one not in trusted)]
-    return next((name for scope in scopes for name in _DYNAMICS if name in scope), None)
+    patched = [name for name in ("step", "reset") if name in vars(layer)]
+    defined = (
+        name for one in classes if one not in trusted for name in _DYNAMICS if name in vars(one)
+    )
+    return next(iter(patched), None) or next(defined, None)
 
 
 def _check_transitions(bare: Any, name: str) -> None:

@@ -63,6 +63,11 @@ class Mdp:
             object.__setattr__(self, name, _to_host(name, getattr(self, name), dtype))
         _check_shapes(self)
         _check_values(self)
+        # Static parts of a pytree are compared and hashed, so they are plain numbers and tuples.
+        if self.time_limit is not None:
+            object.__setattr__(self, "time_limit", operator.index(self.time_limit))
+        if self.grid is not None:
+            object.__setattr__(self, "grid", tuple(map(operator.index, self.grid)))
 
     @property
     def states(self) -> int:

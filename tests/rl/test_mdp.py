@@ -122,3 +122,9 @@ def test_a_random_process_is_made_on_the_host():
         jax.jit(lambda key: rl.random_mdp(key, 4, 2).reward)(jax.random.key(0))
     with pytest.raises(ValueError, match=r"termination is in \[0, 1\], got 1.5"):
         rl.random_mdp(jax.random.key(0), 4, 2, termination=1.5)
+
+
+def test_static_parts_may_be_of_any_library():
+    mdp = rl.Mdp(**ONE, terminated=[[[True]]], time_limit=np.int64(5), grid=[1, 1])
+    assert (mdp.time_limit, mdp.grid) == (5, (1, 1))
+    assert jax.jit(lambda m: m.reward.sum())(mdp) == 0.0

@@ -78,3 +78,8 @@ def test_an_action_is_the_same_for_a_constant_and_a_traced_epsilon(small):
     expected = [choose(np.array([1.0, 0.0, 1.0]), epsilon, drawn) for drawn in np.asarray(bits)]
     np.testing.assert_array_equal(traced(epsilon, bits), constant(bits))
     np.testing.assert_array_equal(constant(bits), expected)
+
+
+def test_more_actions_than_32_bits_can_rank_are_refused():
+    with pytest.raises(ValueError, match="at most 65535 actions"):
+        tables.build_tables(bandit(2**16), float)

@@ -20,6 +20,7 @@ from jaxmom.rl.mdp import Mdp
 
 MAX_SLOTS = 64  # more would cost more memory than the comparisons that they save
 MAX_EQUAL_STARTS = 2**15
+MAX_ACTIONS = 2**16 - 1
 TERMINAL_BIT = 1 << 30  # set in a packed next state where the branch ends the episode
 GOLDEN_RATIO = 0x9E3779B9  # the fraction of the golden ratio, times 2^32
 TIE_SLOTS = 60  # the least common multiple of 1 to 6: a table breaks ties among so many actions
@@ -55,12 +56,15 @@ def build_tables(mdp: Mdp, dtype: Any) -> Tables:
 
     Raises:
       TypeError: The process is traced, but its layout is decided on the host.
+      ValueError: There are too many actions for the arithmetic of 32 bits.
     """
     if any(isinstance(leaf, Tracer) for leaf in jax.tree.leaves(mdp)):
         raise TypeError(
             "the process decides the layout of the compiled program, so it cannot be an argument "
             "of jit or vmap: close over it, and map over keys and numbers."
         )
+    if mdp.actions > MAX_ACTIONS:
+        raise ValueError(f"at most {MAX_ACTIONS} actions can be sampled, not {mdp.actions}.")
     arrays = (mdp.next_state, mdp.probability, mdp.reward, mdp.terminated)
     next_state, probability, reward, terminated = map(np.asarray, arrays)
     order, thresholds = _assign_slots(probability)
