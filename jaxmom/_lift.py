@@ -26,7 +26,7 @@ from jaxmom._arguments import (
     unwrap,
 )
 from jaxmom._jaxpr import inputs_needed
-from jaxmom.transform import NUMBER, Optimizer, PyTree, Static, accumulator_dtype, transformation
+from jaxmom.transform import NUMBER, Optimizer, PyTree, Static, state_dtype, transformation
 
 # The keyword arguments without which an `update` of optax fails.
 UPDATE_NEEDS = {
@@ -196,7 +196,7 @@ def _widen_leaf(leaf: Any, dtype: Any) -> Any:
     own = jnp.result_type(leaf)
     if not jnp.issubdtype(own, jnp.integer) and not jnp.issubdtype(own, jnp.inexact):
         return leaf
-    target = accumulator_dtype(leaf, dtype)
+    target = state_dtype(leaf, dtype)
     if isinstance(leaf, jax.ShapeDtypeStruct):
         return jax.ShapeDtypeStruct(leaf.shape, target, sharding=leaf.sharding)
     return jnp.asarray(leaf, target)

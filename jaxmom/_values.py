@@ -108,6 +108,13 @@ def wide_dtype(leaf: Any) -> np.dtype:
     return jnp.dtype(jnp.float32) if narrow else dtype
 
 
+def state_dtype(leaf: Any, dtype: Any = None) -> np.dtype:
+    """Return the dtype in which a state keeps a leaf: that given, but never real for complex."""
+    own = wide_dtype(leaf)
+    keeps_own = dtype is None or (is_complex(own) and not is_complex(dtype))
+    return own if keeps_own else jnp.dtype(dtype)
+
+
 def strongly_typed(leaf: Any) -> Any:
     """Give a leaf of a new state the type that it has after an update: strong, not weak."""
     if not isinstance(leaf, NUMBER):

@@ -16,7 +16,7 @@ from jaxmom._probe import (
     vector_defaults,
     without_learning_rate,
 )
-from jaxmom._values import NUMBER, floating, is_complex, is_plain_number
+from jaxmom._values import NUMBER, floating, is_complex, is_plain_number, state_dtype
 from jaxmom.filters import (
     Coefficients,
     CoefficientsFn,
@@ -357,6 +357,5 @@ def _check_filter(hp: Hyperparameters) -> None:
 
 
 def _zero_buffer(leaf: Any, dtype: Any) -> jax.Array:
-    own = wide_dtype(leaf)
-    keep = dtype is None or (is_complex(own) and not is_complex(dtype))
-    return jnp.zeros_like(leaf, dtype=own if keep else dtype)  # which follows the leaf's sharding
+    # Zeros like a leaf follow its sharding.
+    return jnp.zeros_like(leaf, dtype=state_dtype(leaf, dtype))

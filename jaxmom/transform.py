@@ -36,6 +36,7 @@ from jaxmom._values import (
     as_leaf,
     cast_updates,
     is_static,
+    state_dtype,
     wide_dtype,
 )
 
@@ -60,6 +61,7 @@ __all__ = [
     "hyperparameters",
     "read_out",
     "replace",
+    "state_dtype",
     "transformation",
     "wide_dtype",
 ]

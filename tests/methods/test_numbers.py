@@ -171,6 +171,17 @@ def test_real_accumulators_leave_complex_leaves_alone(name, dtype):
     np.testing.assert_array_equal(found, expected)
 
 
+@pytest.mark.parametrize("factory", [optax.trace, optax.ema, optax.scale_by_lion], ids=str)
+@pytest.mark.parametrize("dtype", [None, jnp.float32, jnp.float64, jnp.bfloat16])
+def test_lifted_accumulators_leave_complex_leaves_alone(factory, dtype):
+    gradient = jnp.array([1j, 2.0], jnp.complex64)
+    arguments = () if factory is optax.scale_by_lion else (0.9,)
+    lifted = jm.lift(factory, accumulator_dtype=dtype)(*arguments)
+    with jax.numpy_dtype_promotion("standard"):
+        expected = updates_of(factory(*arguments), [gradient, gradient])[-1]
+    np.testing.assert_allclose(updates_of(lifted, [gradient, gradient])[-1], expected, rtol=1e-6)
+
+
 def test_complex_momentum_of_real_params_is_the_real_part():
     """m <- b m + g with complex b; the update is Re m. Lucas et al. 2021 (arXiv 2102.08431)."""
     b, gradients = 0.8 * np.exp(0.5j), np.random.default_rng(5).normal(size=(6, 2))
