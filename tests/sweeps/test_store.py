@@ -367,27 +367,6 @@ def test_stores_of_every_format_are_read(version):
         np.testing.assert_allclose(cell.value, again.history["value"], rtol=1e-12)
 
 
-def test_exports_hold_the_sweep(store, expected, tmp_path, capsys):
-    import pandas
-    import xarray
-
-    for kind in ("netcdf", "zarr", "parquet"):
-        out = tmp_path / f"out.{kind}"
-        assert cli.main(["export", str(store), "--to", kind, "--out", str(out)]) == 0
-        assert capsys.readouterr().out.strip() == str(out)
-    with xarray.open_dataset(tmp_path / "out.netcdf", engine="h5netcdf") as read:
-        assert same(read.assign_coords(nesterov=read.nesterov.astype(bool)), expected)
-    with xarray.open_zarr(tmp_path / "out.zarr", consolidated=False) as read:
-        assert same(read, expected)
-    table = pandas.read_parquet(tmp_path / "out.parquet")
-    assert len(table) == SPACE.size * 3
-    row = table[(table.beta == 0.5) & (table.learning_rate == 0.2) & ~table.nesterov]
-    cell = expected.sel(beta=0.5, learning_rate=0.2, nesterov=False)
-    np.testing.assert_array_equal(row.value, cell.value)
-    frame = expected.isel(step=-1).to_dataframe()
-    assert len(frame) == SPACE.size
-
-
 def test_the_command_line_counts_what_is_done(store, capsys):
     assert cli.main(["status", str(store)]) == 0
     assert "18 of 18 lanes, 6 of 6 chunks of 4, 2 groups" in capsys.readouterr().out

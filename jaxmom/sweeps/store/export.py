@@ -3,7 +3,7 @@
 import os
 import pathlib
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -40,7 +40,8 @@ def export(store: Store, to: str, out: str | os.PathLike[str] | None = None) -> 
     here = store.path.resolve()
     target = pathlib.Path(out or here.with_name(here.name + form.suffix)).expanduser().absolute()
     _check_target(target, here, form)
-    data = open_sweep(store.path).assign_attrs({_ORIGIN: str(here)})
+    data = open_sweep(store.path)
+    data.attrs[_ORIGIN] = str(here)
     with tempfile.TemporaryDirectory(prefix=".jaxmom-export-", dir=target.parent) as folder:
         temporary = pathlib.Path(folder, "export")
         form.write(data, temporary)
@@ -162,9 +163,8 @@ def _map_datasets(function: "Callable[[xarray.Dataset], xarray.Dataset]", data: 
 
     if isinstance(data, xarray.Dataset):
         return function(data)
-    attrs = dict(data.attrs)
     nodes = {node.path: function(node.to_dataset()) for node in data.subtree}
-    return xarray.DataTree.from_dict(nodes).assign_attrs(attrs)
+    return xarray.DataTree.from_dict(nodes)
 
 
 def _with_plain_floats(dataset: "xarray.Dataset") -> "xarray.Dataset":
@@ -198,7 +198,7 @@ def _refuse_slashes(data: Any) -> None:
         )
 
 
-FORMATS: Mapping[str, _Format] = {
+FORMATS: dict[str, _Format] = {
     "netcdf": _Format("h5netcdf", "experiments", ".nc", _write_netcdf, _read_netcdf_origin),
     "zarr": _Format("zarr", "zarr", ".zarr", _write_zarr, _read_zarr_origin),
     "parquet": _Format("pyarrow", "parquet", ".parquet", _write_parquet, _read_parquet_origin),
