@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import optax
 from jax.tree_util import Partial
 
+from jaxmom._jaxpr import inputs_needed
 from jaxmom.transform import (
     NUMBER,
     Hyperparameters,
@@ -109,9 +110,13 @@ def _pass_through(
     def stage(updates: PyTree) -> PyTree:
         return update(updates, state, params)[0]
 
+    def memory(inputs: dict[str, PyTree]) -> list[Any]:
+        new_state = update(inputs["updates"], state, params)[1]
+        return [leaf for leaf in jax.tree.leaves(new_state) if _is_floating(leaf)]
+
     offset = jax.tree.map(jnp.asarray, offset)
     zero = jax.tree.map(jnp.zeros_like, offset)
-    if any(_is_floating(leaf) for leaf in jax.tree.leaves(state)):
+    if inputs_needed(memory, {"updates": zero}):
         raise ValueError(_explain_stop(position, "remembers earlier updates"))
     try:
         transpose = jax.linear_transpose(stage, zero)

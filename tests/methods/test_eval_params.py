@@ -53,6 +53,8 @@ AFFINE = {
     "masked weight decay": optax.masked(optax.add_decayed_weights(0.3), {"a": True, "b": False}),
     "scheduled scale": optax.scale_by_schedule(lambda count: 0.5 + 0 * count),
     "scheduled descent": jm.gradient_descent(jm.schedules.constant(0.5)),
+    "injected scale": optax.inject_hyperparams(optax.scale)(step_size=0.5),
+    "injected decay": optax.inject_hyperparams(optax.add_decayed_weights)(weight_decay=0.3),
     "noise": optax.add_noise(0.1, 0.0, 0),
     "decay in a chain": jm.chain(optax.add_decayed_weights(0.3), optax.scale(0.5)),
     "decay in optax.chain": optax.chain(optax.add_decayed_weights(0.3), optax.scale(0.5)),
@@ -61,6 +63,7 @@ AFFINE = {
 FACTOR = {  # of a difference
     "identity": 1.0,
     "weight decay": 1.0,
+    "injected decay": 1.0,
     "lifted weight decay": 1.0,
     "masked weight decay": 1.0,
     "noise": 1.0,
