@@ -121,8 +121,8 @@ def limited_value(
 
     Example:
       >>> from jaxmom import rl
-      >>> walk = rl.Mdp([[[1]]] * 2, [[[1]]] * 2, [[[0]], [[1]]], [[[False]], [[True]]], [1, 0])
-      >>> print(rl.limited_value(walk, 1), rl.limited_value(walk, 2))
+      >>> line = rl.Mdp([[[1]]] * 2, [[[1]]] * 2, [[[0]], [[1]]], [[[False]], [[True]]], [1, 0])
+      >>> print(rl.limited_value(line, 1), rl.limited_value(line, 2))
       [0. 1.] [1. 1.]
     """
     steps = mdp.time_limit if steps is None else steps
@@ -150,8 +150,8 @@ def reachable(mdp: Mdp) -> np.ndarray:
 
     Example:
       >>> from jaxmom import rl
-      >>> walk = rl.Mdp([[[1]]] * 2, [[[1]]] * 2, [[[0]], [[1]]], [[[True]], [[True]]], [1, 0])
-      >>> rl.reachable(walk)
+      >>> line = rl.Mdp([[[1]]] * 2, [[[1]]] * 2, [[[0]], [[1]]], [[[True]], [[True]]], [1, 0])
+      >>> rl.reachable(line)
       array([ True, False])
     """
     continues = np.asarray((np.asarray(mdp.probability) > 0) & ~np.asarray(mdp.terminated))

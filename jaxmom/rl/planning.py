@@ -120,8 +120,8 @@ def value_iteration(
 
     Example:
       >>> from jaxmom import rl
-      >>> walk = rl.Mdp([[[1]]] * 2, [[[1]]] * 2, [[[0]], [[1]]], [[[False]], [[True]]], [1, 0])
-      >>> plan = rl.value_iteration(walk, 0.5)
+      >>> line = rl.Mdp([[[1]]] * 2, [[[1]]] * 2, [[[0]], [[1]]], [[[False]], [[True]]], [1, 0])
+      >>> plan = rl.value_iteration(line, 0.5)
       >>> print(plan.value, plan.iterations)
       [0.5 1. ] 2
     """

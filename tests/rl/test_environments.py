@@ -51,7 +51,7 @@ def roll_out_in_gymnasium(name, kwargs, steps):
 
 @jax.jit
 def replay(mdp, first, actions, drawn):
-    """The same walk through the arrays."""
+    """The same steps through the arrays."""
 
     def one(carry, given):
         state, elapsed = carry

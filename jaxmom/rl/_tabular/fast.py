@@ -1,4 +1,4 @@
-"""Fast learners, which touch one row per step: lazy momentum, and dense momentum caught up late."""
+"""Fast learners, which touch one row per step: lazy momentum, and dense momentum in closed form."""
 
 from collections.abc import Callable
 from typing import Any, TypeAlias
