@@ -116,13 +116,14 @@ def _pass_through(
 
     offset = jax.tree.map(jnp.asarray, offset)
     zero = jax.tree.map(jnp.zeros_like, offset)
-    if inputs_needed(memory, {"updates": zero}):
-        raise ValueError(_explain_stop(position, "remembers earlier updates"))
     try:
-        transpose = jax.linear_transpose(stage, zero)
-        jax.eval_shape(transpose, jax.eval_shape(stage, zero))
-    except Exception as error:  # JAX transposes linear programs alone
+        remembers = inputs_needed(memory, {"updates": zero})
+        if not remembers:  # JAX transposes linear programs alone
+            jax.eval_shape(jax.linear_transpose(stage, zero), jax.eval_shape(stage, zero))
+    except Exception as error:
         raise ValueError(_explain_stop(position, "is not linear")) from error
+    if remembers:
+        raise ValueError(_explain_stop(position, "remembers earlier updates"))
     return jax.jvp(stage, (zero,), (offset,))[1]
 
 

@@ -19,6 +19,12 @@ from jaxmom._values import NUMBER, as_leaf, is_plain_number
 def constant(value: ArrayLike) -> Partial:
     """A constant; `join` continues it with other schedules.
 
+    Args:
+      value: The value at every step.
+
+    Returns:
+      A schedule.
+
     Example:
       >>> import jaxmom as jm
       >>> print(jm.schedules.constant(0.9)(3))
@@ -29,6 +35,14 @@ def constant(value: ArrayLike) -> Partial:
 
 def linear(init_value: ArrayLike, end_value: ArrayLike, steps: ArrayLike) -> Partial:
     """A straight line from `init_value` at count 0 to `end_value` at count `steps` and after.
+
+    Args:
+      init_value: The value at count 0.
+      end_value: The value at count `steps` and after.
+      steps: The length, in steps; it may be traced, and has a derivative.
+
+    Returns:
+      A schedule.
 
     Example:
       >>> import jaxmom as jm
@@ -43,6 +57,15 @@ def polynomial(
 ) -> Partial:
     """``end + (init - end) (1 - t / steps)^power``, and `end_value` after `steps`.
 
+    Args:
+      init_value: The value at count 0.
+      end_value: The value at count `steps` and after.
+      steps: The length, in steps.
+      power: 1 is a straight line; above it the fall is steep at first.
+
+    Returns:
+      A schedule.
+
     Example:
       >>> import jaxmom as jm
       >>> print(jm.schedules.polynomial(1.0, 0.0, steps=4, power=2.0)(2))
@@ -53,6 +76,14 @@ def polynomial(
 
 def cosine(init_value: ArrayLike, end_value: ArrayLike, steps: ArrayLike) -> Partial:
     """Half a cosine: ``end + (init - end) (1 + cos(pi t / steps)) / 2``, `end_value` after `steps`.
+
+    Args:
+      init_value: The value at count 0.
+      end_value: The value at count `steps` and after.
+      steps: The length, in steps.
+
+    Returns:
+      A schedule.
 
     Source:
       Loshchilov and Hutter 2017 (arXiv 1608.03983), equation 5, without restarts.
@@ -66,7 +97,15 @@ def cosine(init_value: ArrayLike, end_value: ArrayLike, steps: ArrayLike) -> Par
 
 
 def exponential(init_value: ArrayLike, rate: ArrayLike, steps: ArrayLike = 1.0) -> Partial:
-    """Multiply by `rate` in every `steps` steps: ``init rate^(t / steps)``.
+    """A factor of `rate` in every `steps` steps: ``init rate^(t / steps)``.
+
+    Args:
+      init_value: The value at count 0.
+      rate: The factor of `steps` steps.
+      steps: In how many steps.
+
+    Returns:
+      A schedule, without an end.
 
     Example:
       >>> import jaxmom as jm
@@ -133,6 +172,13 @@ def sutskever(beta_max: ArrayLike = 0.99, period: ArrayLike = 250.0) -> Partial:
 
     That is 1/2, 3/4, 5/6, 7/8 ... for `period` steps each.
 
+    Args:
+      beta_max: The limit, in [0, 1).
+      period: The length of each stair, in steps.
+
+    Returns:
+      A schedule of beta.
+
     Source:
       Sutskever, Martens, Dahl and Hinton 2013 (ICML), equation 5, where period is 250.
 
@@ -176,6 +222,13 @@ def join(schedules: Sequence[ArrayLike | Callable[[Any], Any]], boundaries: Any)
 
 def warmup(schedule: ArrayLike | Callable[[Any], Any], steps: ArrayLike) -> Partial:
     """A schedule times ``min(1, (t + 1) / steps)``: a linear warm-up that wastes no step on zero.
+
+    Args:
+      schedule: A schedule, or a number for a constant one; its own count is not delayed.
+      steps: The length of the warm-up, in steps.
+
+    Returns:
+      A schedule.
 
     Example:
       >>> import jaxmom as jm

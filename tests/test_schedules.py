@@ -78,6 +78,30 @@ def test_finite_with_finite_derivatives_at_and_after_the_end(name):
         assert all(np.isfinite(leaf) for leaf in slope.values())
 
 
+WHOLE = {"plain": int, "of NumPy": np.int64, "of JAX": jnp.int32}
+
+
+@every_schedule
+@pytest.mark.parametrize("whole", WHOLE.values(), ids=WHOLE)
+def test_whole_numbers_have_derivatives(name, whole):
+    """As in steps=100 of every docstring; the same derivatives as those of 100.0."""
+    make, numbers = MADE[name]
+    given = {n: whole(v) if isinstance(v, int) else v for n, v in numbers.items()}
+    slope = jax.grad(lambda schedule: schedule(jnp.int32(3)))
+    floats = make(**{n: float(v) for n, v in numbers.items()})
+    for one, other in zip(
+        jax.tree.leaves(slope(make(**given))), jax.tree.leaves(slope(floats)), strict=True
+    ):
+        np.testing.assert_allclose(one, other, rtol=1e-13)
+
+
+@every_schedule
+def test_a_saturated_count_is_after_the_end(name):
+    make, numbers = MADE[name]
+    last = make(**numbers)(jnp.int32(2**31 - 1))
+    np.testing.assert_allclose(last, FORMULAS[name](2**31 - 1), rtol=1e-9, atol=1e-300)
+
+
 @pytest.mark.parametrize("steps", [10, 300, 500, 600, 1000, 2000])
 def test_a_fractional_power_is_no_nan_at_the_end_under_jit(steps):
     """Where optax's polynomial_schedule is NaN, XLA having rounded t / T to more than 1."""

@@ -23,11 +23,11 @@ every_evaluating = pytest.mark.parametrize("name", EVALUATING)
 PARAMS = {"a": jnp.array([2.0, 1.0]), "b": jnp.array(-3.0)}
 
 
-def run(optimizer, steps=5, params=PARAMS):
+def run(optimizer, steps=5, params=PARAMS, **extra):
     """Params and state after some steps on half the sum of squares."""
     state = optimizer.init(params)
     for _ in range(steps):
-        updates, state = optimizer.update(params, state, params)
+        updates, state = optimizer.update(params, state, params, **extra)
         params = optax.apply_updates(params, updates)
     return params, state
 
@@ -124,6 +124,7 @@ STOPS = {
     "sign": (optax.scale_by_sign(), "is not linear"),
     "normalize": (optax.normalize_by_update_norm(), "is not linear"),
     "nonnegative": (optax.keep_params_nonnegative(), "is not linear"),
+    "polyak": (optax.scale_by_polyak(), "is not linear"),  # it needs a value, too
     "trace": (optax.trace(0.9), "remembers earlier updates"),
     "heavy ball": (jm.heavy_ball(0.1), "remembers earlier updates"),
     "nesterov": (jm.nesterov(0.1), "remembers earlier updates"),
@@ -140,17 +141,17 @@ STOPS = {
 def test_a_stage_with_memory_or_without_a_linear_part_is_refused(stage):
     transform, reason = STOPS[stage]
     optimizer = jm.chain(optax.identity(), EVALUATING["nesterov"], transform)
-    params, state = run(optimizer, steps=1)
+    params, state = run(optimizer, steps=1, value=jnp.ones([]))
     for evaluate in (jm.eval_params, jax.jit(jm.eval_params)):
         with pytest.raises(ValueError, match=f"stage 2 of the chain {reason}.*before the method"):
             evaluate(optimizer, params, state)
     harmless = jm.chain(jm.heavy_ball(0.1), AFFINE["weight decay"], transform)
     if stage != "nesterov":  # which has a read-out of its own
-        params, state = run(harmless, steps=1)
+        params, state = run(harmless, steps=1, value=jnp.ones([]))
         assert jm.eval_params(harmless, params, state) is params
     before = jm.chain(transform, EVALUATING["nesterov"])
     if stage != "nesterov":
-        params, state = run(before, steps=1)
+        params, state = run(before, steps=1, value=jnp.ones([]))
         assert jm.eval_params(before, params, state)["a"].shape == (2,)
 
 
