@@ -111,15 +111,13 @@ def sweep(
     """
     _check_choice("resume", resume, get_args(Resume))
     _check_choice("on_error", on_error, get_args(OnError))
-    if not stall_seconds > 0:
-        raise ValueError(f"stall_seconds is a positive number of seconds, not {stall_seconds!r}.")
     asked = _Asked(as_width(width), as_options(options), on_error)
     refuse_fork()
     used = list(devices or jax.local_devices())
+    dispatcher = Dispatcher(used, stall_seconds)
     traced = trace_groups(fn, space)
     with contextlib.ExitStack() as stack:
         folder = None if store is None else stack.enter_context(_lock_folder(store, resume))
-        dispatcher = Dispatcher(used, stall_seconds)
         config = _choose_config(space, traced, used, asked, folder, dispatcher)
         driver = Driver(config, _writer_fn(folder, resume), on_error, progress)
         start = time.perf_counter()

@@ -383,6 +383,77 @@ def test_a_result_that_does_not_fit_into_memory_needs_a_store():
         sweep(fn, grid(x=np.arange(1e5)), width=1)
 
 
+@pytest.mark.parametrize("bad", [3.0, 500.0, 999.0])
+@pytest.mark.parametrize("options", [None, {}])
+def test_a_lane_that_fails_while_widths_are_tried_is_recorded(bad, options, tmp_path):
+    space = grid(x=np.arange(1000.0))
+    for store in (None, tmp_path):
+        runs = sweep(fails_at(bad), space, on_error="record", options=options, store=store)
+        failed = runs.status.values == FAILED
+        assert failed[int(bad)]
+        width = runs.attrs["width"]
+        assert failed.sum() <= width
+        np.testing.assert_array_equal(
+            runs.y[~failed], 2 * space.labels(np.arange(1000))["x"][~failed]
+        )
+        assert (runs.status.values[~failed] == OK).all()
+    assert sweep(fails_at(-1.0), space, store=tmp_path).status.values.tolist() == [OK] * 1000
+
+
+def test_a_lane_that_fails_while_widths_are_tried_is_raised():
+    with pytest.raises(jax.errors.JaxRuntimeError, match=r"3\.0 is refused"):
+        sweep(fails_at(3.0), grid(x=np.arange(1000.0)))
+
+
+@pytest.mark.parametrize("on_error", ["raise", "record"])
+def test_what_cannot_be_compiled_is_raised_at_once(on_error):
+    with pytest.raises(ValueError, match="no whole number of blocks"):
+        sweep(
+            lambda x: {"y": x},
+            grid(x=np.arange(10.0)),
+            width=4,
+            options={"block": 3},
+            on_error=on_error,
+        )
+
+
+@pytest.mark.parametrize("width", [np.int64(4), np.int32(4), np.uint8(4), jnp.int32(4)])
+def test_integers_of_any_library_are_widths(width):
+    runs = sweep(lambda x: {"y": x}, grid(x=np.arange(10.0)), width=width)
+    assert runs.attrs["width"] == 4
+    assert explain(lambda x: {"y": x}, grid(x=np.arange(10.0)), width=width).width == 4
+
+
+@pytest.mark.parametrize("width", [0, -1, 2.0, np.float32(2), True, np.bool_(True), "2", None])
+def test_other_things_are_no_widths(width):
+    for run in (sweep, explain):
+        with pytest.raises(ValueError, match='width is "auto" or a positive number'):
+            run(lambda x: {"y": x}, grid(x=np.arange(10.0)), width=width)
+
+
+def test_a_run_and_a_final_metric_are_returned_together(tmp_path):
+    def run(beta):
+        made = jm.optimize(loss, jnp.ones(2), jm.heavy_ball(0.1, beta), STEPS, every=4)
+        return made, jnp.sum(jnp.abs(made.params))
+
+    kinds = {
+        "pair": lambda beta: (run(beta)[0], {"norm": run(beta)[1]}),
+        "dict": lambda beta: {"run": run(beta)[0], "norm": run(beta)[1]},
+    }
+    for kind, fn in kinds.items():
+        name = "run.value" if kind == "dict" else "value"
+        for store in (None, tmp_path / kind):
+            runs = sweep(fn, grid(beta=[0.0, 0.5]), width=2, store=store)
+            assert runs[name].dims == ("beta", "step")
+            assert runs.norm.dims == ("beta",)
+            assert runs.step.values.tolist() == [0, 4, 8, 12]
+            for beta in (0.0, 0.5):
+                made, norm = run(beta)
+                cell = runs.sel(beta=beta)
+                np.testing.assert_allclose(cell[name], made.history["value"], rtol=1e-12)
+                np.testing.assert_allclose(cell.norm, norm, rtol=1e-12)
+
+
 # Progress
 
 

@@ -46,7 +46,11 @@ def snapshot(folder):
 @pytest.mark.parametrize("to", ["netcdf", "zarr"])
 def test_arrays_come_back_whatever_their_type(tmp_path, to):
     def every_type(a):
-        kinds = {"complex": jax.lax.complex(a, jnp.asarray(2.0)), "half": a.astype(jnp.bfloat16), "none": jnp.zeros((0,))}
+        kinds = {
+            "complex": jax.lax.complex(a, jnp.asarray(2.0)),
+            "half": a.astype(jnp.bfloat16),
+            "none": jnp.zeros((0,)),
+        }
         return kinds | {"bool": a > 1, "int": a.astype(int), "small": a.astype(jnp.float16)}
 
     runs = sweep(every_type, grid(a=[1.0, 2.0]), width=2, store=tmp_path / "s")
@@ -189,7 +193,9 @@ def test_a_tree_is_exported_with_its_groups(tmp_path, to):
     tree = sweep(of_two_kinds, SPACE, width=2, store=tmp_path / "s")
     for _ in range(2):  # and anew
         assert export(tmp_path / "s", to) == 0
-    options = {"engine": "h5netcdf"} if to == "netcdf" else {"engine": "zarr", "consolidated": False}
+    options = (
+        {"engine": "h5netcdf"} if to == "netcdf" else {"engine": "zarr", "consolidated": False}
+    )
     with xarray.open_datatree(tmp_path / f"s{FORMATS[to].suffix}", **options) as made:
         for name, node in tree.children.items():
             np.testing.assert_array_equal(made[name]["value"], node["value"])

@@ -50,9 +50,14 @@ class Dispatcher:
       devices: The devices that are used. Only on processors does a program that uses no processor
         time stand still; elsewhere the dispatcher waits as long as it takes.
       stall_seconds: How long to wait for a program that uses no processor time.
+
+    Raises:
+      ValueError: `stall_seconds` is not positive.
     """
 
     def __init__(self, devices: Sequence[Any], stall_seconds: float = STALL_SECONDS):
+        if not stall_seconds > 0:
+            raise ValueError(f"stall_seconds is a positive number, not {stall_seconds!r}.")
         self.devices = devices
         is_watched = all(device.platform == "cpu" for device in devices)
         self.stall_seconds = stall_seconds if is_watched else math.inf

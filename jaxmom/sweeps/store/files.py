@@ -103,11 +103,12 @@ class Store:
         """Delete the sweep: manifests first, so that an interruption leaves orphaned parts only."""
         self.require_writable()
         with _locate_errors(self.path, "cannot delete the sweep in"):
-            manifests = [p for p in self.path.iterdir() if _MANIFEST.fullmatch(p.name)]
+            files = filter(pathlib.Path.is_file, self.path.iterdir())
+            manifests = [path for path in files if _MANIFEST.fullmatch(path.name)]
             for path in sorted(manifests, key=lambda p: (len(p.name), p.name), reverse=True):
                 _unlink_manifest(path)  # the last extension first
             for folder in self._folders():
-                for path in folder.iterdir():
+                for path in filter(pathlib.Path.is_file, folder.iterdir()):
                     if _FILE.fullmatch(path.name) or _TEMPORARY.fullmatch(path.name):
                         path.unlink()
                 with contextlib.suppress(OSError):  # it holds files of others

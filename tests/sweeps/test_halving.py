@@ -1,0 +1,155 @@
+"""Halving: edges of its arguments, maximization, and rungs that are appended."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import jaxmom as jm
+from jaxmom.sweeps import grid, halving
+from jaxmom.sweeps.results.dataset import DIVERGED, OK
+
+SPACE = grid(a=np.arange(1.0, 9.0))
+
+
+def grow(state, steps, a):
+    state = a if state is None else state + a * steps
+    return state, {"value": state}
+
+
+def best_of(runs):
+    return runs.a.values[runs.rungs.values == runs.rungs.values.max()].tolist()
+
+
+def test_large_is_good_where_it_is_maximized():
+    assert best_of(halving(grow, SPACE, [1, 1, 1], width=4)) == [1.0, 2.0]
+    runs = halving(grow, SPACE, [1, 1, 1], width=4, maximize=True)
+    assert best_of(runs) == [7.0, 8.0]
+    np.testing.assert_array_equal(runs.value.sel(a=8.0), [8.0, 16.0, 24.0])
+
+
+@pytest.mark.parametrize("maximize", [False, True])
+def test_infinite_values_are_bad_either_way(maximize):
+    def explode(state, steps, a):
+        sign = 1.0 if maximize else -1.0
+        value = jnp.where(a > 4, sign * jnp.inf, a)
+        return a, {"value": value}
+
+    runs = halving(explode, SPACE, [1, 1], 1.0, width=4, maximize=maximize)
+    assert runs.rungs.values.tolist() == [2] * 4 + [1] * 4
+
+
+@pytest.mark.parametrize("when", [0, 1, 2])
+def test_if_all_lanes_diverge_the_rest_is_empty(when, tmp_path):
+    def diverge(state, steps, a):
+        count = 0 if state is None else state + 1
+        value = jnp.where(jnp.asarray(count) >= when, jnp.nan, a)
+        return count, {"value": value}
+
+    for store in (None, tmp_path):
+        runs = halving(diverge, SPACE, [1, 1, 1, 1], 1.0, width=4, store=store)
+        assert runs.rungs.values.tolist() == [when + 1] * 8
+        assert (runs.status == DIVERGED).all()
+        assert np.isnan(runs.value.isel(step=slice(when, None))).all()
+        assert runs.step.values.tolist() == [1, 2, 3, 4]
+
+
+STATES = {
+    "dtype": (lambda a: jnp.zeros((), int), lambda a, state: state.astype(float)),
+    "python number": (lambda a: 0, lambda a, state: state + 0.75),
+    "shape": (lambda a: jnp.zeros(2), lambda a, state: jnp.zeros(3)),
+    "structure": (lambda a: {"x": a}, lambda a, state: {"x": a, "y": a}),
+    "order": (lambda a: (a, jnp.zeros(2)), lambda a, state: (jnp.zeros(2), a)),
+    "names": (lambda a: {"x": a}, lambda a, state: {"y": a}),
+    "none": (lambda a: (a, None), lambda a, state: (a, a)),
+    "key": (lambda a: jax.random.key(0), lambda a, state: jax.random.key(0, impl="rbg")),
+}
+
+
+@pytest.mark.parametrize("name", STATES)
+def test_a_state_that_changes_its_kind_is_refused_before_anything_runs(name):
+    first, later = STATES[name]
+    ran = []
+
+    def segment(state, steps, a):
+        jax.debug.callback(lambda: ran.append(steps))
+        return (first(a) if state is None else later(a, state)), {"value": a}
+
+    with pytest.raises(ValueError, match="the same structure, shapes and dtypes"):
+        halving(segment, SPACE, [1, 1, 1], 1.0, width=4)
+    assert not ran
+
+
+ARGUMENTS = {
+    "auto": ({"width": "auto"}, "number of lanes as width"),
+    "no lanes": ({"width": 0}, "width is"),
+    "by": ({"by": "loss"}, "there is no output 'loss'; the segment returns"),
+    "keep": ({"keep": 0.0}, "keep is in"),
+    "no rungs": ({"rungs": []}, "rungs are one positive number"),
+    "rung of 0": ({"rungs": [1, 0]}, "rungs are one positive number"),
+    "stall": ({"stall_seconds": -1.0}, "stall_seconds"),
+}
+
+
+@pytest.mark.parametrize("name", ARGUMENTS)
+def test_arguments_are_checked(name):
+    changed, message = ARGUMENTS[name]
+    with pytest.raises(ValueError, match=message):
+        halving(grow, SPACE, **({"rungs": [1, 1], "width": 4} | changed))
+
+
+def test_integers_of_numpy_are_rungs_and_widths():
+    runs = halving(grow, SPACE, np.array([1, 2]), width=np.int64(4))
+    assert runs.step.values.tolist() == [1, 3]
+
+
+@pytest.mark.parametrize("keep", [1.0, 0.5])
+def test_rungs_are_appended_to_those_that_are_done(tmp_path, keep):
+    lengths = []
+
+    def segment(state, steps, a):
+        lengths.append(steps)
+        return grow(state, steps, a)
+
+    options = {"keep": keep, "width": 4}
+    halving(segment, SPACE, [1, 2], store=tmp_path, **options)
+    lengths.clear()
+    runs = halving(segment, SPACE, [1, 2, 3, 4], store=tmp_path, **options)
+    whole = halving(grow, SPACE, [1, 2, 3, 4], **options)
+    assert runs.drop_attrs().identical(whole.drop_attrs())
+    assert {3, 4} <= set(lengths)
+    again = halving(segment, SPACE, [1, 2, 3, 4], store=tmp_path, **options)
+    assert again.drop_attrs().identical(whole.drop_attrs())
+
+
+@pytest.mark.parametrize("rungs", [[1], [2, 2, 3], [1, 3, 2]])
+def test_other_rungs_than_those_that_are_done_are_refused(tmp_path, rungs):
+    halving(grow, SPACE, [1, 2], 1.0, width=4, store=tmp_path)
+    with pytest.raises(ValueError, match="the store"):
+        halving(grow, SPACE, rungs, 1.0, width=4, store=tmp_path)
+
+
+@pytest.mark.parametrize("change", [{"keep": 0.5}, {"maximize": True}, {"width": 8}])
+def test_another_halving_is_refused(tmp_path, change):
+    options = {"keep": 1.0, "width": 4, "store": tmp_path}
+    halving(grow, SPACE, [1, 2], **options)
+    with pytest.raises(ValueError, match="holds something else"):
+        halving(grow, SPACE, [1, 2], **(options | change))
+
+
+def test_a_sweep_in_the_store_is_refused(tmp_path):
+    jm.sweep(lambda a: {"value": a}, SPACE, width=4, store=tmp_path)
+    with pytest.raises(ValueError, match="it is a sweep, and no halving"):
+        halving(grow, SPACE, [1, 2], 1.0, width=4, store=tmp_path)
+
+
+def test_a_run_and_a_dict_of_arrays_are_outputs_together():
+    def segment(run, steps, a):
+        start = jnp.ones(2) if run is None else run
+        run = jm.optimize(lambda x: jnp.sum(x**2), start, jm.heavy_ball(0.01 * a, 0.5), steps)
+        return run, (run, {"norm": jnp.sum(run.params**2)})
+
+    runs = halving(segment, SPACE, [3, 3], 1.0, by="norm", width=4)
+    assert (runs.status == OK).all()
+    values = halving(lambda *args, **axes: segment(*args, **axes), SPACE, [3, 3], 1.0, width=4)
+    np.testing.assert_array_equal(runs.norm, values.value)
