@@ -14,10 +14,11 @@ and map over its hyperparameters. Arrays of curvatures are problems of their own
 Exact formulas need exact numbers: enable ``jax_enable_x64``.
 """
 
+from jaxmom.theory._constraints import inequality
 from jaxmom.theory._linearize import NotLinearError, linearize
 from jaxmom.theory._minimal import minimal
 from jaxmom.theory._systems import Linear
-from jaxmom.theory.certificate import Certificate, certified_rate, inequality
+from jaxmom.theory.certificate import Certificate, certified_rate
 from jaxmom.theory.linear_system import (
     LinearSystem,
     dc_gain,

@@ -31,7 +31,7 @@ def minimal(system: LinearSystem, tolerance: float = 1e-9) -> LinearSystem:
       >>> len(system.names), len(theory.minimal(system).names)
       (2, 1)
     """
-    a, b, c = _balance(*(np.asarray(x, float) for x in (system.A, system.B, system.C)))
+    a, b, c = balance(*(np.asarray(x, float) for x in (system.A, system.B, system.C)))
     a, b, c = _project(a, b, c, _reachable_basis(a, b, tolerance))
     a, b, c = _project(a, b, c, _reachable_basis(a.T, c, tolerance))
     # NumPy arrays keep their float64 where JAX is set to float32.
@@ -39,11 +39,15 @@ def minimal(system: LinearSystem, tolerance: float = 1e-9) -> LinearSystem:
     return LinearSystem(*parts, names=tuple(f"x{i}" for i in range(len(b))))
 
 
-def _balance(
+def balance(
     a: np.ndarray, b: np.ndarray, c: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Scale the states by powers of two, which rounds nothing, until rows and columns match."""
-    bordered = np.block([[a, b[:, None] / _size(b)], [c[None] / _size(c), np.zeros((1, 1))]])
+    if len(b) == 0:
+        return a, b, c
+    # The diagonal does not change with the units, and would hide how uneven the others are.
+    coupled = a - np.diag(np.diagonal(a))
+    bordered = np.block([[coupled, b[:, None] / _size(b)], [c[None] / _size(c), np.zeros((1, 1))]])
     _, (scale, _) = scipy.linalg.matrix_balance(bordered, permute=False, separate=True)
     units = scale[:-1] / scale[-1]
     return a * units / units[:, None], b / units, c * units

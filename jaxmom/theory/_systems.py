@@ -41,15 +41,15 @@ def map_numbers(
     return jnp.vectorize(functools.partial(function, system), signature=signature)(*arrays)
 
 
-def check_interval(mu: ArrayLike, L: ArrayLike, least: str = "0 < mu <= L") -> None:
-    """Raise ValueError if the curvatures are known and not ordered as `least` says."""
+def check_interval(mu: ArrayLike, L: ArrayLike, *, may_be_zero: bool = False) -> None:
+    """Raise ValueError if the curvatures are known and not 0 < mu <= L."""
     if isinstance(mu, Tracer) or isinstance(L, Tracer):
         return
     low, high = np.asarray(mu, float), np.asarray(L, float)
-    positive = (low >= 0 if least.startswith("0 <=") else low > 0) & np.isfinite(high)
-    ordered = low < high if least.endswith("< L") else low <= high
-    if not np.all(positive & ordered):
-        raise ValueError(f"curvatures are {least}, got mu={mu} and L={L}.")
+    is_positive = low >= 0 if may_be_zero else low > 0
+    if not np.all(is_positive & (low <= high) & np.isfinite(high)):
+        first = "0 <= mu" if may_be_zero else "0 < mu"
+        raise ValueError(f"curvatures are {first} <= L, got mu={mu} and L={L}.")
 
 
 def as_number(name: str, value: ArrayLike) -> float:

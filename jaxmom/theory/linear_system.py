@@ -71,6 +71,8 @@ def transfer_function(system: LinearSystem, z: ArrayLike) -> jax.Array:
       0.5
     """
     system = check_system(system)
+    if not system.names:  # nothing moves
+        return jnp.zeros(jnp.shape(z), system.A.dtype)
     real = np.dtype(system.A.dtype)
     z = jnp.asarray(z, np.result_type(real, np.complex64) if jnp.iscomplexobj(z) else real)
     return jnp.vectorize(functools.partial(_gain, system, rest_state(system)))(z)

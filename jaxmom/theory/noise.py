@@ -176,7 +176,7 @@ def _solve_lyapunov(system: LinearSystem, curvature: jax.Array) -> _Stationary:
     weights = jnp.abs(jnp.linalg.solve(equations.T, read.ravel()).reshape(n, n))
     size, spread = jnp.abs(system.A - unit) + jnp.abs(kick), jnp.abs(covariance)
     moved = size @ spread + spread @ size.T + 2 * size @ spread @ size.T + source
-    error = 4 * jnp.finfo(variance.dtype).eps * jnp.sum(weights * moved)
+    error = jnp.finfo(variance.dtype).eps / 4 * jnp.sum(weights * moved)
     return _Stationary(covariance, variance, is_stable, error <= _LARGEST_ERROR * variance)
 
 

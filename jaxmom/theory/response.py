@@ -97,6 +97,8 @@ def half_life(optimizer: Linear) -> jax.Array:
 
 def _filter_matrix(system: LinearSystem) -> jax.Array:
     """The matrix of the buffers while params are held; NaN where the basis does not tell it."""
+    if not system.names:  # nothing moves
+        return system.A
     rest = rest_state(system)
     first = jnp.eye(len(system.C), dtype=system.C.dtype)[0]
     separates = jnp.all(first == system.C) & (system.names[0] == "params")

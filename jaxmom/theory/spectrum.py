@@ -109,7 +109,7 @@ def rate(optimizer: Linear, mu: ArrayLike, L: ArrayLike, points: int = 257) -> j
       >>> print(f"{theory.rate(tuned, mu=1.0, L=25.0):.6f}")  # (5 - 1) / (5 + 1)
       0.666667
     """
-    check_interval(mu, L, "0 <= mu <= L")
+    check_interval(mu, L, may_be_zero=True)
 
     def worst(system: LinearSystem, low: jax.Array, high: jax.Array) -> jax.Array:
         grid = jnp.linspace(0.0, 1.0, points, dtype=low.dtype)

@@ -70,6 +70,9 @@ def neimark_sacker_bound(optimizer: Linear) -> jax.Array:
     inverse = as_complex(turned[0]) if fixed.shape[0] == 1 else jnp.linalg.eigvals(turned)
     rounding = max(1e-9, 8 * float(jnp.finfo(fixed.dtype).eps))
     real = jnp.abs(inverse.imag) <= rounding * jnp.abs(inverse)
+    # Far beyond the curvatures that the steps are made for, a bound is an error of rounding.
+    steps = jnp.abs(system.C @ system.B) + jnp.abs(transfer_function(system, -1.0))
+    real = real & (inverse.real > 16 * jnp.finfo(fixed.dtype).eps * steps)
     return _least_curvature(jnp.where(real, inverse.real, 0.0))
 
 
@@ -94,6 +97,8 @@ def stability_limit(optimizer: Linear) -> jax.Array:
       4.0
     """
     system = as_system(optimizer)
+    if not system.names:  # nothing moves
+        return jnp.zeros([], system.A.dtype)
     # A gradient of c per unit of params holds them at rest: at curvature c an eigenvalue is 1.
     hold = rest_state(system).gradient
     fold = jnp.where(hold > 0, hold, jnp.inf)
