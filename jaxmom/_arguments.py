@@ -126,7 +126,7 @@ def classify(kind: Kind, argument: Argument) -> Any:
     if _is_numeric(value):
         return value
     if callable(value) and not isinstance(value, type):
-        return _bind_schedule(value)
+        return as_partial(value)
     return _as_argument(value)
 
 
@@ -153,15 +153,16 @@ def _is_opaque_function(parameter: inspect.Parameter, value: Any) -> bool:
     return callable(value) and not known and not isinstance(parameter.default, float)
 
 
-def _bind_schedule(value: Callable[..., Any]) -> Partial:
-    if isinstance(value, Partial):
-        return value
-    is_pytree = not jax.tree_util.all_leaves([value])
-    return Partial(_call_function, value) if is_pytree else Partial(value)
+def as_partial(function: Callable[..., Any]) -> Partial:
+    """Return a function as a pytree; the arrays of one that is a module become its leaves."""
+    if isinstance(function, Partial):
+        return function
+    is_pytree = not jax.tree_util.all_leaves([function])
+    return Partial(_call_function, function) if is_pytree else Partial(function)
 
 
-def _call_function(function: Callable[..., Any], count: Any) -> Any:
-    return function(count)
+def _call_function(function: Callable[..., Any], *args: Any) -> Any:
+    return function(*args)
 
 
 def _as_argument(value: Any) -> Any:

@@ -11,6 +11,7 @@ import optax
 from jax.tree_util import Partial
 from jax.typing import ArrayLike
 
+from jaxmom._arguments import as_partial
 from jaxmom._trajectory import RECORDS, Record, Step, Trajectory, as_row, make_record
 from jaxmom.transform import Optimizer, PyTree, as_pytree, eval_params
 
@@ -98,9 +99,8 @@ def optimize(
       [3 4 5] [0.015625   0.00390625 0.00097656]
     """
     plan = _make_plan(steps, every, check, unroll, record)
-    loss = loss if isinstance(loss, Partial) else Partial(loss)
-    if callable(batches) and not isinstance(batches, Partial):
-        batches = Partial(batches)
+    loss = as_partial(loss)
+    batches = as_partial(batches) if callable(batches) else batches
     optimizer = as_pytree(optimizer)
     if isinstance(params, Trajectory):
         start = params._replace(steps=params.steps[-1:], history={})  # of any length: no retrace
@@ -179,7 +179,7 @@ def _run(
     return Trajectory(
         carry.params,
         carry.state,
-        before + jnp.append(indices, jnp.int32(plan.steps)),
+        _add_counts(before, jnp.append(indices, jnp.int32(plan.steps))),
         jax.tree.map(lambda *parts: jnp.concatenate(parts), *rows),
         _first_bad_count(last, carry.diverged_at, limit),
         first_value,
@@ -238,7 +238,7 @@ def _evaluate_step(
     index: jax.Array,
 ) -> tuple[Step, PyTree]:
     """Return the next step and the optimizer's state after it; index counts in this call alone."""
-    count = before + index
+    count = _add_counts(before, index)
     value_fn = loss_at(index, count)
     value, gradient = jax.value_and_grad(value_fn)(params)
     gradient = jax.tree.map(lambda g: g.conj() if jnp.iscomplexobj(g) else g, gradient)
@@ -247,6 +247,12 @@ def _evaluate_step(
     )
     eval_value = functools.partial(_eval_value, value_fn, optimizer, params, state)
     return Step(count, params, state, value, gradient, updates, eval_value), after
+
+
+def _add_counts(before: jax.Array, indices: jax.Array) -> jax.Array:
+    """Add counts so that they saturate; a negative one would stand for no divergence."""
+    largest = jnp.iinfo(jnp.int32).max
+    return jnp.where(indices > largest - before, largest, before + indices)
 
 
 def _advance(

@@ -1,5 +1,7 @@
 """The driver: its records, its test of divergence, its segments, and that it compiles once."""
 
+import dataclasses
+
 import chex
 import jax
 import jax.numpy as jnp
@@ -209,6 +211,30 @@ def test_new_values_do_not_compile_anew():
     assert second - first == third - second == 1  # the scalar check, which is only a trace
 
 
+@jax.tree_util.register_dataclass
+@dataclasses.dataclass
+class Module:
+    """A pytree that can be called, as the modules of equinox and their methods are."""
+
+    scale: jax.Array
+
+    def __call__(self, *args):
+        return self.scale * quadratic(args[0]) if len(args) == 1 else self.scale
+
+
+def test_losses_and_batches_may_be_modules():
+    def run(scale):
+        module = Module(jnp.array(scale))
+        alone = jm.optimize(module, START, jm.heavy_ball(0.1), 5)
+        loss, key = lambda x, batch: batch * quadratic(x), jax.random.key(0)
+        drawn = jm.optimize(loss, START, jm.heavy_ball(0.1), 5, batches=module, key=key)
+        return alone, drawn
+
+    expected = jm.optimize(lambda x: 0.5 * quadratic(x), START, jm.heavy_ball(0.1), 5)
+    for found in run(0.5):
+        np.testing.assert_allclose(found.history["value"], expected.history["value"], rtol=1e-14)
+
+
 def test_it_can_be_vmapped_and_differentiated():
     def final(beta, start):
         run = jm.optimize(quadratic, start, jm.heavy_ball(0.1, beta), 20, every=6)
@@ -362,6 +388,18 @@ def test_the_hypergradient_through_two_segments_is_that_of_one_run():
 
     one, two = (jax.grad(final)(0.8, *segments) for segments in ((20,), (8, 12)))
     np.testing.assert_allclose(one, two, rtol=1e-13)
+
+
+def test_counts_saturate_in_a_run_that_goes_on_for_ever():
+    run = jm.optimize(lambda x: x**2 / 2, jnp.array(1.0), jm.gradient_descent(3.0), 2)
+    largest = np.iinfo(np.int32).max
+    late = run._replace(steps=jnp.array([largest - 3], jnp.int32))
+    on = jm.optimize(lambda x: x**2 / 2, late, jm.gradient_descent(3.0), 12)
+    assert on.steps.dtype == jnp.int32
+    np.testing.assert_array_equal(on.steps, np.minimum(largest - 3 + np.arange(13.0), largest))
+    assert on.diverged_at == largest
+    again = jm.optimize(lambda x: x**2 / 2, on, jm.gradient_descent(3.0), 2)
+    assert again.diverged_at == largest
 
 
 def test_a_run_of_another_optimizer_is_refused():
