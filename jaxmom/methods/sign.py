@@ -14,13 +14,13 @@ def signum(
 ) -> Optimizer:
     """The sign of the momentum: ``m <- beta m + (1-beta) g; y <- y - alpha sign(m)``.
 
-    Source:
-      Bernstein et al. 2018 (arXiv 1802.04434), algorithm 2.
-
     Args:
       learning_rate: alpha.
       beta: In [0, 1).
       weight_decay: lambda of decoupled decay, ``- alpha lambda y``, which needs params; or None.
+
+    Source:
+      Bernstein et al. 2018 (arXiv 1802.04434), algorithm 2.
 
     Example:
       >>> import jaxmom as jm
