@@ -165,6 +165,20 @@ def test_all_runs_in_float32_with_warnings_as_errors():
     subprocess.run([sys.executable, script], check=True, timeout=600)
 
 
+@pytest.mark.parametrize("value", [None, "0.5", lambda step: 0.5], ids=["none", "text", "function"])
+def test_what_is_no_number_is_refused(value):
+    mdp, key = corridor(5), jax.random.key(0)
+    for call in (
+        lambda: rl.q_learning(mdp, RULES["lazy"], key, steps=4, discount=value),
+        lambda: rl.q_learning(mdp, RULES["lazy"], key, steps=4, divergence=value),
+        lambda: rl.value_iteration(mdp, value),
+        lambda: rl.policy_value(mdp, [0, 0], value),
+        lambda: rl.speedy_q_learning(mdp, key, iterations=4, discount=value),
+    ):
+        with pytest.raises(TypeError, match=r"(discount|divergence) is a number, not"):
+            call()
+
+
 def test_a_process_is_asked_for_by_its_type():
     for call in (
         lambda: rl.q_learning({}, RULES["lazy"], jax.random.key(0), steps=4),
