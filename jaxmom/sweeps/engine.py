@@ -132,10 +132,14 @@ def sweep(
             "options": json.dumps(dict(driver.config.options)),
             "seconds": time.perf_counter() - start,
             "compile_seconds": runner.compile_seconds,  # of these seconds
-            "device": f"workers of {type(executor).__name__}" if executor else used[0].device_kind,
+            "device": used[0].device_kind if executor is None else _name_workers(executor),
             "devices": len(used),
         }
         return driver.writer.result(attrs)
+
+
+def _name_workers(executor: Executor) -> str:
+    return f"workers of {type(executor).__name__}"
 
 
 class _Asked(NamedTuple):

@@ -1,6 +1,8 @@
 """The store: whatever happens to a sweep or to its folder, nothing is lost and nothing is wrong."""
 
 import errno
+import hashlib
+import io
 import json
 import os
 import pathlib
@@ -344,7 +346,7 @@ def test_a_folder_that_can_only_be_read_holds_a_complete_sweep(store):
 
 
 def make_golden(path):  # pragma: no cover
-    """How tests/golden/format-1 was made; a format that has been released is never made again."""
+    """How tests/golden/format-2 was made; a format that has been released is never made again."""
     space = sample(6, beta=uniform(0, 1), learning_rate=[0.1, 9.0]) * grid(nesterov=[False, True])
     space = space + paired(beta=[0.5], learning_rate=[0.2], nesterov=[True])
     sweep(train, space, width=4, store=path)
@@ -352,7 +354,7 @@ def make_golden(path):  # pragma: no cover
     sweep(train, larger, store=path, resume="extend")
 
 
-@pytest.mark.parametrize("version", [1])
+@pytest.mark.parametrize("version", [1, 2])
 def test_stores_of_every_format_are_read(version):
     runs = open_sweep(GOLDEN / f"format-{version}").load()
     assert cli.main(["verify", str(GOLDEN / f"format-{version}")]) == 0
@@ -365,6 +367,34 @@ def test_stores_of_every_format_are_read(version):
         nesterov = str(cell.nesterov.item()) in ("True", "1.0")
         again = train(**arguments, nesterov=nesterov)
         np.testing.assert_allclose(cell.value, again.history["value"], rtol=1e-12)
+
+
+def as_format_1(store):
+    """Write the files of a store as version 1 of the format had them."""
+    for path in store.glob("parts/*.npz"):
+        arrays, meta = unpack(path.read_bytes(), path)
+        meta = {"sweep": meta["sweep"], "chunk": meta["chunk"]}
+        buffer = io.BytesIO()
+        np.savez(buffer, **arrays, meta=np.array(json.dumps(meta)))
+        body = buffer.getvalue()[:-2] + (71).to_bytes(2, "little")
+        path.write_bytes(body + b"sha256:" + hashlib.sha256(body).hexdigest().encode())
+    manifest = json.loads((store / "sweep.json").read_text())
+    outputs = {f"nesterov={json.loads(key)[0][0][1]}": o for key, o in manifest["outputs"].items()}
+    kept = {name: manifest[name] for name in ("identity", "provenance")}
+    (store / "sweep.json").write_text(json.dumps({"format": 1, "outputs": outputs} | kept))
+
+
+def test_a_store_of_format_1_is_read_and_goes_on(store, expected):
+    as_format_1(store)
+    assert same(open_sweep(store), expected)
+    assert cli.main(["verify", str(store)]) == 0
+    (store / "parts/1-1.npz").unlink()
+    before = {path: path.read_bytes() for path in part_files(store)}
+    assert int((open_sweep(store).status == MISSING).sum()) == 4
+    assert same(sweep(train, SPACE, store=store), expected)
+    assert {path: path.read_bytes() for path in before} == before
+    larger = grid(beta=[0.0, 0.5, 0.9, 0.95], learning_rate=[0.1, 0.2, 9.0], nesterov=[False, True])
+    assert same(sweep(train, larger, store=store, resume="extend"), sweep(train, larger, width=4))
 
 
 def test_the_command_line_counts_what_is_done(store, capsys):
