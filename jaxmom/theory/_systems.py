@@ -37,6 +37,8 @@ def map_numbers(
     """
     system = as_system(optimizer)
     arrays = [jnp.asarray(number, system.A.dtype) for number in numbers]
+    shape = jnp.broadcast_shapes(*(array.shape for array in arrays))
+    arrays = [jnp.broadcast_to(array, shape) for array in arrays]
     signature = ",".join(["()"] * len(arrays)) + f"->{result}"
     return jnp.vectorize(functools.partial(function, system), signature=signature)(*arrays)
 

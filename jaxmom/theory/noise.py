@@ -102,7 +102,7 @@ def excess_loss(
       where the curvature is 0 and nothing else holds them, and the loss does not change.
     """
     variance = stationary_variance(optimizer, curvature, noise_variance)
-    curvature = jnp.asarray(curvature, variance.dtype)
+    curvature = jnp.broadcast_to(jnp.asarray(curvature, variance.dtype), variance.shape)
     return jnp.where(curvature == 0, 0.0, curvature * variance / 2)
 
 

@@ -72,7 +72,7 @@ def neimark_sacker_bound(optimizer: Linear) -> jax.Array:
     real = jnp.abs(inverse.imag) <= rounding * jnp.abs(inverse)
     # Far beyond the curvatures that the steps are made for, a bound is an error of rounding.
     steps = jnp.abs(system.C @ system.B) + jnp.abs(transfer_function(system, -1.0))
-    real = real & (inverse.real > 16 * jnp.finfo(fixed.dtype).eps * steps)
+    real = real & (inverse.real > max(1e-11, 16 * float(jnp.finfo(fixed.dtype).eps)) * steps)
     return _least_curvature(jnp.where(real, inverse.real, 0.0))
 
 

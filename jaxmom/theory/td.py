@@ -103,6 +103,7 @@ def td_stable_alpha(beta: ArrayLike, spectrum: ArrayLike) -> jax.Array:
     """
     values = _as_spectrum(spectrum)
     beta = jnp.asarray(beta, values.real.dtype)[..., None]
+    values = jnp.broadcast_to(values, (*beta.shape[:-1], values.size))
     ratio = ((1 + beta) / (1 - beta)) ** 2
     falls = values.real < 0
     size = jnp.where(falls, values.real**2 + ratio * values.imag**2, 1.0)
@@ -129,7 +130,9 @@ def td_growth(alpha: ArrayLike, beta: ArrayLike, spectrum: ArrayLike) -> jax.Arr
       0.75
     """
     values = _as_spectrum(spectrum)
-    alpha, beta = (jnp.asarray(x, complex)[..., None] for x in (alpha, beta))
+    shape = jnp.broadcast_shapes(jnp.shape(alpha), jnp.shape(beta))
+    values = jnp.broadcast_to(values, (*shape, values.size))
+    alpha, beta = (jnp.broadcast_to(x, shape).astype(complex)[..., None] for x in (alpha, beta))
     half = (1 + beta + alpha * values) / 2
     root = jnp.sqrt(half**2 - beta)
     return jnp.max(jnp.maximum(jnp.abs(half + root), jnp.abs(half - root)), axis=-1)

@@ -1,5 +1,8 @@
 """Noise floors against SciPy's Lyapunov solver, closed forms, and runs with noise."""
 
+import contextlib
+from fractions import Fraction
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -116,3 +119,75 @@ def test_small_batches_undo_what_momentum_gains():
     """At a fixed effective rate the limit of the noise is nearly the same for every beta."""
     limits = [float(theory.curvature_noise_limit(jm.ema_momentum(1e-4, b), 1.0)) for b in (0, 0.9)]
     np.testing.assert_allclose(limits, 2 / 1e-4, rtol=1e-3)
+
+
+def exact_variance(alpha, beta, curvature):
+    """Heavy ball's closed form for the float32 numbers that the optimizer has, in rationals."""
+    a, b, c = (Fraction(float(np.float32(x))) for x in (alpha, beta, curvature))
+    return float(a * (1 + b) / (c * (1 - b) * (2 * (1 + b) - a * c)))
+
+
+@pytest.mark.parametrize("beta", [0.0, 0.5, 0.9, 0.99, 0.999, 0.9999])
+@pytest.mark.parametrize(
+    "share", [1e-9, 1e-6, 1e-3, 0.1, 0.5, 0.9, 0.99, 0.999, 0.9999, 0.999999, 1.0, 1.001]
+)
+def test_single_precision_is_exact_or_says_so(beta, share):
+    """Never negative, never wrong by more than 5 %: infinite beyond the limit, NaN if unknown."""
+    alpha = 0.1
+    curvature = 2 * (1 + beta) / alpha * share
+    with in_float32():
+        found = float(theory.stationary_variance(jm.heavy_ball(alpha, beta), curvature))
+        loss = float(theory.excess_loss(jm.heavy_ball(alpha, beta), curvature))
+        covariance = np.asarray(theory.stationary_covariance(jm.heavy_ball(alpha, beta), curvature))
+    if np.isfinite(found):
+        np.testing.assert_allclose(found, exact_variance(alpha, beta, curvature), rtol=0.05)
+        assert found > 0
+        assert loss > 0
+        assert np.all(np.linalg.eigvalsh(covariance.astype(float)) > -1e-3 * covariance.max())
+    else:
+        assert share > 0.9 or beta > 0.999  # otherwise float32 suffices
+        assert np.isnan(covariance).all()
+
+
+@contextlib.contextmanager
+def in_float32():
+    jax.config.update("jax_enable_x64", False)
+    try:
+        yield
+    finally:
+        jax.config.update("jax_enable_x64", True)
+
+
+@pytest.mark.parametrize("name", LINEAR)
+def test_variances_in_single_precision(name):
+    curvatures = np.array([1e-4, 0.05, 0.7, 1.9, 3.3])
+    expected = np.asarray(theory.stationary_variance(LINEAR[name], curvatures))
+    with in_float32():
+        system = jax.tree.map(lambda x: jnp.asarray(x, jnp.float32), theory.linearize(LINEAR[name]))
+        found = np.asarray(theory.stationary_variance(system, curvatures))
+    known = np.isfinite(found)
+    np.testing.assert_allclose(found[known], expected[known], rtol=0.05)
+    assert np.all(known[1:])
+
+
+def test_a_flat_direction_has_no_excess_loss():
+    """Params wander off, and the loss does not change; a mean over a spectrum stays finite."""
+    for optimizer in (jm.heavy_ball(0.1, 0.9), jm.gradient_descent(0.1), jm.aggmo(0.1)):
+        losses = theory.excess_loss(optimizer, jnp.array([0.0, 1e-9, 1.0]))
+        assert losses[0] == 0.0
+        limit = theory.effective_learning_rate(optimizer) / 4
+        np.testing.assert_allclose(losses[1], limit, rtol=1e-6)
+        assert theory.stationary_variance(optimizer, 0.0) == np.inf
+        assert theory.curvature_noise_limit(optimizer, 0.0) == 0.0
+
+
+def test_negative_variances_are_refused():
+    ball = jm.heavy_ball(0.1, 0.9)
+    for function in (
+        theory.stationary_covariance,
+        theory.stationary_variance,
+        theory.excess_loss,
+        theory.mean_square_rate,
+    ):
+        with pytest.raises(ValueError, match="a variance is not negative"):
+            function(ball, 1.0, -0.1)

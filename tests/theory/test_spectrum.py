@@ -1,5 +1,6 @@
 """Spectra against runs of the code, and against the closed forms of the literature."""
 
+import dataclasses
 import functools
 import time
 
@@ -229,49 +230,6 @@ def test_never_and_always_stable():
     assert theory.stability_limit(shrinking) == 0.0
 
 
-def test_transient_growth_of_the_optimal_heavy_ball():
-    """0.37 sqrt(kappa), and the norms of matrix powers by NumPy."""
-    for kappa in (100.0, 10_000.0):
-        s = np.sqrt(kappa)
-        optimizer = jm.heavy_ball((2 / (s + 1)) ** 2, ((s - 1) / (s + 1)) ** 2)
-        found = theory.transient_growth(optimizer, 1.0)
-        beta, a = ((s - 1) / (s + 1)) ** 2, (2 / (s + 1)) ** 2
-        step = np.array([[1 + beta - a, -beta], [1.0, 0.0]])
-        power, largest = np.eye(2), 1.0
-        for _ in range(1000):
-            power = step @ power
-            largest = max(largest, np.linalg.norm(power, 2))
-        np.testing.assert_allclose(found, largest, rtol=1e-9)
-        assert 0.36 < found / s < 0.38
-    assert theory.transient_growth(jm.gradient_descent(0.5), 1.0) == 1.0
-
-
-def test_frequency_response_is_what_a_wave_does():
-    """Feed a wave of gradients to the code, and compare the steady steps with |H| and its angle."""
-    optimizer, w = jm.aggmo(0.1, betas=(0.0, 0.6, 0.9)), 0.7
-    response = complex(theory.frequency_response(optimizer, w))
-    state = optimizer.init(jnp.zeros([]))
-    for t in range(400):
-        step, state = optimizer.update(jnp.asarray(np.cos(w * t)), state)
-    np.testing.assert_allclose(-step, (response * np.exp(1j * w * 399)).real, rtol=1e-10)
-
-
-@pytest.mark.parametrize("beta", [0.5, 0.9, 0.99, 0.999])
-def test_memory_and_half_life(beta):
-    for optimizer in (jm.heavy_ball(0.1, beta), jm.ema_momentum(0.1, beta)):
-        np.testing.assert_allclose(theory.memory(optimizer), 1 / (1 - beta), rtol=1e-9)
-        np.testing.assert_allclose(
-            theory.half_life(optimizer), np.log(0.5) / np.log(beta), rtol=1e-12
-        )
-    weights = beta ** np.arange(60_000.0)
-    weights[0] = 1 + beta
-    weights[1:] = beta ** np.arange(2.0, 60_001.0)  # Nesterov's step: g + beta m
-    mean_age = (weights * np.arange(60_000)).sum() / weights.sum()
-    np.testing.assert_allclose(theory.memory(jm.nesterov(0.1, beta)), 1 + mean_age, rtol=1e-8)
-    assert theory.half_life(jm.gradient_descent(0.1)) == 0.0
-    np.testing.assert_allclose(theory.memory(jm.gradient_descent(0.1)), 1.0, rtol=1e-12)
-
-
 def test_slopes_are_right():
     """Against central differences, for a closed form, for eigvals, and for the limit."""
     betas = lambda b: jnp.stack([jnp.zeros_like(b), b, b**2])  # noqa: E731
@@ -314,3 +272,74 @@ def test_single_precision_works():
         jax.config.update("jax_enable_x64", True)
     assert radius.dtype == jnp.float32
     np.testing.assert_allclose(radius, 0.9, rtol=1e-6)
+
+
+CURVATURE_FUNCTIONS = (
+    theory.iteration_matrix,
+    theory.eigenvalues,
+    theory.characteristic_polynomial,
+    theory.spectral_radius,
+    theory.damping,
+    theory.period,
+    theory.transient_growth,
+    theory.stationary_covariance,
+    theory.stationary_variance,
+    theory.excess_loss,
+    theory.curvature_noise_limit,
+)
+
+
+@pytest.mark.parametrize("function", CURVATURE_FUNCTIONS, ids=lambda f: f.__name__)
+@pytest.mark.parametrize("shape", [(2,), (3,), (1,), (2, 2)], ids=str)
+def test_arrays_of_curvatures_are_problems_of_their_own(function, shape):
+    """As long as the state, longer, one, two-dimensional; stable and unstable ones mixed."""
+    system = theory.linearize(jm.heavy_ball(0.1, beta=0.9))
+    curvatures = jnp.asarray([0.5, 60.0, 7.0, 20.0])[: int(np.prod(shape))].reshape(shape)
+    found = function(system, curvatures)
+    expected = np.array([function(system, float(c)) for c in curvatures.ravel()])
+    np.testing.assert_allclose(found, expected.reshape(shape + expected.shape[1:]), rtol=1e-12)
+    mapped = jax.vmap(lambda c: function(system, c))(curvatures.ravel())
+    np.testing.assert_allclose(mapped, expected, rtol=1e-12)
+
+
+def test_intervals_and_second_arguments_broadcast():
+    ball = jm.heavy_ball(0.1, beta=0.5)
+    lows, highs = jnp.array([0.5, 1.0]), jnp.array([10.0, 20.0])
+    expected = [theory.rate(ball, mu, L) for mu, L in zip(lows, highs, strict=True)]
+    np.testing.assert_allclose(theory.rate(ball, lows, highs), expected, rtol=1e-12)
+    many = theory.mean_square_rate(ball, 1.0, jnp.array([0.0, 0.1, 0.2]))
+    np.testing.assert_allclose(many[1], theory.mean_square_rate(ball, 1.0, 0.1), rtol=1e-12)
+    noisy = theory.excess_loss(ball, jnp.array([1.0, 2.0]), jnp.array([[1.0], [4.0]]))
+    assert noisy.shape == (2, 2)
+    np.testing.assert_allclose(noisy[1], 4 * noisy[0], rtol=1e-12)
+
+
+def test_what_takes_one_number_refuses_arrays():
+    ball, pair = jm.heavy_ball(0.1, beta=0.5), jnp.array([1.0, 2.0])
+    with pytest.raises(ValueError, match="one curvature"):
+        theory.regime(ball, pair)
+    for function in (theory.certified_rate, theory.tune):
+        with pytest.raises(ValueError, match="mu is one plain number"):
+            function(ball, pair, 10.0)
+    with pytest.raises(ValueError, match="L is one plain number"):
+        theory.lower_bound(1.0, pair)
+
+
+@pytest.mark.parametrize("function", [theory.rate, theory.tune])
+@pytest.mark.parametrize(("mu", "L"), [(2.0, 1.0), (-1.0, 1.0), (1.0, np.inf), (np.nan, 1.0)])
+def test_curvatures_in_the_wrong_order_are_refused(function, mu, L):
+    with pytest.raises(ValueError, match=r"<= L, got mu"):
+        function(jm.heavy_ball(0.1, beta=0.5), mu, L)
+    with pytest.raises(ValueError, match=r"<= L, got mu"):
+        theory.lower_bound(mu, L)
+
+
+def test_systems_that_do_not_fit_together_are_refused():
+    system = theory.linearize(jm.heavy_ball(0.1, beta=0.5))
+    batch = jax.vmap(lambda beta: theory.linearize(jm.heavy_ball(0.1, beta)))(jnp.arange(2) / 3)
+    with pytest.raises(ValueError, match=r"got shapes \(2, 2, 2\).*jax.vmap"):
+        theory.spectral_radius(batch, 1.0)
+    with pytest.raises(ValueError, match=r"A \[n, n\], B \[n\]"):
+        theory.stability_limit(dataclasses.replace(system, B=jnp.ones(3)))
+    with pytest.raises(ValueError, match="D must be 0"):
+        theory.dc_gain(dataclasses.replace(system, D=jnp.ones([])))

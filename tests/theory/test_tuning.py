@@ -78,5 +78,7 @@ def test_errors_say_what_there_is():
         theory.tune("adam", 1.0, 2.0)
     with pytest.raises(ValueError, match="0 < mu <= L"):
         theory.tune("heavy_ball", 3.0, 2.0)
+    with pytest.raises(ValueError, match=r"no hyperparameters \['gamma'\].*beta"):
+        theory.tune(jm.heavy_ball(0.1, beta=0.5), 1.0, 2.0, names=["gamma"])
     with pytest.raises(ValueError, match="nothing to tune"):
         theory.tune(optax.sgd(0.1), 1.0, 2.0)
