@@ -7,6 +7,7 @@ import xarray
 from matplotlib.axes import Axes
 from numpy.typing import ArrayLike, NDArray
 
+from jaxmom._outcomes import quantile
 from jaxmom.plot._shared import labels, status, style
 
 _MARKS = 25  # of one kind on one line, at most
@@ -129,7 +130,7 @@ def _draw_bundle(
     if len(runs) == 0:
         ax.plot([], [], label=bundle.label, **line)
         return
-    middle = status.quantile(runs, 0.5)
+    middle = quantile(runs, 0.5)
     single = len(runs) == 1
     ended = single and bool(bundle.diverged[0])
     _draw_curve(ax, steps, middle, floor, ended, label=bundle.label, **line)
@@ -139,7 +140,7 @@ def _draw_bundle(
         _draw_curve(ax, steps, run, floor, True, color=look.color, linewidth=0.7, alpha=0.7)
     if np.isfinite(middle).any():
         top = runs[np.isfinite(runs)].max()
-        ends = (status.quantile(runs, share) for share in band)
+        ends = (quantile(runs, share) for share in band)
         low, high = (np.maximum(np.where(np.isinf(end), top, end), floor) for end in ends)
         shown = np.isfinite(middle)
         ax.fill_between(steps, low, high, where=shown, color=look.color, alpha=0.18, linewidth=0)

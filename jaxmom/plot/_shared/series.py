@@ -6,6 +6,7 @@ import numpy as np
 import xarray
 from numpy.typing import NDArray
 
+from jaxmom._outcomes import quantile
 from jaxmom.plot._shared import labels, status
 from jaxmom.plot._shared.status import DIVERGED, FAILED, MISSING
 
@@ -49,7 +50,7 @@ def reduce_seeds(array: xarray.DataArray, rank: int) -> Cells:
         runs, statuses = runs[None], statuses[None]
     runs[statuses == DIVERGED] = np.inf
     runs[(statuses == MISSING) | (statuses == FAILED)] = np.nan
-    middle = status.quantile(runs, 0.5)
+    middle = quantile(runs, 0.5)
     failed = (statuses == FAILED).any(axis=0)
     kinds = {
         "diverged": np.isposinf(middle),
@@ -108,7 +109,7 @@ def _make_line(label: str, array: xarray.DataArray, band: tuple[float, float]) -
     cells = reduce_seeds(array, 1)
     note = status.list_counts(cells.absent)
     label = f"{label} ({note})" if label and note else label or note
-    return Line(label, cells, np.stack([status.quantile(cells.runs, share) for share in band]))
+    return Line(label, cells, np.stack([quantile(cells.runs, share) for share in band]))
 
 
 def name_values(data: Any, lines: list[Line], band: tuple[float, float]) -> str:

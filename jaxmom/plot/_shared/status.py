@@ -1,4 +1,4 @@
-"""The status of lanes, which values can be drawn, and quantiles over seeds."""
+"""The status of lanes and which values can be drawn."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -7,9 +7,10 @@ import numpy as np
 import xarray
 from numpy.typing import NDArray
 
-# The codes of the coordinate `status` of a sweep, and their names, as in its `flag_meanings`.
-MISSING, OK, DIVERGED, FAILED = range(4)
-NAMES = ("missing", "ok", "diverged", "failed")
+from jaxmom._outcomes import Status
+
+MISSING, OK, DIVERGED, FAILED = map(int, Status)
+NAMES = tuple(status.name.lower() for status in Status)
 
 # Runs that diverge pass through 1e300 before they overflow; an axis that long overflows itself.
 TINY, HUGE = 1e-200, 1e200
@@ -78,24 +79,6 @@ def summarize_lanes(total: int, counts: Mapping[str, int]) -> str:
     """
     lanes = f"{total:,} lane{'s' * (total != 1)}"
     return ", ".join(part for part in (lanes, list_counts(counts)) if part)
-
-
-def quantile(runs: NDArray[np.float64], share: float) -> NDArray[np.float64]:
-    """Return the linear quantile over the first axis, with infinities as values.
-
-    It is inf if either interpolation endpoint is inf, where NumPy's would be NaN. NaN stands for a
-    run that is not there; where there is none, the quantile is NaN.
-
-    Example:
-      >>> quantile(np.array([[1.0, 1.0], [2.0, np.inf], [np.inf, np.nan]]), 0.5)
-      array([ 2., inf])
-    """
-    ordered = np.sort(runs, axis=0)  # NaN last
-    place = share * np.maximum((~np.isnan(runs)).sum(axis=0, keepdims=True) - 1, 0)
-    ends = (np.floor(place).astype(int), np.ceil(place).astype(int))
-    low, high = (np.take_along_axis(ordered, end, axis=0) for end in ends)
-    step = np.where(np.isfinite(high), high, 0.0) - np.where(np.isfinite(high), low, 0.0)
-    return np.where(np.isfinite(high), low + (place - ends[0]) * step, high)[0]
 
 
 def check_band(band: tuple[float, float]) -> None:

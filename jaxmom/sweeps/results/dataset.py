@@ -1,6 +1,5 @@
 """Layouts of results as labeled arrays: one Dataset, or one for each group if outputs differ."""
 
-import enum
 import json
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
@@ -8,6 +7,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
+from jaxmom._outcomes import Status
 from jaxmom.sweeps.compile.outputs import Output
 from jaxmom.sweeps.compile.program import Arrays
 from jaxmom.sweeps.space.groups import Group, label_groups
@@ -16,15 +16,6 @@ from jaxmom.sweeps.space.space import Dim, Space
 
 if TYPE_CHECKING:
     import xarray
-
-
-class Status(enum.IntEnum):
-    """The outcome of a lane; the numbers are those of the coordinate `status`."""
-
-    MISSING = 0
-    OK = 1
-    DIVERGED = 2
-    FAILED = 3
 
 
 MISSING, OK, DIVERGED, FAILED = Status

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, TypeAlias, Union
 import numpy as np
 from numpy.typing import NDArray
 
-from jaxmom.sweeps.results.dataset import Status
+from jaxmom._outcomes import Status, quantile
 
 if TYPE_CHECKING:
     import xarray
@@ -125,9 +125,9 @@ def bands(
     ordered = np.sort(values.values, axis=0)
     low, high = _resampled_medians(ordered, resamples)
     arrays = {
-        "middle": _sorted_quantile(ordered, 0.5),
-        "low": _sorted_quantile(ordered, low_share),
-        "high": _sorted_quantile(ordered, high_share),
+        "middle": quantile(ordered, 0.5, is_sorted=True),
+        "low": quantile(ordered, low_share, is_sorted=True),
+        "high": quantile(ordered, high_share, is_sorted=True),
         "middle_low": low,
         "middle_high": high,
     }
@@ -192,17 +192,6 @@ def _until_divergence(runs: "xarray.Dataset", name: str) -> "xarray.DataArray":
     return values.where(np.isfinite(values), np.inf)
 
 
-def _sorted_quantile(runs: NDArray[np.float64], share: float) -> NDArray[np.float64]:
-    """Return the linear quantile of sorted runs; inf if either neighbor of it is."""
-    below, fraction = divmod(share * (len(runs) - 1), 1)
-    lower, upper = runs[int(below)], runs[min(int(below) + 1, len(runs) - 1)]
-    if fraction == 0:
-        return lower
-    is_finite = np.isfinite(upper)
-    step = np.where(is_finite, upper, 0.0) - np.where(is_finite, lower, 0.0)
-    return np.where(is_finite, lower + fraction * step, np.inf)
-
-
 def _resampled_medians(runs: NDArray[np.float64], resamples: int) -> list[NDArray[np.float64]]:
     """Return the ends of the middle 95 % of the medians of resampled seeds."""
     count = len(runs)
@@ -213,6 +202,6 @@ def _resampled_medians(runs: NDArray[np.float64], resamples: int) -> list[NDArra
     for start in range(0, flat.shape[1], size):
         # Runs are sorted, and so are the indices: each resample is sorted already.
         resampled = np.moveaxis(flat[:, start : start + size][indices], 1, 0)
-        medians = np.sort(_sorted_quantile(resampled, 0.5), axis=0)
-        ends.append([_sorted_quantile(medians, share) for share in _SPREAD])
+        medians = np.sort(quantile(resampled, 0.5, is_sorted=True), axis=0)
+        ends.append([quantile(medians, share, is_sorted=True) for share in _SPREAD])
     return [np.concatenate(end).reshape(runs.shape[1:]) for end in zip(*ends, strict=True)]

@@ -1,7 +1,7 @@
 """The lazy array of one output in a store, as xarray reads it."""
 
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -9,15 +9,28 @@ from xarray.backends import BackendArray
 from xarray.core import indexing
 
 from jaxmom.sweeps.results.dataset import DatasetLayout
+from jaxmom.sweeps.space.index_maps import Index
 
-if TYPE_CHECKING:
-    from jaxmom.sweeps.store.reader import Reader
+
+class LaneReader(Protocol):
+    """Reads outputs of any lanes; `jaxmom.sweeps.store.reader.Reader` does."""
+
+    @property
+    def layouts(self) -> Mapping[str, DatasetLayout]:
+        """The layouts of the result, by name."""
+        ...
+
+    def read(
+        self, layout: DatasetLayout, name: str, lanes: Index, inner: Sequence[Any]
+    ) -> NDArray[Any]:
+        """Return an output of some lanes of a layout [lanes, *inner]."""
+        ...
 
 
 class PartsArray(BackendArray):
     """An output of all lanes of a layout."""
 
-    def __init__(self, reader: "Reader", layout: DatasetLayout, name: str):
+    def __init__(self, reader: LaneReader, layout: DatasetLayout, name: str):
         output = layout.outputs[name]
         self.reader, self.layout, self.name = reader, layout, name
         self.shape = (*layout.shape, *output.shape)
@@ -41,6 +54,6 @@ class PartsArray(BackendArray):
         return array[tuple(0 if isinstance(p, int | np.integer) else slice(None) for p in key)]
 
 
-def _restore(reader: "Reader", layout: str, name: str) -> PartsArray:
+def _restore(reader: LaneReader, layout: str, name: str) -> PartsArray:
     """Return the array of an unpickled reader, which has read its layouts anew."""
     return PartsArray(reader, reader.layouts[layout], name)
