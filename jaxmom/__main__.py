@@ -1,4 +1,4 @@
-"""``python -m jaxmom``: look after the stores of sweeps."""
+"""``python -m jaxmom``: inspect, verify and export sweep stores."""
 
 import sys
 
