@@ -48,15 +48,15 @@ def optimize(
     compile nothing anew.
 
     The reference is the absolute value of the loss at the starting params, or 1 if that is 0. With
-    batches it is the largest of these values on the first eight (or `steps`) batches, because the
-    loss of one batch may happen to be tiny.
+    batches it is the largest of these values on the first eight of them, because the loss of one
+    batch may happen to be tiny.
 
     A `Trajectory` in the place of params is continued: counts go on, frozen runs stay frozen, and
     the reference of `divergence` is kept. Segments are one long run, bit for bit, if their
     lengths are multiples of ``every * unroll`` and at least twice that (XLA puts a loop of one
-    round in line, which may change last digits), and, with batches, if the first is at least eight
-    long. Where two meet, both have a record; the later one's is that of the long run, whose history
-    is ``concatenate([earlier[:-1], later])``.
+    round in line, which may change last digits), and, with batches in an array, if the first
+    segment has eight of them. Where two meet, both have a record; the later one's is that of the
+    long run, whose history is ``concatenate([earlier[:-1], later])``.
 
     Args:
       loss: ``loss(params)``, or ``loss(params, batch)`` if there are batches; a scalar. Data bound
@@ -127,6 +127,13 @@ class _Carry(NamedTuple):
     diverged_at: jax.Array
 
 
+def _count_reference_batches(batches: PyTree, steps: int) -> int:
+    """Return on how many batches the reference is taken; a function has one for any count."""
+    if batches is None:
+        return 0
+    return REFERENCE_BATCHES if isinstance(batches, Partial) else min(REFERENCE_BATCHES, steps)
+
+
 @functools.partial(jax.jit, static_argnames="plan")
 def _run(
     loss: Partial,
@@ -138,7 +145,7 @@ def _run(
     plan: _Plan,
 ) -> Trajectory:
     loss_at = functools.partial(_bind_batch, loss, batches, key)
-    number = 0 if batches is None else min(REFERENCE_BATCHES, plan.steps)
+    number = _count_reference_batches(batches, plan.steps)
     before, carry, first_value = _start_run(start, optimizer, loss_at, number)
     limit = _divergence_limit(first_value, divergence)
     evaluate_step = functools.partial(_evaluate_step, loss_at, optimizer, before)

@@ -501,9 +501,9 @@ def test_survivors_of_a_halving_have_the_bits_of_one_long_sweep():
         return run, run
 
     space = grid(beta=[0.0, 0.5, 0.9], learning_rate=[0.01, 0.1, 0.3, 0.9], seed=range(3))
-    runs = halving(segment, space, [8, 8, 16], keep=0.5, width=4)
+    runs = halving(segment, space, [4, 8, 16], keep=0.5, width=4)
     long = sweep(
-        lambda beta, learning_rate, seed: optimize(begin(seed), 32, beta, learning_rate, seed),
+        lambda beta, learning_rate, seed: optimize(begin(seed), 28, beta, learning_rate, seed),
         space,
         width=4,
         progress=False,
@@ -511,11 +511,11 @@ def test_survivors_of_a_halving_have_the_bits_of_one_long_sweep():
     ran = runs.rungs.values == 3
     assert 0 < ran.sum() < space.size / 2
     np.testing.assert_array_equal(
-        runs.value.sel(step=32).values[ran], long.value.sel(step=32).values[ran]
+        runs.value.sel(step=28).values[ran], long.value.sel(step=28).values[ran]
     )
     at, whole = runs.diverged_at.values, long.diverged_at.values
     np.testing.assert_array_equal(at[ran], whole[ran])
-    ended = np.array([8, 16, 32])[runs.rungs.values - 1]
+    ended = np.array([4, 12, 28])[runs.rungs.values - 1]
     np.testing.assert_array_equal(at[whole < ended], whole[whole < ended])
     assert (at[ran] == 10).sum() == ran.sum() / 3
 
