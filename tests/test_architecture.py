@@ -6,6 +6,7 @@ import importlib.metadata
 import inspect
 import pathlib
 import pkgutil
+import re
 import subprocess
 import sys
 import types
@@ -200,23 +201,18 @@ def test_every_public_name_exists_and_is_documented():
         jaxmom.nonsense  # noqa: B018
 
 
-def test_heavy_packages_are_loaded_on_first_use():
-    heavy = (
-        "matplotlib",
-        "xarray",
-        "pandas",
-        "tqdm",
-        "sklearn",
-        "scipy.stats",
-        "cvxpy",
-        "distributed",
-    )
-    code = (
-        "import sys, jax, optax; before = set(sys.modules); import jaxmom;"
-        f"print([m for m in {heavy} if m in sys.modules and m not in before])"
-    )
-    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
-    assert done.stdout.strip() == "[]"
+def test_an_import_loads_no_heavy_package_and_starts_no_backend():
+    """A backend that is started can no longer be configured, and does not survive a fork."""
+    script = ROOT.parent / "tests" / "scripts" / "import_jaxmom.py"
+    done = subprocess.run([sys.executable, script], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[] []"
+
+
+def test_names_of_tests_have_at_most_70_letters():
+    sources = (ROOT.parent / "tests").rglob("test_*.py")
+    names = [name for path in sources for name in re.findall(r"def (test_\w+)", path.read_text())]
+    assert len(names) > 500
+    assert not [name for name in names if len(name) > 70]
 
 
 def test_the_version_is_the_package_version():

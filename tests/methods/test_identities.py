@@ -164,7 +164,7 @@ def test_where_the_learning_rate_stands():
     assert np.abs(np.array(polyak) - torch_like).max() > 1e-2
 
 
-def test_chebyshev_is_the_chebyshev_polynomial_and_tends_to_the_optimal_heavy_ball():
+def test_chebyshev_is_the_polynomial_and_tends_to_the_best_heavy_ball():
     """Without noise the error is T_t((L+mu-2 lambda)/(L-mu)) / T_t((L+mu)/(L-mu)) of the first."""
     loss = lambda x: x @ jnp.asarray(HESSIAN) @ x / 2  # noqa: E731
     run = jm.optimize(loss, jnp.asarray(START), jm.chebyshev(MU, L), 20, record="params")

@@ -201,7 +201,7 @@ def test_edges_of_stability(beta):
         np.testing.assert_allclose(theory.stability_limit(optimizer), edge, rtol=1e-12)
 
 
-def test_the_complex_pair_leaves_first_where_there_is_too_much_extrapolation():
+def test_the_complex_pair_leaves_first_with_too_much_extrapolation():
     """QHM with nu > 1: a < (1 - beta) / (beta (nu - 1)), far below the flip bound."""
     optimizer = jm.qhm(0.1, beta=0.9, nu=1.02)
     limit = theory.stability_limit(optimizer)
