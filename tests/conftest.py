@@ -10,8 +10,6 @@ jax.config.update("jax_numpy_dtype_promotion", "strict")
 jax.config.update("jax_numpy_rank_promotion", "raise")
 matplotlib.use("Agg")
 
-collect_ignore = ["scripts"]  # programs that tests start; --doctest-modules would import them
-
 
 @pytest.fixture(autouse=True)
 def fresh_trace_counts():
