@@ -157,10 +157,15 @@ def test_a_run_goes_with_other_arrays(fn, prefix, options):
     assert set(runs.data_vars) == {prefix + "value", prefix + "params", "final", "deep.norm"}
 
 
-def test_two_runs_are_arrays_like_any_others():
-    runs = sweep(lambda a: {"x": run_of(a), "y": run_of(2 * a)}, grid(a=[0.1, 0.2]), width=2)
-    assert runs["x.history.value"].shape == runs["y.history.value"].shape == (2, 7)
-    assert "step" not in runs.dims
+def test_arrays_of_a_second_run_go_beside_the_first():
+    def fn(a):
+        other = run_of(2 * a)
+        return run_of(a), {"other": other.history["value"], "other_at": other.diverged_at}
+
+    runs = sweep(fn, grid(a=[0.1, 90.0]), width=2)
+    assert runs["other"].shape == runs["value"].shape == (2, 7)
+    assert runs.status.values.tolist() == [1, 2]
+    assert (runs["other_at"].values >= 0).tolist() == [False, True]
 
 
 def with_record(**record):
@@ -188,6 +193,15 @@ NAMELESS = {
     "a record and an axis": (with_record(), {"value": [1.0]}, "names of axes"),
     "a dimension and an axis": (lambda a, w_0: {"w": a * jnp.ones(3)}, {"w_0": [1.0]}, "w_0"),
     "a dimension and an output": (lambda a: {"w": a * jnp.ones(3), "w_0": a}, {}, "w_0"),
+    "two runs": (lambda a: {"x": run_of(a), "y": run_of(2 * a)}, {}, "'y' is a Trajectory"),
+    "a run within a dict": (lambda a: {"m": {"run": run_of(a)}}, {}, "'m.run' is a Trajectory"),
+    "a run within a list": (lambda a: {"m": [a, run_of(a)]}, {}, "'m.1' is a Trajectory"),
+    "a run beside a run": (lambda a: (run_of(a), {"aux": run_of(a)}), {}, "'aux' is a Traject"),
+    "a run below a run": (
+        lambda a: {"run": run_of(a), "m": {"aux": run_of(a)}},
+        {},
+        "'m.aux' is a Trajectory",
+    ),
     "diverged_at of several numbers": (
         lambda a: {"y": a, "diverged_at": jnp.zeros(3, int)},
         {},
@@ -215,6 +229,18 @@ def test_outputs_without_a_name_of_their_own_are_refused_before_a_run(name):
 def test_results_of_another_kind_are_refused_with_what_is_admitted(result):
     with pytest.raises(TypeError, match=f"returned {type(result).__name__}.*dict of arrays.*both"):
         sweep(lambda a: result, grid(a=[1.0]), width=1)
+
+
+def test_the_advice_for_other_results_keeps_the_status():
+    with pytest.raises(TypeError, match=r"run itself, or 'diverged_at': run\.diverged_at"):
+        sweep(lambda a: run_of(a).history["value"], grid(a=[0.1]), width=1)
+
+
+@pytest.mark.parametrize("value", ["words", np.array(["words"]), object(), b"bytes"])
+def test_outputs_that_are_no_arrays_are_refused_with_a_sentence(value):
+    for fn in (lambda a: {"m": {"x": value}, "y": a}, lambda a: (run_of(a), {"m": {"x": value}})):
+        with pytest.raises(TypeError, match=r"the output 'm\.x' is .*which is no array"):
+            sweep(fn, grid(a=[0.1]), width=1)
 
 
 # Random bits that a batch would share

@@ -50,10 +50,12 @@ def name_outputs(result: PyTree) -> dict[str, tuple[Any, int]]:
       of the run if it is in a dict; other leaves have their paths, joined by points.
 
     Raises:
-      TypeError: It is something else.
-      ValueError: Two outputs have one name, or one has a name that the sweep itself uses.
+      TypeError: It is something else, or a leaf is no array.
+      ValueError: Two outputs have one name, or one has a name that the sweep itself uses; or there
+        is another Trajectory, whose divergence would be lost.
     """
     prefix, run, others = _split_result(result)
+    _check_leaves(others)
     named = [] if run is None else [(STEP, (run.steps, 0)), (_DIVERGED_AT, (run.diverged_at, 0))]
     reserved = _MADE_BY_THE_SWEEP & set(map(str, others))
     if run is not None:
@@ -84,16 +86,36 @@ def _split_result(result: PyTree) -> tuple[str, Any, Mapping[Any, Any]]:
     if not isinstance(result, Mapping):
         raise TypeError(
             f"the function returned {type(result).__name__}; a sweep needs a Trajectory of "
-            'jm.optimize, a dict of arrays such as {"value": run.history["value"][-1]}, or a tuple '
-            "of both."
+            "jm.optimize, a dict of arrays, or a tuple of both, as in (run, {'norm': norm}). "
+            "Return the run itself, or 'diverged_at': run.diverged_at among the arrays, so that "
+            "lanes that diverged are marked."
         )
     if not jax.tree.leaves(result):
         raise ValueError("the function returned no arrays; there is nothing to keep of its lanes.")
     runs = [name for name, value in result.items() if is_run(value)]
-    if len(runs) != 1:
+    if not runs:
         return "", None, result
     others = {name: value for name, value in result.items() if name != runs[0]}
     return f"{runs[0]}.", result[runs[0]], others
+
+
+def _check_leaves(others: Mapping[Any, Any]) -> None:
+    """Refuse runs, each of which has a divergence of its own, and what is no array."""
+    for path, leaf in jax.tree_util.tree_leaves_with_path(others, is_leaf=is_run):
+        name = jax.tree_util.keystr(path, simple=True, separator=".")
+        if is_run(leaf):
+            raise ValueError(
+                f"the output {name!r} is a Trajectory, and a lane has the status of one at the top "
+                "level of the result; return arrays of the others, such as "
+                "other.history['value'] and other.diverged_at under names of their own."
+            )
+        try:
+            jax.typeof(leaf)
+        except TypeError:
+            raise TypeError(
+                f"the output {name!r} is {leaf!r}, which is no array; leave it out, or return "
+                "numbers or booleans."
+            ) from None
 
 
 def _leaves_by_path(tree: PyTree) -> list[tuple[str, Any]]:
