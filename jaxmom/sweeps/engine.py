@@ -13,7 +13,13 @@ import jax
 from jaxmom.sweeps.compile.autotune import Autotuner, default_options
 from jaxmom.sweeps.compile.program import SweptFn, TracedGroup
 from jaxmom.sweeps.compile.watchdog import STALL_SECONDS, Dispatcher, StalledError, describe_stall
-from jaxmom.sweeps.estimate import as_options, as_width, largest_group, trace_groups
+from jaxmom.sweeps.estimate import (
+    as_devices,
+    as_options,
+    as_width,
+    largest_group,
+    trace_groups,
+)
 from jaxmom.sweeps.results.collect import InMemoryResults, ResultWriter
 from jaxmom.sweeps.run.driver import Driver, SweepConfig, WriterFn
 from jaxmom.sweeps.run.executors import ExecutorRunner, refuse_fork
@@ -56,14 +62,16 @@ def sweep(
         keys from the value of a seed, ``jax.random.key(seed)``), a slice of its values for each
         labeled axis, and the plain object for anything else. It returns a `Trajectory`, of which
         the history is kept, or a dict of arrays; or both, as a pair or with the Trajectory as one
-        value of the dict. Data that a `jax.tree_util.Partial` binds to it are passed to the program
-        once, for all lanes.
+        value of the dict. The status of a lane is that of the Trajectory; from a dict of arrays
+        of a run, return ``"diverged_at": run.diverged_at`` too, as without it only numbers that are
+        not finite mark a lane as diverged. Data that a `jax.tree_util.Partial` binds to it are
+        passed to the program once, for all lanes.
       space: From `grid`, `paired` or `sample`.
       width: Lanes at a time on each device. "auto" takes that of the store if the sweep is in it,
         and else tries a few, by memory and by time, and programs too (see `options`); a number is
         faster to start and repeatable.
-      devices: Those of this process to use; all of them by default. Each compiles the program for
-        itself, and they take chunks in turn.
+      devices: Those of this process to use, or one; all of them by default. Each compiles the
+        program for itself, and they take chunks in turn.
       executor: A `concurrent.futures.Executor` to compute the chunks in other processes or on other
         machines, such as ``distributed.Client(...).get_executor()``; `fn` travels by cloudpickle.
       store: A folder where each chunk is safe once it is done. The result is read from there as it
@@ -83,8 +91,8 @@ def sweep(
         every array within it, where `jax.vmap` has them first, and unrolls innermost loops n times:
         several times as fast where a step is a handful of operations on small arrays. With
         ``{"block": n}``, the lanes of a chunk run in turns, n at a time. Others are those of the
-        compiler, as in `jax.jit`. They belong to the width: "auto" chooses both, and what it chose
-        is in the attribute ``options`` of the result, as JSON.
+        compiler, as in `jax.jit`; None stands for no option. They belong to the width: "auto"
+        chooses both, and what it chose is in the attribute ``options`` of the result, as JSON.
 
     Returns:
       A Dataset whose dims are the axes (``lane`` for a list or sample) and then ``step`` and those
@@ -113,7 +121,7 @@ def sweep(
     _check_choice("on_error", on_error, get_args(OnError))
     asked = _Asked(as_width(width), as_options(options), on_error)
     refuse_fork()
-    used = list(devices or jax.local_devices())
+    used = as_devices(devices)
     dispatcher = Dispatcher(used, stall_seconds)
     traced = trace_groups(fn, space)
     with contextlib.ExitStack() as stack:
@@ -125,7 +133,9 @@ def sweep(
             if executor is None:
                 runner = driver.first_runner_that_fits(dispatcher)
             else:
-                runner = ExecutorRunner(executor, fn, traced, config.width, config.options)
+                runner = ExecutorRunner(
+                    executor, fn, traced, config.width, config.options, stall_seconds
+                )
             driver.run(runner)
         attrs = {
             "width": driver.config.width,

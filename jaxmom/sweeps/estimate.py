@@ -2,14 +2,14 @@
 
 import dataclasses
 import operator
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Literal
 
 import jax
 import numpy as np
 
 from jaxmom.sweeps.compile.autotune import Autotuner, Probe, default_options
-from jaxmom.sweeps.compile.program import SweptFn, TracedGroup, trace_group
+from jaxmom.sweeps.compile.program import BLOCK, LANES_LAST, SweptFn, TracedGroup, trace_group
 from jaxmom.sweeps.compile.watchdog import Dispatcher, StalledError, describe_stall
 from jaxmom.sweeps.results.checks import check_result
 from jaxmom.sweeps.space.index_maps import ceil_div
@@ -96,8 +96,7 @@ def explain(
       >>> plan.lanes, plan.groups, plan.chunks
       (100, 1, 2)
     """
-    used = list(devices or jax.local_devices())
-    asked, given = as_width(width), as_options(options)
+    used, asked, given = as_devices(devices), as_width(width), as_options(options)
     traced = trace_groups(fn, space)
     tuner = Autotuner(space, largest_group(traced), used, Dispatcher(used))
     try:
@@ -132,20 +131,55 @@ def as_width(given: Any) -> int | Literal["auto"]:
     """
     if isinstance(given, str) and given == "auto":
         return "auto"
-    try:
-        width = 0 if isinstance(given, bool | np.bool_ | str) else operator.index(given)
-    except TypeError:
-        width = 0
-    if width < 1:
+    width = _as_count(given)
+    if width is None:
         raise ValueError(f'width is "auto" or a positive number of lanes, not {given!r}.')
     return width
 
 
 def as_options(given: Mapping[str, Any] | None) -> Mapping[str, Any] | None:
-    """Return options with numbers of NumPy as those of Python, so that they can be written."""
+    """Return options with Python's own numbers, so that they can be written, and without None.
+
+    Raises:
+      ValueError: They are no mapping, or one of ours is no positive integer.
+    """
     if given is None:
         return None
-    return {n: v.item() if isinstance(v, np.generic) else v for n, v in given.items()}
+    if not isinstance(given, Mapping):
+        raise ValueError(f'options are a mapping, such as {{"{LANES_LAST}": 1}}, not {given!r}.')
+    options = {n: v.item() if isinstance(v, np.generic) else v for n, v in given.items()}
+    options = {name: value for name, value in options.items() if value is not None}
+    for name in {LANES_LAST, BLOCK} & options.keys():
+        count = _as_count(options[name])
+        if count is None:
+            raise ValueError(
+                f"the option {name!r} is a positive integer, not {options[name]!r}; leave it out, "
+                "or give None, for none."
+            )
+        options[name] = count
+    return options
+
+
+def as_devices(given: Any) -> list[jax.Device]:
+    """Return devices as a list: all local ones by default, and one may be given by itself.
+
+    Raises:
+      ValueError: They are no devices.
+    """
+    given = () if given is None else given
+    devices = list(given) if isinstance(given, Iterable) else [given]
+    if not all(isinstance(device, jax.Device) for device in devices):
+        raise ValueError(f"devices are some of jax.local_devices(), not {given!r}.")
+    return devices or jax.local_devices()
+
+
+def _as_count(given: Any) -> int | None:
+    """Return a positive integer of any library as a Python one; None for anything else."""
+    try:
+        count = 0 if isinstance(given, bool | np.bool_ | str) else operator.index(given)
+    except TypeError:
+        return None
+    return count if count > 0 else None
 
 
 def _make_plan(traced: Sequence[TracedGroup], tuner: Autotuner) -> Plan:

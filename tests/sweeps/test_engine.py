@@ -431,6 +431,46 @@ def test_other_things_are_no_widths(width):
             run(lambda x: {"y": x}, grid(x=np.arange(10.0)), width=width)
 
 
+@pytest.mark.parametrize("name", ["lanes_last", "block"])
+@pytest.mark.parametrize("value", [0, -1, 2.0, np.float32(2), True, False, np.bool_(True), "2"])
+def test_options_of_ours_are_positive_integers(name, value):
+    for run in (sweep, explain):
+        with pytest.raises(ValueError, match=f"option '{name}' is a positive integer"):
+            run(lambda x: {"y": x}, grid(x=np.arange(4.0)), width=4, options={name: value})
+
+
+def test_options_may_be_numpy_integers_or_none():
+    def run(options):
+        return sweep(lambda x: {"y": x}, grid(x=np.arange(4.0)), width=4, options=options)
+
+    given = {"lanes_last": np.uint8(2), "block": np.int64(2)}
+    assert json.loads(run(given).attrs["options"]) == {"lanes_last": 2, "block": 2}
+    nothing = {"lanes_last": None, "block": None, "xla_cpu_enable_fast_math": None}
+    assert json.loads(run(nothing).attrs["options"]) == {}
+    with pytest.raises(ValueError, match="options are a mapping"):
+        run("lanes_last")
+
+
+def test_an_error_with_an_option_of_the_compiler_says_which_are_ours():
+    with pytest.raises(jax.errors.JaxRuntimeError, match="'lane_last'") as caught:
+        sweep(lambda x: {"y": x}, grid(x=[1.0]), width=1, options={"lane_last": 1})
+    note = "options 'lanes_last' and 'block'; ['lane_last'] went to the compiler"
+    assert any(note in one for one in caught.value.__notes__)
+
+
+def test_one_device_counts_as_a_list_of_it():
+    for given in (jax.devices()[0], [], None, tuple(jax.devices()[:1])):
+        runs = sweep(lambda x: {"y": x}, grid(x=[1.0]), width=1, devices=given)
+        assert runs.attrs["device"] == jax.devices()[0].device_kind
+
+
+@pytest.mark.parametrize("given", ["cpu", 1, ["cpu"], {"cpu": 1}])
+def test_other_things_are_no_devices(given):
+    for run in (sweep, explain):
+        with pytest.raises(ValueError, match=r"devices are some of jax\.local_devices\(\), not"):
+            run(lambda x: {"y": x}, grid(x=[1.0]), width=1, devices=given)
+
+
 def test_a_run_and_a_final_metric_are_returned_together(tmp_path):
     def run(beta):
         made = jm.optimize(loss, jnp.ones(2), jm.heavy_ball(0.1, beta), STEPS, every=4)

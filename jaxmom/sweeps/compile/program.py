@@ -16,6 +16,7 @@ from jax.tree_util import Partial
 from numpy.typing import NDArray
 
 from jaxmom import _jaxpr
+from jaxmom.sweeps.compile.callbacks import digest_callbacks
 from jaxmom.sweeps.compile.lanes_last import lanes_last
 from jaxmom.sweeps.compile.lapack import avoid_deadlock
 from jaxmom.sweeps.compile.outputs import (
@@ -67,7 +68,7 @@ class TracedGroup:
 
     @functools.cached_property
     def fingerprint(self) -> str:
-        """A digest of the lowered program and its data.
+        """A digest of the lowered program, its data and the host functions whose results it uses.
 
         It does not change with comments, names of variables or the process, but does with any
         number or operation.
@@ -78,6 +79,8 @@ class TracedGroup:
         for leaf in self.data:
             array = np.asarray(jax.random.key_data(leaf) if is_key(leaf) else leaf)
             digest.update(f"{array.dtype}{array.shape}".encode() + array.tobytes())
+        for callback in digest_callbacks(self.jaxpr):
+            digest.update(callback.encode())
         return digest.hexdigest()
 
 
@@ -190,9 +193,17 @@ def compile_group(
         program = jax.jit(call, in_shardings=there, out_shardings=there, compiler_options=of_xla)
         shared.append(jax.device_put(group.data, device))
         lowered.append(program.lower(shared[-1], columns))
-    with ThreadPoolExecutor(len(distinct)) as pool:
-        others = [pool.submit(program.compile) for program in lowered[1:]]
-        compiled = [lowered[0].compile(), *(other.result() for other in others)]
+    try:
+        with ThreadPoolExecutor(len(distinct)) as pool:
+            others = [pool.submit(program.compile) for program in lowered[1:]]
+            compiled = [lowered[0].compile(), *(other.result() for other in others)]
+    except (jax.errors.JaxRuntimeError, TypeError) as error:
+        if "option" in str(error).lower():
+            error.add_note(
+                f"jm.sweep has the options {LANES_LAST!r} and {BLOCK!r}; {list(of_xla)} went to "
+                "the compiler."
+            )
+        raise
     programs = {
         device: Program(group, width, device, *program)
         for device, *program in zip(distinct, compiled, shared, strict=True)
