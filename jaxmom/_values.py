@@ -7,6 +7,7 @@ from typing import Any, TypeAlias, TypeGuard
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.core import Tracer
 from jax.tree_util import Partial
 
 PyTree: TypeAlias = Any  # nested containers of arrays
@@ -32,25 +33,53 @@ def is_static(value: Any) -> bool:
     return value is None or isinstance(value, bool | str | np.dtype | type)
 
 
+def as_plain(value: Any) -> Any:
+    """Return a concrete flag as a bool, and a number in an array of NumPy as a scalar of NumPy."""
+    if not isinstance(value, np.generic | np.ndarray | jax.Array) or np.ndim(value) > 0:
+        return value
+    if value.dtype == bool and not isinstance(value, Tracer):
+        return bool(value)
+    return value[()] if isinstance(value, np.ndarray) else value
+
+
+def as_plain_vector(value: Any) -> Any:
+    """Return a vector of real numbers of NumPy as the tuple of them; others as they are."""
+    is_vector = isinstance(value, np.ndarray) and value.ndim == 1
+    return tuple(value.tolist()) if is_vector and value.dtype.kind in "iuf" else value
+
+
 def as_leaf(name: str, value: Any) -> Any:
     """Return a hyperparameter's value in the form in which an optimizer binds it."""
+    value = as_plain(value)
     if isinstance(value, int | np.integer) and not isinstance(value, bool):
         return float(value)
     if isinstance(value, jax.Array) and jnp.issubdtype(value.dtype, jnp.integer):
         return value.astype(float)
-    if isinstance(value, float | complex | np.generic | jax.Array | Partial):
+    if isinstance(value, float | complex | np.generic | jax.Array):
         return value
+    if callable(value) and not isinstance(value, type):
+        return as_schedule(value)
     if isinstance(value, np.ndarray) or _is_nested_sequence(value):
         # Plain numbers stay plain: a framework may refuse arrays in what it takes for static.
         return tuple(float(x) for x in value) if _is_plain_vector(value) else _as_array(value)
     if not jax.tree_util.all_leaves([value]):
         return value
-    if callable(value):  # no number and no pytree, so it can only be a function of the count
-        return Partial(value)
     raise TypeError(
         f"{name}={value!r} is no hyperparameter: give a number, an array, "
         "or a schedule (a function of the step count)."
     )
+
+
+def as_schedule(function: Callable[..., Any]) -> Partial:
+    """Return a function as a pytree; the leaves of one that is a pytree itself stay leaves."""
+    if isinstance(function, Partial):
+        return function
+    is_leaf = jax.tree_util.all_leaves([function])
+    return Partial(function) if is_leaf else Partial(_call, function)
+
+
+def _call(function: Callable[..., Any], *args: Any) -> Any:
+    return function(*args)
 
 
 def as_array(value: Any) -> Any:

@@ -17,6 +17,7 @@ from jaxmom.transform import (
     ScalarOrSchedule,
     TransformFns,
     as_leaf,
+    as_plain_vector,
     as_pytree,
     assemble,
     read_out,
@@ -58,7 +59,7 @@ def mix(
       A pytree optimizer whose state is the tuple of the n states.
 
     Raises:
-      ValueError: The number of weights is not the number of transformations.
+      ValueError: There is no transformation, or not one weight for each.
 
     Example:
       Quasi-hyperbolic momentum is a mixture of the gradient and its moving average:
@@ -67,7 +68,7 @@ def mix(
       >>> average = jm.lift(optax.ema)(0.999, debias=False)
       >>> qhm = jm.chain(jm.mix([optax.identity(), average], [0.3, 0.7]), optax.scale(-0.1))
     """
-    values = {"weights": as_leaf("weights", weights)}
+    values = {"weights": as_leaf("weights", as_plain_vector(weights))}
     return assemble(_MIX, (), values, tuple(map(as_pytree, transforms)), ())
 
 
@@ -158,6 +159,8 @@ def _readout_side_by_side(hp: Hyperparameters, state: PyTree, params: PyTree) ->
 
 def _check_weights(hp: Hyperparameters) -> None:
     weights, n = hp["weights"], len(hp["transforms"])
+    if n == 0:
+        raise ValueError("mix needs at least one transformation.")
     if isinstance(weights, Partial):  # known when it is called
         return
     shape = (len(weights),) if isinstance(weights, tuple) else jnp.shape(weights)

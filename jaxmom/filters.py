@@ -20,7 +20,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.typing import ArrayLike
 
-from jaxmom._values import NUMBER, PyTree, floating, is_plain_number
+from jaxmom._values import NUMBER, PyTree, as_plain, as_schedule, floating, is_plain_number
 
 Number: TypeAlias = float | np.ndarray | jax.Array
 
@@ -118,6 +118,10 @@ class Recurrence:
 
     start: PyTree
     step: "StepFn"
+
+    def __post_init__(self):
+        if callable(self.step):  # and no stand-in of JAX for a leaf
+            object.__setattr__(self, "step", as_schedule(self.step))
 
 
 # (carry) -> (next carry, coefficients of this step)
@@ -217,8 +221,8 @@ def as_hyperparameter(
     Args:
       name: For the message.
       value: A number, an array, a tracer, or a sequence of them.
-      bounds: The admissible plain numbers, as in "[0, 1)". Arrays are not checked: they may be
-        traced, and what happens outside is a fair question.
+      bounds: The admissible plain numbers, as in "[0, 1)". Arrays of JAX are not checked: they may
+        be traced, and what happens outside is a fair question.
       per_buffer: Whether the hyperparameter is a vector, with one number for each buffer.
 
     Returns:
@@ -234,9 +238,10 @@ def as_hyperparameter(
       >>> as_hyperparameter("beta", 1.5, "[0, 1)")
       Traceback (most recent call last):
       ...
-      ValueError: beta = 1.5 is outside of [0, 1); to study what happens there, give an array.
+      ValueError: beta = 1.5 is outside of [0, 1); to study that, give jnp.array(1.5).
     """
-    numbers = value if isinstance(value, list | tuple) else [value]
+    value = as_plain(value)
+    numbers = list(map(as_plain, value)) if isinstance(value, list | tuple) else [value]
     if not all(isinstance(x, NUMBER) and not isinstance(x, bool) for x in numbers):
         raise TypeError(
             f"{name} = {value!r} is no number; for other values in other parts of params, "
@@ -244,11 +249,7 @@ def as_hyperparameter(
         )
     check_rank(name, _shape_of(value), per_buffer)
     for number in numbers:
-        if is_plain_number(number) and not _is_within(number, bounds):
-            raise ValueError(
-                f"{name} = {number} is outside of {bounds}; "
-                "to study what happens there, give an array."
-            )
+        check_bounds(name, number, bounds)
     # In float64 until the coefficients are formed, so that 1 - beta keeps its digits.
     if is_plain_number(value):
         return float(value)
@@ -256,6 +257,21 @@ def as_hyperparameter(
     if concrete and not np.iscomplexobj(value):
         return np.asarray(value, float)
     return _vector(value) if per_buffer else floating(value)
+
+
+def check_bounds(name: str, number: Any, bounds: str) -> None:
+    """Raise ValueError if a plain number is out of bounds; whatever else it is, it is admitted.
+
+    Example:
+      >>> check_bounds("weight_decay", -1.0, "[0, inf)")
+      Traceback (most recent call last):
+      ...
+      ValueError: weight_decay = -1.0 is outside of [0, inf); to study that, give jnp.array(-1.0).
+    """
+    if is_plain_number(number) and not _is_within(number, bounds):
+        raise ValueError(
+            f"{name} = {number} is outside of {bounds}; to study that, give jnp.array({number})."
+        )
 
 
 def check_rank(name: str, shape: tuple[int, ...], per_buffer: bool = False) -> None:

@@ -7,7 +7,6 @@ from typing import Any, Literal, NamedTuple, TypeAlias
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.tree_util import Partial
 
 from jaxmom._probe import (
     as_carry,
@@ -16,13 +15,21 @@ from jaxmom._probe import (
     vector_defaults,
     without_learning_rate,
 )
-from jaxmom._values import NUMBER, floating, is_complex, is_plain_number, state_dtype
+from jaxmom._values import (
+    NUMBER,
+    as_plain,
+    as_plain_vector,
+    as_schedule,
+    floating,
+    is_complex,
+    state_dtype,
+)
 from jaxmom.filters import (
     Coefficients,
     CoefficientsFn,
     CoefficientsOrSchedule,
     Recurrence,
-    as_hyperparameter,
+    check_bounds,
     check_rank,
 )
 from jaxmom.transform import (
@@ -64,7 +71,8 @@ def scale_by_momentum(
       coefficients: `Coefficients`; or a function of the count (int32, 0 at the first step) that
         returns them; or a `Recurrence`, as `jaxmom.coefficients` returns for the time-varying
         methods. The first is a pytree of leaves, named ``coefficients``; so are the other two if
-        they are (or hold) a `jax.tree_util.Partial`.
+        they are (or hold) a `jax.tree_util.Partial`. Leaves of `Coefficients` are arrays; what
+        takes only plain numbers, such as `flax.nnx.Optimizer`, needs `momentum_method` instead.
       start: What the buffers hold before the first step. With "first_gradient" every buffer equals
         the first gradient after it, as in PyTorch's SGD and in an average that starts at g_0; a
         pure delay takes the first gradient for its own predecessor. Each leaf of params has its own
@@ -104,9 +112,9 @@ def scale_by_momentum(
         raise ValueError(f"accumulator_dtype is a floating dtype, not {dtype}.")
     first = start == "first_gradient"
     settings = _Settings(coefficients_as_given, first_gradient=first, accumulator_dtype=dtype)
-    is_tree = isinstance(coefficients, Coefficients | Recurrence | Partial)
+    is_tree = isinstance(coefficients, Coefficients | Recurrence)
     return _make_filter(
-        settings, {"coefficients": coefficients if is_tree else Partial(coefficients)}
+        settings, {"coefficients": coefficients if is_tree else as_schedule(coefficients)}
     )
 
 
@@ -176,6 +184,8 @@ class _Settings:
 
 
 def _make_filter(settings: _Settings, values: dict[str, Any]) -> Optimizer:
+    vectors = vector_defaults(settings.coefficients_fn)
+    values = {n: as_plain_vector(v) if n in vectors else as_plain(v) for n, v in values.items()}
     buffers, start, evaluates = probe(settings.coefficients_fn, values)
     settings = dataclasses.replace(settings, buffers=buffers, start=start, evaluates=evaluates)
     hp = {**values, "settings": Static(settings)}
@@ -335,7 +345,9 @@ def _choose(first: jax.Array, initial: Coefficients, usual: Coefficients) -> Coe
 
 
 def _refuse_uncalled(coefficients: Any) -> None:
-    function = getattr(coefficients, "func", coefficients)  # of a partial
+    function = coefficients
+    while hasattr(function, "func"):  # of partials
+        function = function.func
     if str(getattr(function, "__module__", "")).startswith("jaxmom.coefficients"):
         name = function.__name__
         raise TypeError(
@@ -346,8 +358,8 @@ def _refuse_uncalled(coefficients: Any) -> None:
 
 def _check_filter(hp: Hyperparameters) -> None:
     settings = hp["settings"]
-    if is_plain_number(rate := hp.get("learning_rate")):
-        as_hyperparameter("learning_rate", rate, "[0, inf)")
+    check_bounds("learning_rate", hp.get("learning_rate"), "[0, inf)")
+    _refuse_uncalled(hp.get("coefficients"))
     buffers, _, _ = probe(settings.coefficients_fn, hp)
     if buffers != settings.buffers:
         raise ValueError(

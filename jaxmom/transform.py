@@ -34,6 +34,8 @@ from jaxmom._values import (
     Static,
     as_array,
     as_leaf,
+    as_plain,
+    as_plain_vector,
     cast_updates,
     is_static,
     state_dtype,
@@ -55,6 +57,8 @@ __all__ = [
     "TransformFns",
     "UpdateFn",
     "as_leaf",
+    "as_plain",
+    "as_plain_vector",
     "as_pytree",
     "assemble",
     "eval_params",
@@ -113,6 +117,7 @@ def transformation(
     fns = TransformFns(init, update, readout, check)
     static, values = {}, {}
     for name, value in hyperparameters.items():
+        value = as_plain(value)
         if isinstance(value, Static):
             static[name] = value.value
         elif is_static(value):
@@ -169,10 +174,13 @@ def replace(optimizer: optax.GradientTransformation, **values: Any) -> Optimizer
       (3,)
     """
     labels, changes = _label_hyperparameters(optimizer), {}
+    nodes = dict(_walk(optimizer.update))
     for label, value in values.items():
         if label not in labels:
             raise ValueError(_explain_unknown_name(label, labels))
         path, name = labels[label]
+        is_vector = type(nodes[path].args[0][name]) is tuple  # and no batch of numbers
+        value = as_plain_vector(value) if is_vector else value
         changes.setdefault(path, {})[name] = as_leaf(name, value)
     return _rebuild(as_pytree(optimizer), (), changes)
 

@@ -90,6 +90,17 @@ def test_a_function_of_the_count():
     np.testing.assert_allclose(c, expected, rtol=0, atol=1e-13)
 
 
+def test_a_recurrence_of_a_plain_function():
+    def step(count):
+        return count + 1, coefficients.heavy_ball(count / (count + 1))
+
+    one, other = (
+        outputs(jm.Recurrence(0, function)) for function in (step, jax.tree_util.Partial(step))
+    )
+    np.testing.assert_array_equal(one, other)
+    assert np.isfinite(one).all()
+
+
 def test_a_recurrence_with_its_hyperparameters_as_leaves():
     c = coefficients.chebyshev(mu=jnp.array(1.0), L=jnp.array(9.0))
     optimizer = jm.scale_by_momentum(c)

@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import optax
 
 from jaxmom._lift import lift
-from jaxmom.filters import as_hyperparameter
+from jaxmom.filters import as_hyperparameter, check_bounds
 from jaxmom.transform import (
     Hyperparameters,
     Optimizer,
@@ -22,17 +22,23 @@ def add_decayed_weights(weight_decay: ScalarOrSchedule | None) -> list[Optimizer
     """Return the stage that adds ``weight_decay * params``, or none, which needs no params."""
     if weight_decay is None:
         return []
-    return [transformation(_stateless, _add_weights, {"weight_decay": weight_decay})]
+    hp = {"weight_decay": weight_decay}
+    return [transformation(_stateless, _add_weights, hp, check=_check_sign)]
 
 
 def scale_by_learning_rate(learning_rate: ScalarOrSchedule) -> Optimizer:
     """Return the stage that multiplies by -learning_rate."""
-    return transformation(_stateless, _scale, {"learning_rate": learning_rate})
+    return transformation(_stateless, _scale, {"learning_rate": learning_rate}, check=_check_sign)
 
 
 def _stateless(hp: Hyperparameters, params: PyTree) -> optax.EmptyState:
     del hp, params
     return optax.EmptyState()
+
+
+def _check_sign(hp: Hyperparameters) -> None:
+    for name, value in hp.items():
+        check_bounds(name, value, "[0, inf)")
 
 
 def _add_weights(

@@ -365,6 +365,18 @@ def test_plain_numbers_stay_plain(case):
         assert all(type(leaf) is float for leaf in jax.tree.leaves(optimizer))
 
 
+def test_a_vector_of_numpy_is_plain_numbers():
+    betas, weights = np.array([0.5, 0.9, 0.99]), np.array([0.5, 2])
+    for optimizer in (
+        jm.aggmo(0.1, betas),
+        jm.replace(jm.aggmo(0.1), betas=betas),
+        jm.mix([jm.heavy_ball(0.1), optax.identity()], weights),
+    ):
+        assert all(type(leaf) is float for leaf in jax.tree.leaves(optimizer))
+    batch = jm.replace(jm.heavy_ball(0.1), learning_rate=betas)  # of a number, to be mapped over
+    assert jm.hyperparameters(batch)["learning_rate"].shape == (3,)
+
+
 @every_method
 def test_flax_nnx_optimizer(case):
     nnx = pytest.importorskip("flax.nnx", reason="flax is not installed")

@@ -15,6 +15,8 @@ import jaxmom as jm
 from jaxmom import coefficients
 
 every_method = pytest.mark.parametrize("case", METHODS.values(), ids=METHODS)
+PLAIN = {"float": float, "scalar of NumPy": np.float32, "array of NumPy": np.array}
+every_plain_number = pytest.mark.parametrize("plain", PLAIN.values(), ids=PLAIN)
 every_function = pytest.mark.parametrize("name", coefficients.__all__)
 
 
@@ -126,6 +128,9 @@ def test_a_schedule_of_another_length_is_refused(case):
 def test_coefficients_that_were_not_called_are_refused(name, bind):
     with pytest.raises(TypeError, match=rf"call it, as in .*jm\.coefficients\.{name}\(\.\.\.\)"):
         jm.scale_by_momentum(bind(getattr(coefficients, name)))
+    called = jm.scale_by_momentum(jm.coefficients.heavy_ball(0.9))
+    with pytest.raises(TypeError, match=rf"call it, as in .*jm\.coefficients\.{name}\(\.\.\.\)"):
+        jm.replace(called, coefficients=bind(getattr(coefficients, name)))
 
 
 @every_method
@@ -197,6 +202,61 @@ def test_a_learning_rate_is_a_number(value):
         jm.heavy_ball(value)
 
 
+@every_method
+@every_plain_number
+def test_plain_rates_are_not_negative(case, plain):
+    """Wherever they stand: in the filter, or in a stage of their own."""
+    optimizer, wrong = make(case), plain(-0.5)
+    for name in {"learning_rate", "weight_decay"} & set(case.hyperparameters):
+        for attempt in (
+            lambda name=name: make(case, **{name: wrong}),
+            lambda name=name: jm.replace(optimizer, **{name: wrong}),
+        ):
+            with pytest.raises(ValueError, match=rf"{name} = -0.5 is outside of \[0, inf\)"):
+                attempt()
+        given = make(case, **{name: jnp.array(-0.5)})  # as the message says
+        assert np.isfinite(first_update(given)).all()
+
+
+@every_plain_number
+def test_bounds_hold_for_plain_numbers_of_every_kind(plain):
+    function = jm.coefficients.heavy_ball
+    changes = [lambda: jm.heavy_ball(0.1, plain(1.5)), lambda: function(plain(1.5))]
+    changes += [lambda: jm.replace(jm.heavy_ball(0.1), beta=plain(1.5))]
+    for attempt in changes:
+        with pytest.raises(ValueError, match=r"beta = 1.5 is outside of .*give jnp.array\(1.5\)"):
+            attempt()
+    with pytest.raises(ValueError, match=r"mu = 25.0 is above L = 1.0"):
+        jm.chebyshev(plain(25.0), plain(1.0))
+    with pytest.raises(ValueError, match=r"betas = 1.5 is outside"):
+        jm.aggmo(0.1, np.array([0.0, plain(1.5)]))
+
+
+FLAGS = {"of NumPy": np.bool_, "array of NumPy": np.array, "array of JAX": jnp.array}
+
+
+@pytest.mark.parametrize("flag", FLAGS.values(), ids=FLAGS)
+def test_flags_of_every_kind_are_flags(flag):
+    for value in (True, False):
+        for make_one in (
+            lambda x: jm.sgd(0.1, 0.9, nesterov=x),
+            lambda x: jm.ema_momentum(0.1, debias=x),
+            lambda x: jm.transformation(_nothing, _nothing, {"flag": x}),
+        ):
+            one, other = (jax.tree.structure(make_one(x)) for x in (flag(value), value))
+            assert one == other
+        for attempt in (
+            lambda value=value: jm.heavy_ball(0.1, flag(value)),
+            lambda value=value: jm.replace(jm.heavy_ball(0.1), beta=flag(value)),
+        ):
+            with pytest.raises(TypeError, match=rf"beta ?= ?{value} is no (number|hyperparameter)"):
+                attempt()
+
+
+def _nothing(hp, *args, **extra):
+    return ()
+
+
 def test_functions_are_not_stacked():
     with pytest.raises(TypeError, match=r"heavy_ball is a function; call it with its hyperparam"):
         jm.stack({"heavy_ball": jm.coefficients.heavy_ball})
@@ -234,6 +294,8 @@ def test_wrong_numbers_of_weights_are_refused(given):
 
 
 def test_weights_are_a_vector():
+    with pytest.raises(ValueError, match="at least one transformation"):
+        jm.mix([], [])
     with pytest.raises(ValueError, match="3 transformations and a single number for weights"):
         jm.mix(THREE, 0.5)
     batch = jm.mix(THREE, jnp.ones((4, 3)))

@@ -314,7 +314,7 @@ DECAYS = {
     "tiny": jm.sgd(0.1, momentum=0.9, weight_decay=1e-9),
     "optax": optax.chain(optax.add_decayed_weights(1e-3), optax.sgd(0.1, 0.9)),
     "decoupled": optax.chain(optax.sgd(0.1, 0.9), optax.add_decayed_weights(-1e-4)),
-    "growth": jm.sgd(0.1, momentum=0.9, weight_decay=-0.01),
+    "growth": jm.sgd(0.1, momentum=0.9, weight_decay=jnp.array(-0.01)),
 }
 
 
