@@ -1,5 +1,6 @@
 """Compiled groups: outputs by name, identities and their changes, draws and LAPACK in a batch."""
 
+import functools
 import logging
 import pathlib
 import subprocess
@@ -241,6 +242,53 @@ def test_outputs_that_are_no_arrays_are_refused_with_a_sentence(value):
     for fn in (lambda a: {"m": {"x": value}, "y": a}, lambda a: (run_of(a), {"m": {"x": value}})):
         with pytest.raises(TypeError, match=r"the output 'm\.x' is .*which is no array"):
             sweep(fn, grid(a=[0.1]), width=1)
+
+
+def test_records_at_steps_that_depend_on_the_lane_are_refused_with_the_remedies():
+    earlier = jm.Stack(("x", "y"), jax.vmap(run_of)(jnp.array([0.1, 0.2])))
+    space = grid(earlier=earlier, a=[0.1])
+
+    def go_on(earlier, a):
+        return jm.optimize(lambda x: jnp.sum(x**2), earlier, jm.heavy_ball(a, 0.5), 6)
+
+    def with_common_steps(earlier, a):
+        return go_on(earlier._replace(steps=jnp.array([6], jnp.int32)), a)
+
+    def as_arrays(earlier, a):
+        run = go_on(earlier, a)
+        return {"value": run.history["value"], "diverged_at": run.diverged_at}
+
+    for fn in (go_on, lambda earlier, a: {"n": a, "run": go_on(earlier, a)}):
+        for run in (sweep, explain):
+            with pytest.raises(ValueError, match=r"depend on the axes \['earlier'\].*diverged_at"):
+                run(fn, space, width=2)
+    assert sweep(with_common_steps, space, width=2).step.values.tolist() == list(range(6, 13))
+    assert sweep(as_arrays, space, width=2).value.shape == (2, 1, 7)
+
+
+def take_steps(a, steps, rate=0.1):
+    return jm.optimize(lambda x: jnp.sum(x**2), jnp.ones(2), jm.heavy_ball(a, 0.5), steps)
+
+
+@pytest.mark.parametrize(
+    ("fn", "space", "note"),
+    [
+        (take_steps, {"steps": [5, 10]}, "steps={'5': 5, '10': 10}"),
+        (Partial(take_steps, steps=5), {}, "by functools.partial or in a closure"),
+    ],
+)
+def test_an_error_of_types_says_how_a_number_becomes_static(fn, space, note):
+    with pytest.raises(TypeError) as caught:
+        sweep(fn, grid(a=[0.1], **space), width=1)
+    assert any(note in one for one in caught.value.__notes__)
+
+
+def test_a_number_becomes_static_as_the_notes_say():
+    named = grid(a=[0.1], steps={"5": 5, "10": 10})
+    ends = sweep(take_steps, named, width=1)
+    assert sorted(int(node.step[-1]) for node in ends.leaves) == [5, 10]
+    bound = Partial(functools.partial(take_steps, steps=5))
+    assert sweep(bound, grid(a=[0.1]), width=1).step[-1] == 5
 
 
 # Random bits that a batch would share

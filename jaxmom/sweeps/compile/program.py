@@ -95,7 +95,8 @@ def trace_group(fn: SweptFn, group: Group, sample: Arguments) -> TracedGroup:
     Raises:
       TypeError: The function returns neither a Trajectory nor a dict of arrays, or a random key.
       ValueError: The names or shapes of its outputs do not go together, with each other or with
-        the axes; or it draws random bits that `jax.vmap` would draw for all lanes from one key.
+        the axes; its records are at steps that depend on the lane; or it draws random bits that
+        `jax.vmap` would draw for all lanes from one key.
     """
     leaves, tree = jax.tree.flatten(fn) if isinstance(fn, Partial) else ((), None)
 
@@ -114,16 +115,15 @@ def trace_group(fn: SweptFn, group: Group, sample: Arguments) -> TracedGroup:
         traced = jax.jit(run).trace(data, arguments)
     except Exception as error:
         error.add_note(f"This was while tracing lanes of {_describe_lanes(group, arguments)}.")
-        whole = [n for n, x in arguments.items() if _is_whole(x)]
-        if whole and isinstance(error, TypeError):
-            error.add_note(
-                f"The axes {whole} have integers; write 1.0 for 1 where floats are meant."
-            )
+        if isinstance(error, TypeError):
+            for note in _explain_types(arguments, data):
+                error.add_note(note)
         raise
     named = name_outputs(traced.out_info)
     outputs = {name: describe_output(name, *named[name]) for name in sorted(named)}
     check_names(outputs, {*group.names, *group.static})
     _check_draws(traced.jaxpr, len(data))
+    _check_steps(traced, data, arguments)
     return TracedGroup(group, call, data, arguments, outputs, traced.jaxpr)
 
 
@@ -251,6 +251,42 @@ def _check_draws(jaxpr: Any, shared: int) -> None:
             "a lane would depend on its neighbors; make the keys with "
             'jax.random.key(seed, impl="threefry2x32").'
         )
+
+
+def _check_steps(traced: Any, data: PyTree, arguments: Arguments) -> None:
+    """Refuse records at steps that depend on the lane, for which there is no coordinate."""
+    tree = jax.tree.structure(traced.out_info)
+    positions = name_outputs(jax.tree.unflatten(tree, range(tree.num_leaves)))
+    if STEP not in positions:
+        return
+    labels = {n: jax.tree.map(lambda _, n=n: n, x) for n, x in arguments.items()}
+    known = [frozenset({name}) for name in jax.tree.leaves(labels)]
+    unnamed: list[frozenset[str]] = [frozenset()] * len(data)
+    axes = _jaxpr.dependencies(traced.jaxpr, [*unnamed, *known])[positions[STEP][0]]
+    if axes:
+        raise ValueError(
+            f"the steps of the records depend on the axes {sorted(axes)}, as those of earlier runs "
+            "do, and all lanes need common ones; if these runs had n updates each, go on with "
+            "run._replace(steps=jnp.array([n], jnp.int32)), or return a dict of arrays with "
+            "'diverged_at': run.diverged_at."
+        )
+
+
+def _explain_types(arguments: Arguments, data: Sequence[Any]) -> list[str]:
+    """Return what may be wrong where an argument has a type that the function does not take."""
+    notes = []
+    if any(not hasattr(leaf, "dtype") for leaf in data):
+        notes.append(
+            "What a jax.tree_util.Partial binds is traced; bind what is static, such as a number "
+            "of steps, by functools.partial or in a closure."
+        )
+    whole = [n for n, x in arguments.items() if _is_whole(x)]
+    if whole:
+        notes.append(
+            f"The axes {whole} have integers; write 1.0 for 1 where floats are meant, and a "
+            f"mapping where a number is to be static, as in {whole[0]}={{'5': 5, '10': 10}}."
+        )
+    return notes
 
 
 def _abstract(column: NDArray[Any]) -> jax.ShapeDtypeStruct:
