@@ -2,7 +2,8 @@
 
 A schedule is a function of the step count (0 at the first step) and a `jax.tree_util.Partial`, so
 its numbers are leaves: `vmap` sweeps them and `grad` differentiates with respect to them, lengths
-included. Fractions of a length are clipped, so a schedule is finite at its end and after it.
+included. Fractions of a length are clipped, so a schedule is finite at its end and after it. A
+schedule of length 0 is at its end from the start.
 """
 
 from collections.abc import Callable, Sequence
@@ -13,7 +14,7 @@ import jax.numpy as jnp
 from jax.tree_util import Partial
 from jax.typing import ArrayLike
 
-from jaxmom._values import NUMBER, as_leaf, is_plain_number
+from jaxmom._values import NUMBER, as_leaf, as_plain, as_schedule, is_plain_number
 
 
 def constant(value: ArrayLike) -> Partial:
@@ -102,7 +103,7 @@ def exponential(init_value: ArrayLike, rate: ArrayLike, steps: ArrayLike = 1.0) 
     Args:
       init_value: The value at count 0.
       rate: The factor of `steps` steps.
-      steps: In how many steps.
+      steps: In how many steps; positive.
 
     Returns:
       A schedule, without an end.
@@ -112,6 +113,7 @@ def exponential(init_value: ArrayLike, rate: ArrayLike, steps: ArrayLike = 1.0) 
       >>> print(jm.schedules.exponential(1.0, rate=0.5, steps=10)(20))
       0.25
     """
+    _check_length("steps", steps, positive=True)
     return _bind(_exponential, init_value=init_value, rate=rate, steps=steps)
 
 
@@ -174,7 +176,7 @@ def sutskever(beta_max: ArrayLike = 0.99, period: ArrayLike = 250.0) -> Partial:
 
     Args:
       beta_max: The limit, in [0, 1).
-      period: The length of each stair, in steps.
+      period: The length of each stair, in steps; positive.
 
     Returns:
       A schedule of beta.
@@ -187,6 +189,7 @@ def sutskever(beta_max: ArrayLike = 0.99, period: ArrayLike = 250.0) -> Partial:
       >>> print(*(f"{jm.schedules.sutskever(0.9)(t):.2f}" for t in (0, 250, 10_000)))
       0.50 0.75 0.90
     """
+    _check_length("period", period, positive=True)
     return _bind(_sutskever, beta_max=beta_max, period=period)
 
 
@@ -194,7 +197,7 @@ def join(schedules: Sequence[ArrayLike | Callable[[Any], Any]], boundaries: Any)
     """Several schedules in turn; each counts from its own boundary.
 
     Args:
-      schedules: n schedules, or numbers for constant ones.
+      schedules: n schedules, or numbers for constant ones. A function of yours gets a whole count.
       boundaries: n - 1 counts, in rising order, at which the next schedule takes over.
 
     Returns:
@@ -240,14 +243,33 @@ def warmup(schedule: ArrayLike | Callable[[Any], Any], steps: ArrayLike) -> Part
 
 def _bind(function: Callable[..., jax.Array], **numbers: Any) -> Partial:
     """Bind the numbers of a schedule; integers become floats, which have derivatives."""
+    _check_length("steps", numbers.get("steps"))
     return Partial(function, **{name: as_leaf(name, value) for name, value in numbers.items()})
+
+
+def _check_length(name: str, value: Any, positive: bool = False) -> None:
+    """Raise ValueError if a plain number is no length."""
+    value = as_plain(value)
+    if is_plain_number(value) and not (value > 0 if positive else value >= 0):
+        least = "positive" if positive else "0 or more"
+        raise ValueError(f"{name} = {value} is no length of a schedule: it is {least}.")
 
 
 def _as_schedule(schedule: ArrayLike | Callable[[Any], Any]) -> Partial:
     if isinstance(schedule, Partial):
         return schedule
     # Never `callable`: a tracer is a number, too.
-    return _bind(_constant, value=schedule) if isinstance(schedule, NUMBER) else Partial(schedule)
+    return (
+        _bind(_constant, value=schedule) if isinstance(schedule, NUMBER) else as_schedule(schedule)
+    )
+
+
+def _call_part(schedule: Partial, count: Any) -> Any:
+    """Call a part of another schedule; what is not of this module gets a whole count."""
+    ours = getattr(schedule.func, "__module__", None) == __name__
+    if ours or jnp.issubdtype(jnp.result_type(count), jnp.integer):
+        return schedule(count)
+    return schedule(jnp.asarray(count, jnp.int32))
 
 
 def _float(x: Any) -> jax.Array:
@@ -261,7 +283,10 @@ def _complement(x: Any) -> Any:
 
 def _fraction(count: Any, steps: Any) -> jax.Array:
     """Return ``t / steps``, clipped: XLA may round the quotient to more than 1 at the end."""
-    return jnp.clip(_float(count) / _float(steps), 0.0, 1.0)
+    steps = _float(steps)
+    # Of no steps, all are made; a quotient by 0 would have no finite derivative.
+    some = jnp.where(steps == 0, 1.0, steps)
+    return jnp.where(steps == 0, 1.0, jnp.clip(_float(count) / some, 0.0, 1.0))
 
 
 def _constant(count, value):
@@ -304,13 +329,13 @@ def _sutskever(count, beta_max, period):
 
 
 def _join(count, schedules, boundaries):
-    value = schedules[0](count)
+    value = _call_part(schedules[0], count)
     for schedule, boundary in zip(schedules[1:], boundaries, strict=True):
         # Never call a schedule with a count below its own zero: it may return NaN there.
         after = _float(count) - _float(boundary)
-        value = jnp.where(after >= 0, schedule(jnp.maximum(after, 0.0)), value)
+        value = jnp.where(after >= 0, _call_part(schedule, jnp.maximum(after, 0.0)), value)
     return value
 
 
 def _warmup(count, schedule, steps):
-    return schedule(count) * jnp.minimum(1.0, (_float(count) + 1) / _float(steps))
+    return _call_part(schedule, count) * _fraction(_float(count) + 1, steps)

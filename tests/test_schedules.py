@@ -1,11 +1,15 @@
 """Schedules: optax's numbers where optax has them, finite everywhere, traceable in every number."""
 
+import dataclasses
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
 
+import jaxmom as jm
 from jaxmom import schedules
 
 COUNTS = np.arange(0, 25)
@@ -132,6 +136,92 @@ def test_the_same_as_optax(ours, theirs):
     with jax.numpy_dtype_promotion("standard"):
         expected = [theirs(jnp.int32(t)) for t in COUNTS]
     np.testing.assert_allclose([ours(jnp.int32(t)) for t in COUNTS], expected, rtol=1e-6)
+
+
+ENDS = {
+    "linear": lambda steps: schedules.linear(1.0, 0.25, steps),
+    "polynomial": lambda steps: schedules.polynomial(1.0, 0.25, steps, 1.5),
+    "cosine": lambda steps: schedules.cosine(1.0, 0.25, steps),
+    "half_life": lambda steps: schedules.half_life(0.9, 0.25, steps),
+    "demon": lambda steps: schedules.demon(0.9, steps),
+    "warmup": lambda steps: schedules.warmup(0.25, steps),
+}
+
+
+@pytest.mark.parametrize("name", ENDS)
+def test_a_schedule_of_no_steps_is_at_its_end(name):
+    make, end = ENDS[name], 0.0 if name == "demon" else 0.25
+    for steps in (0, 0.0, np.array(0), jnp.array(0.0)):
+        for count in (0, 1, 1000):
+            np.testing.assert_allclose(make(steps)(jnp.int32(count)), end, rtol=1e-15)
+            slope = jax.grad(lambda schedule: schedule(jnp.int32(count)))(make(steps))  # noqa: B023
+            assert np.isfinite(jax.tree.leaves(slope)).all()
+
+
+LENGTHS = {
+    **{name: (make, 0) for name, make in ENDS.items()},
+    "exponential": (lambda steps: schedules.exponential(1.0, 0.9, steps), 1),
+    "sutskever": (lambda steps: schedules.sutskever(0.9, steps), 1),
+}
+
+
+@pytest.mark.parametrize("name", LENGTHS)
+@pytest.mark.parametrize("plain", [int, float, np.int64, np.array])
+def test_a_plain_length_that_is_none_is_refused(name, plain):
+    make, least = LENGTHS[name]
+    assert np.isfinite(make(plain(least))(0))
+    with pytest.raises(ValueError, match="is no length of a schedule"):
+        make(plain(least - 1))
+    with pytest.raises(ValueError, match="nan is no length"):
+        make(float("nan"))
+
+
+TABLE = np.array([0.5, 0.25, 0.125, 0.0625, 0.0])
+
+
+def test_a_function_that_is_joined_gets_a_whole_count():
+    """As for an index into a table; also where the join is a part of others."""
+    table = lambda count: jnp.asarray(TABLE)[count]  # noqa: E731
+    inner = schedules.join([table, 1.0], [3])
+    for schedule, expected in (
+        (schedules.join([1.0, table], [2]), [1.0, 1.0, *TABLE]),
+        (schedules.join([1.0, schedules.warmup(table, 1)], [2]), [1.0, 1.0, *TABLE]),
+        (schedules.join([2.0, inner], [1]), [2.0, *TABLE[:3], 1.0]),
+        (schedules.join([2.0, schedules.join([1.0, table], [1.0])], [1]), [2.0, 1.0, *TABLE]),
+    ):
+        counts = jnp.arange(len(expected), dtype=jnp.int32)
+        np.testing.assert_array_equal(jax.vmap(schedule)(counts), expected)
+        np.testing.assert_array_equal([schedule(int(t)) for t in counts], expected)
+    last = schedules.join([0.0, lambda count: count.astype(float)], [7])
+    for x64 in (True, False):
+        with jax.enable_x64(x64):
+            assert last(jnp.int32(2**31 - 1)) > 2**31 - 200
+
+
+@functools.partial(jax.tree_util.register_dataclass, data_fields=["start"], meta_fields=[])
+@dataclasses.dataclass
+class Decay:
+    """A schedule that is a pytree itself."""
+
+    start: float
+
+    def __call__(self, count):
+        return self.start / (1 + count.astype(float))
+
+
+def test_a_schedule_that_is_a_pytree_keeps_its_leaves():
+    for make in (
+        lambda decay: jm.heavy_ball(decay, 0.0),
+        lambda decay: jm.replace(jm.heavy_ball(0.1, 0.0), learning_rate=decay),
+        lambda decay: jm.heavy_ball(schedules.warmup(decay, 1), 0.0),
+        lambda decay: jm.heavy_ball(schedules.join([decay, 1.0], [5]), 0.0),
+    ):
+        optimizer = make(Decay(0.25))
+        assert 0.25 in jax.tree.leaves(optimizer)
+        state = optimizer.init(jnp.ones(()))
+        for t in range(3):
+            update, state = optimizer.update(jnp.ones(()), state)
+            np.testing.assert_allclose(update, -0.25 / (1 + t))
 
 
 def test_bad_boundaries_get_a_sentence():
