@@ -36,7 +36,7 @@ def test_best_is_the_least_median_at_the_last_record():
     cell = best(runs)
     assert (int(cell.beta), cell.attrs["best"]) == (1, 2)
     assert cell.sizes == {"seed": 3, "step": 2}
-    cell = best(runs, over="nothing")
+    cell = best(runs, over="")
     assert (int(cell.beta), int(cell.seed), cell.attrs["best"]) == (2, 0, 0)
     cell = best(runs, maximize=True)
     assert (int(cell.beta), cell.attrs["best"]) == (0, 5)
@@ -57,9 +57,37 @@ def test_where_all_diverged_best_is_empty_and_says_so():
     assert cell.attrs["best"] == np.inf
 
 
+@pytest.mark.parametrize("over", ["nothing", "sed", "step", ["seed"], ("seed",), None, 0])
+@pytest.mark.parametrize("summary", [best, bands])
+def test_seeds_are_along_a_dimension_that_the_lanes_have(summary, over):
+    runs = dataset(np.ones((2, 3, 4)), np.full((2, 3), OK))
+    with pytest.raises(ValueError, match=r"over is one of the dims \['beta', 'seed'\]"):
+        summary(runs, over=over)
+
+
+@pytest.mark.parametrize("order", [("step", "seed", "beta"), ("seed", "step", "beta")])
+def test_variables_are_summarized_whatever_the_order_of_their_dims(order):
+    values = np.random.default_rng(0).normal(size=(2, 3, 4))
+    runs = dataset(values, np.full((2, 3), OK))
+    turned = runs.assign(turned=runs.value.transpose(*order))
+    assert best(turned, "turned").attrs["best"] == best(runs).attrs["best"]
+    spread = bands(turned, "turned").transpose("beta", "step")
+    xarray.testing.assert_equal(spread, bands(runs))
+
+
+@pytest.mark.parametrize("summary", [best, bands])
+def test_variables_without_a_value_for_each_lane_are_refused(summary):
+    runs = dataset(np.ones((2, 3, 4)), np.full((2, 3), OK))
+    runs = runs.assign(mean=runs.value.mean("beta"), total=runs.value.sum())
+    with pytest.raises(ValueError, match=r"'mean' lacks the dims \['beta'\]"):
+        summary(runs, "mean")
+    with pytest.raises(ValueError, match=r"'total' lacks the dims \['beta', 'seed'\]"):
+        summary(runs, "total")
+
+
 def test_best_needs_one_number_for_each_lane():
     runs = dataset(np.ones((2, 3)), np.full(2, OK), ("beta", "value_0"))
-    with pytest.raises(ValueError, match="several values"):
+    with pytest.raises(ValueError, match=r"several values for each lane, along \['value_0'\]"):
         best(runs)
     with pytest.raises(ValueError, match="no variable 'loss'"):
         best(runs, "loss")
@@ -122,6 +150,9 @@ def test_what_is_no_dataset_of_a_sweep_is_refused_with_the_remedy(tree, summary)
         {"quantiles": (-0.1, 0.5)},
         {"quantiles": (np.nan, 0.5)},
         {"resamples": 0},
+        {"resamples": 10.0},
+        {"quantiles": 0.5},
+        {"quantiles": (0.1, 0.5, 0.9)},
     ],
 )
 def test_quantiles_out_of_order_are_refused(options):
@@ -168,6 +199,34 @@ def test_seeds_that_diverged_count_as_infinite_from_then_on():
         bands(dataset(values, [[OK, MISSING, OK, OK]]))
     with pytest.raises(ValueError, match="'chain'"):
         bands(runs, over="chain")
+
+
+DIVERGING = dataset(
+    np.arange(24.0).reshape(2, 3, 4),
+    [[OK, DIVERGED, DIVERGED], [OK, OK, OK]],
+    diverged_at=[[-1, 0, 2], [-1, -1, -1]],
+)
+
+
+@pytest.mark.parametrize("step", range(4))
+def test_bands_of_a_record_are_those_of_its_place_in_all_records(step):
+    record = bands(DIVERGING).isel(step=step)
+    xarray.testing.assert_identical(bands(DIVERGING.isel(step=step)), record)
+    one = bands(DIVERGING.isel(step=[step])).isel(step=0)
+    xarray.testing.assert_identical(one, record)
+
+
+def test_without_steps_a_lane_that_diverged_counts_as_infinite():
+    def fn(rate, seed):
+        at = jnp.where((rate > 1) & (seed > 0), 3, -1)
+        return {"value": rate, "diverged_at": at}
+
+    spaces = grid(rate=[0.5, 2.0], seed=range(3))
+    for runs in (sweep(fn, spaces, width=6), DIVERGING.isel(step=-1, drop=True)):
+        middle = bands(runs).middle
+        np.testing.assert_array_equal(np.isinf(middle).sum(), 1)
+    wide = DIVERGING.assign(norm=DIVERGING.value.isel(step=-1, drop=True))  # at the end of the run
+    np.testing.assert_array_equal(bands(wide, "norm").middle, [np.inf, 19.0])
 
 
 def test_a_sweep_goes_straight_into_the_plots():
@@ -296,6 +355,15 @@ def test_names_that_no_tree_admits_are_refused_before_anything_runs(tmp_path, st
         sweep(counting, space, width=2, store=store)
     jax.effects_barrier()
     assert not ran
+
+
+def test_an_axis_of_one_value_stays_beside_one_whose_name_ends_like_its_own():
+    space = grid(reseed={"x": 2, "y=1": 3}, seed=[0], a=[1.0, 2.0])
+    tree = sweep(lambda reseed, seed, a: of_size(reseed, a), space, width=2)
+    for label in ("x", "y=1"):
+        node = tree[f"reseed={label}"]
+        assert node.value.sizes == {"seed": 1, "a": 2}
+        assert str(node.reseed.values) == label
 
 
 def test_slashes_that_stand_in_no_way_are_admitted():

@@ -32,6 +32,7 @@ _ATTRS = {
         "flag_meanings": " ".join(status.name.lower() for status in Status),
     },
     "diverged_at": {"long_name": "first count with a bad value, -1 if none", "units": "updates"},
+    "ended_at": {"long_name": "updates that a halving ran", "units": "updates"},
     "step": {"long_name": "updates made before the record", "units": "updates"},
 }
 
@@ -44,12 +45,14 @@ class DatasetLayout(NamedTuple):
       dims: The dimensions of the lanes.
       outputs: The arrays of one lane, by name.
       members: For the number of each group, its lanes among those of the layout.
+      labels: The axes that tell the group from the others, if it has a name.
     """
 
     name: str
     dims: list[Dim]
     outputs: dict[str, Output]
     members: dict[int, IndexMap]
+    labels: tuple[str, ...] = ()
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -77,7 +80,9 @@ def dataset_layouts(
         return [DatasetLayout("", space.dims(), complete[0], rows)]
     named = zip(label_groups(groups), groups, complete, strict=True)
     return [
-        DatasetLayout(name, space.dims(group.parts), own, {n: all_indices(group.rows.size)})
+        DatasetLayout(
+            name, space.dims(group.parts), own, {n: all_indices(group.rows.size)}, (*group.labels,)
+        )
         for n, (name, group, own) in enumerate(named)
     ]
 
@@ -171,5 +176,5 @@ def label_dataset(
 
 def _squeeze_labels(dataset: "xarray.Dataset", layout: DatasetLayout) -> "xarray.Dataset":
     """Make the axes that distinguish groups plain coordinates of the group."""
-    alone = [d.name for d in layout.dims if d.size == 1 and f"{d.name}=" in layout.name]
+    alone = [d.name for d in layout.dims if d.size == 1 and d.name in layout.labels]
     return dataset.squeeze(alone)

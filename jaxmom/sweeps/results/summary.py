@@ -1,6 +1,7 @@
 """Summaries of sweeps: the best cell, and the median and spread over seeds."""
 
-from typing import TYPE_CHECKING, TypeAlias, Union
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, TypeAlias, Union
 
 import numpy as np
 from numpy.typing import NDArray
@@ -32,7 +33,7 @@ def best(
     Args:
       dataset: From `sweep`; of a DataTree, one node.
       name: The variable to compare, one number for each lane and record.
-      over: The dimension of the median; not used if there is none of this name.
+      over: The dimension of the median; "" for none, which the default is without seeds.
       maximize: Whether large is good.
 
     Returns:
@@ -41,8 +42,8 @@ def best(
       infinite.
 
     Raises:
-      ValueError: There is no such variable, or a lane has several values at a record; or it is a
-        whole DataTree.
+      ValueError: There is no such variable or dimension, or the variable has not one value for each
+        lane and record; or it is a whole DataTree.
 
     Example:
       >>> import jaxmom as jm
@@ -53,6 +54,7 @@ def best(
       0.5
     """
     runs = _as_dataset(dataset)
+    check_over(over, runs.status.dims)
     values = _last_values(runs, name).compute()  # once, where it is read from a store
     sign = -1.0 if maximize else 1.0
     is_good = (runs.status == Status.OK) & np.isfinite(values)
@@ -79,6 +81,7 @@ def bands(
     """Return median, spread and uncertainty over seeds, for every cell and record.
 
     A seed that diverged counts as +inf from then on, so that the survivors do not flatter a cell.
+    Without the steps of records, it counts as +inf. What `halving` did not run is NaN.
 
     Args:
       dataset: From `sweep`, with all lanes run; of a DataTree, one node.
@@ -107,22 +110,19 @@ def bands(
     import xarray
 
     runs = _as_dataset(dataset)
-    if name not in runs or over not in runs[name].dims:
-        raise ValueError(f"bands needs a variable with the dim {over!r}; {name!r} is none.")
-    low_share, high_share = quantiles
-    if not 0 <= low_share <= high_share <= 1 or resamples < 1:
+    if over not in runs.status.dims:
         raise ValueError(
-            "bands takes two quantiles in order, from 0 to 1, and resamples from 1 on; got "
-            f"{quantiles} and {resamples}."
+            f"over is one of the dims {list(runs.status.dims)} of lanes, not {over!r}."
         )
-    _check_real(runs[name])
+    _check_values(runs, name)
+    _check_numbers(quantiles, resamples)
     absent = int(runs.status.isin([Status.MISSING, Status.FAILED]).sum())
     if absent:
         raise ValueError(
             f"{absent} lanes are missing or failed; run the sweep to its end, or select others."
         )
-    values = _until_divergence(runs, name).transpose(over, ...)
-    ordered = np.sort(values.values, axis=0)
+    values = _until_divergence(runs, name, over).transpose(over, ...)
+    ordered, (low_share, high_share) = np.sort(values.values, axis=0), quantiles
     low, high = _resampled_medians(ordered, resamples)
     arrays = {
         "middle": quantile(ordered, 0.5, is_sorted=True),
@@ -138,7 +138,7 @@ def bands(
     return (
         xarray.Dataset(variables, attrs=attrs)
         .assign(diverged=diverged)
-        .drop_vars(["status", "diverged_at"], errors="ignore")
+        .drop_vars(["status", "diverged_at", "ended_at"], errors="ignore")
     )
 
 
@@ -162,34 +162,69 @@ def _as_dataset(given: Result) -> "xarray.Dataset":
     return given
 
 
+def check_over(over: Any, dims: Sequence[Any]) -> None:
+    """Refuse a name of the seeds that no dimension has, unless it is "seed", the default, or "".
+
+    Raises:
+      ValueError: There is no such dimension, or it is no string.
+    """
+    if not isinstance(over, str) or over not in ("", "seed", *dims):
+        raise ValueError(
+            f'over is one of the dims {list(dims)} of lanes, or "" for no median; got {over!r}.'
+        )
+
+
 def _last_values(runs: "xarray.Dataset", name: str) -> "xarray.DataArray":
     """Return the last values of a variable that has one for each lane and record."""
+    _check_values(runs, name)
+    values = runs[name]
+    values = values.isel(step=-1) if "step" in values.dims else values
+    extra = [dim for dim in values.dims if dim not in runs.status.dims]
+    if extra:
+        raise ValueError(f"{name!r} has several values for each lane, along {extra}; select one.")
+    return values.transpose(*runs.status.dims)
+
+
+def _check_values(runs: "xarray.Dataset", name: str) -> None:
+    """Refuse a variable that has no values of the lanes, or none that have an order."""
     if name not in runs:
         raise ValueError(f"there is no variable {name!r}; the sweep has {list(runs)}.")
     values = runs[name]
-    _check_real(values)
-    values = values.isel(step=-1) if "step" in values.dims else values
-    if values.dims != runs.status.dims:
-        extra = [dim for dim in values.dims if dim not in runs.status.dims]
-        raise ValueError(f"{name!r} has several values for each lane, along {extra}; select one.")
-    return values
-
-
-def _check_real(values: "xarray.DataArray") -> None:
+    lacking = [dim for dim in runs.status.dims if dim not in values.dims]
+    if lacking:
+        raise ValueError(f"{name!r} lacks the dims {lacking} of the lanes; give all lanes.")
     if values.dtype.kind == "c":
         raise ValueError(
-            f"{values.name!r} is complex, and complex numbers have no order; add its absolute "
+            f"{name!r} is complex, and complex numbers have no order; add its absolute "
             "value to the Dataset, as in runs.assign(size=abs(runs.value)), and name that."
         )
 
 
-def _until_divergence(runs: "xarray.Dataset", name: str) -> "xarray.DataArray":
-    """Return the values of a variable, infinite from the step on at which a lane diverged."""
+def _check_numbers(quantiles: Any, resamples: Any) -> None:
+    is_count = isinstance(resamples, int | np.integer) and resamples >= 1
+    if not is_count or np.shape(quantiles) != (2,) or not 0 <= quantiles[0] <= quantiles[1] <= 1:
+        raise ValueError(
+            "bands takes two quantiles in order, from 0 to 1, and a whole number of resamples from "
+            f"1 on; got {quantiles} and {resamples}."
+        )
+
+
+def _until_divergence(runs: "xarray.Dataset", name: str, over: str) -> "xarray.DataArray":
+    """Return the values of a variable, infinite from the step on at which a lane diverged.
+
+    The records that a halving did not run are NaN, for all seeds, if it did not run one of them.
+    """
     values = runs[name].astype(float)
-    if "step" in values.dims:
-        is_late = (runs.diverged_at >= 0) & (runs.step > runs.diverged_at)
-        values = values.where(~is_late, np.inf)
-    return values.where(np.isfinite(values), np.inf)
+    step = values.coords.get("step")
+    is_late = runs.status == Status.DIVERGED
+    if step is not None:  # of each record, or of one that is selected
+        is_late = (runs.diverged_at >= 0) & (step > runs.diverged_at)
+    values = values.where(np.isfinite(values) & ~is_late, np.inf)
+    if "ended_at" not in runs.coords:
+        return values
+    after_end = np.isnan(runs[name]) if step is None else step > runs.ended_at
+    is_dropped = (runs.status == Status.OK) & after_end
+    return values.where(~is_dropped.any(over))
 
 
 def _resampled_medians(runs: NDArray[np.float64], resamples: int) -> list[NDArray[np.float64]]:
