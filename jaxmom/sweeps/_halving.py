@@ -1,6 +1,7 @@
 """Successive halving: run all lanes a little, the better ones more."""
 
 import contextlib
+import inspect
 import operator
 import os
 from collections.abc import Sequence
@@ -8,12 +9,13 @@ from typing import TYPE_CHECKING, Any
 
 import jax
 
-from jaxmom.sweeps._race import Race, SegmentFn
+from jaxmom.sweeps._race import MADE_BY_HALVING, Race, SegmentFn
 from jaxmom.sweeps.compile.watchdog import (
     STALL_SECONDS,
     Dispatcher,
 )
 from jaxmom.sweeps.estimate import as_width
+from jaxmom.sweeps.results.summary import check_over
 from jaxmom.sweeps.space.space import Space, check_space
 from jaxmom.sweeps.store.checkpoint import Checkpoint
 from jaxmom.sweeps.store.files import Store
@@ -50,9 +52,9 @@ def halving(
       space: As for `sweep`.
       rungs: The lengths of the segments, in updates.
       keep: The share of the lanes that goes on after each segment but the last, in (0, 1].
-      by: The output to compare; of several records the last one.
+      by: The output to compare, one real number for each lane; of several records the last one.
       over: Lanes that differ in this dimension alone stay together and are compared by their
-        median, if the space has it.
+        median; "" for none, which the default is without seeds.
       maximize: Whether large is good; small is by default.
       width: As for `sweep`, but always a number: each segment is another program.
       devices: As for `sweep`.
@@ -63,11 +65,13 @@ def halving(
 
     Returns:
       A Dataset like that of `sweep`, with the output `by` along the dimension ``step``, the updates
-      made so far (NaN where a lane did not run), and ``rungs``, how many segments each lane ran.
+      made so far (NaN where a lane did not run), ``rungs``, how many segments each lane ran, and
+      the coordinate ``ended_at``, how many updates these are.
 
     Raises:
-      ValueError: An argument is inadmissible, there is no output `by`, the state changes its shapes
-        or dtypes, or the store holds something else.
+      ValueError: An argument is inadmissible, there is no output `by` or it has no order, the state
+        changes its shapes or dtypes, or the store holds something else.
+      TypeError: The segment does not return a state and outputs.
       RuntimeError: Another process drives what is in the store, or a program stands still.
 
     Example:
@@ -83,12 +87,11 @@ def halving(
       ([1, 3, 2, 1], [-1, -1, -1, 3])
     """
     check_space(space)
-    lengths = [operator.index(rung) for rung in rungs]
-    if not 0 < keep <= 1 or not lengths or min(lengths) < 1:
-        raise ValueError(
-            "keep is in (0, 1], and rungs are one positive number of updates at least; got "
-            f"{keep} and {list(rungs)}."
-        )
+    check_over(over, [dim.name for dim in space.dims()])
+    _check_axes(segment, space)
+    lengths = _read_lengths(rungs)
+    if not 0 < keep <= 1:
+        raise ValueError(f"keep is in (0, 1], the share of the lanes that goes on; got {keep}.")
     lanes_at_a_time = as_width(width)
     if lanes_at_a_time == "auto":
         raise ValueError(
@@ -113,3 +116,29 @@ def halving(
             if saved:
                 saved.save(number + 1, race.snapshot())
     return race.result()
+
+
+def _read_lengths(rungs: Any) -> list[int]:
+    """Return the lengths of the segments as Python numbers."""
+    try:
+        lengths = [operator.index(rung) for rung in rungs]
+    except TypeError:
+        lengths = []
+    if not lengths or min(lengths) < 1:
+        raise ValueError(
+            "rungs are one positive number of updates at least, in a list such as [100, 100, 200]; "
+            f"got {rungs!r}."
+        )
+    return lengths
+
+
+def _check_axes(segment: SegmentFn, space: Space) -> None:
+    """Refuse axes that have the name of the state, of the steps, or of what a halving makes."""
+    parameters = list(inspect.signature(segment).parameters.values())[:2]
+    own = {p.name for p in parameters if p.kind is p.POSITIONAL_OR_KEYWORD}
+    taken = sorted({*MADE_BY_HALVING, *own} & set(space.names))
+    if taken:
+        raise ValueError(
+            f"the axes {taken} have names of the first two arguments of the segment, the state and "
+            f"the steps, or of {list(MADE_BY_HALVING)}, which a halving makes; rename them."
+        )

@@ -2,10 +2,11 @@
 
 import dataclasses
 import math
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jax.tree_util import Partial
 from numpy.typing import NDArray
@@ -52,6 +53,8 @@ if TYPE_CHECKING:
 SegmentFn: TypeAlias = Callable[..., tuple[PyTree, PyTree]]
 
 _STATE, _COUNT = "_state", "_count"  # with a number: names of outputs that carry a state
+_BELOW_ONE = 1 - 1e-12  # 0.07 * 100 is above 7, and a share of 0.07 of 100 lanes is 7
+MADE_BY_HALVING = ("rungs", "ended_at")  # beside what every sweep makes
 
 
 class Race:
@@ -95,9 +98,6 @@ class Race:
             taken = self.space.take(group.rows.at(np.zeros(1, np.int64)))
             sample = {name: taken[name] for name in group.names}
             traced = self._trace(number, group, lengths[0], sample)
-            names = [name for name in traced.outputs if not name.startswith((_STATE, _COUNT))]
-            if self.by not in names:
-                raise ValueError(f"there is no output {self.by!r}; the segment returns {names}.")
             state = self._state_after(group, lengths[0], traced.arguments)
             self.formats.append(read_format(state))
             if len(lengths) > 1:
@@ -166,15 +166,18 @@ class Race:
         count = len(self.lengths)
         outputs = dict(LANE_OUTPUTS)
         outputs[self.by] = Output((STEP,), (count,), "float64")
-        outputs |= {"rungs": Output((), (), "int32"), STEP: Output((STEP,), (count,), "int64")}
+        outputs |= {"rungs": Output((), (), "int32"), "ended_at": Output((), (), "int64")}
+        outputs[STEP] = Output((STEP,), (count,), "int64")
+        updates = np.cumsum(self.lengths)
         arrays = self.lanes | {self.by: np.stack(self.records, axis=-1), "rungs": self.rungs}
+        arrays["ended_at"] = updates[self.rungs - 1]
 
         def variable(layout: DatasetLayout, name: str) -> NDArray[Any]:
             return arrays[name].reshape(*layout.shape, *arrays[name].shape[1:])
 
         layout = DatasetLayout("", self.space.dims(), outputs, {})
         attrs = collect_provenance() | {"width": self.width}
-        return label_dataset(layout, variable, lambda _: np.cumsum(self.lengths), attrs)
+        return label_dataset(layout, variable, lambda _: updates, attrs).set_coords("ended_at")
 
     def _run_group(
         self, number: int, group: Group, mine: Index, position: Index, steps: int
@@ -227,9 +230,7 @@ class Race:
         def call(*counts: Any, **axes: Any) -> dict[str, Any]:
             leaves = axes.pop(_STATE, ())
             state = None if is_first else self.formats[number].unpack(leaves, counts)
-            state, outputs = self.segment(state, steps, **axes)
-            kept = {name: leaf for name, (leaf, _) in name_outputs(outputs).items()}
-            kept.pop(STEP, None)
+            state, kept = self._call_segment(state, steps, axes)
             packed = pack_state(state)
             carried = {f"{_STATE}{i}": leaf for i, leaf in enumerate(packed.leaves)}
             carried |= {f"{_COUNT}{i}": leaf for i, leaf in enumerate(packed.counts)}
@@ -248,9 +249,22 @@ class Race:
             before = state
             if state is not None:
                 before = read_format(state).unpack(*pack_state(state))
-            return self.segment(before, steps, **group.static, **arguments)[0]
+            return self._call_segment(before, steps, group.static | arguments)[0]
 
         return jax.eval_shape(run, state, arguments)
+
+    def _call_segment(self, state: PyTree, steps: int, axes: Arguments) -> tuple[PyTree, PyTree]:
+        """Return the state after a segment of a lane and its outputs by name, once checked."""
+        result = self.segment(state, steps, **axes)
+        if not isinstance(result, tuple | list) or len(result) != 2:
+            raise TypeError(
+                f"the segment returned {type(result).__name__}; it returns two things, the state "
+                'of the lane and its outputs, as in `return state, {"value": value}`.'
+            )
+        named = name_outputs(result[1])
+        named.pop(STEP, None)
+        _check_outputs(named, self.by)
+        return result[0], {name: leaf for name, (leaf, _) in named.items()}
 
     def _keep_states(self, number: int, group: Group, position: Index, arrays: Arrays) -> None:
         """Keep the states of the lanes that ran, for the next segment."""
@@ -274,6 +288,34 @@ class Race:
 def _numbered(arrays: Arrays, prefix: str) -> list[NDArray[Any]]:
     count = sum(name.startswith(prefix) for name in arrays)
     return [arrays[f"{prefix}{i}"] for i in range(count)]
+
+
+def _check_outputs(named: Mapping[str, tuple[Any, int]], by: str) -> None:
+    """Refuse outputs by which lanes cannot be compared, and names that the halving uses."""
+    taken = sorted(set(named) & set(MADE_BY_HALVING))
+    if taken:
+        raise ValueError(f"a halving itself makes {taken}; rename these outputs.")
+    if by in LANE_OUTPUTS:
+        raise ValueError(f"{by!r} is the outcome of a lane, which has no order; name another.")
+    if by not in named:
+        raise ValueError(f"there is no output {by!r}; the segment returns {list(named)}.")
+    leaf, records = named[by]
+    if jnp.ndim(leaf) > records:
+        raise ValueError(
+            f"the output {by!r} has several values for each lane, of shape "
+            f"{jnp.shape(leaf)[records:]}; return one number that lanes are compared by."
+        )
+    if jnp.iscomplexobj(leaf):
+        raise ValueError(
+            f"the output {by!r} is complex, and complex numbers have no order; return its "
+            "absolute value, and name that."
+        )
+    at = named.get("diverged_at")
+    if at is not None and not jnp.issubdtype(jnp.result_type(at[0]), jnp.signedinteger):
+        raise ValueError(
+            "the output 'diverged_at' counts the updates before a lane diverged, -1 if it did not, "
+            f"and is a signed integer, not {jnp.result_type(at[0])}; convert it, or rename it."
+        )
 
 
 def _check_same_format(state: PyTree, later: PyTree) -> None:
@@ -300,6 +342,6 @@ def _select_survivors(
     distinct, member = np.unique(cells, return_inverse=True)
     together = np.argsort(member, kind="stable")  # cells are whole, so all are of one size
     scores = np.median(values[together].reshape(len(distinct), -1), axis=1)
-    order = np.argsort(scores, kind="stable")[: math.ceil(keep * len(distinct))]
+    order = np.argsort(scores, kind="stable")[: math.ceil(keep * len(distinct) * _BELOW_ONE)]
     chosen = order[np.isfinite(scores[order])]
     return alive[np.isin(member, chosen)]

@@ -87,6 +87,10 @@ ARGUMENTS = {
     "keep": ({"keep": 0.0}, "keep is in"),
     "no rungs": ({"rungs": []}, "rungs are one positive number"),
     "rung of 0": ({"rungs": [1, 0]}, "rungs are one positive number"),
+    "one rung": ({"rungs": 3}, "in a list such as"),
+    "rung of 1.5": ({"rungs": [1.5]}, "in a list such as"),
+    "over": ({"over": "sed"}, r"over is one of the dims \['a'\]"),
+    "list of over": ({"over": ["a"]}, r"over is one of the dims \['a'\]"),
     "stall": ({"stall_seconds": -1.0}, "stall_seconds"),
 }
 
@@ -96,6 +100,113 @@ def test_arguments_are_checked(name):
     changed, message = ARGUMENTS[name]
     with pytest.raises(ValueError, match=message):
         halving(grow, SPACE, **({"rungs": [1, 1], "width": 4} | changed))
+
+
+def vector(state, steps, a):
+    return a, {"value": jnp.ones(3) * a}
+
+
+def records_of_vectors(state, steps, a):
+    start = jnp.ones(2) if state is None else state
+    optimizer = jm.heavy_ball(0.1, 0.5)
+    run = jm.optimize(jnp.sum, start, optimizer, steps, record=("value", "params"))
+    return run, run
+
+
+def outputs(**named):
+    return lambda state, steps, a: (a, {"value": a} | named)
+
+
+OUTPUTS = {  # the segment, the output to compare, and what is wrong with it
+    "vector": (vector, "value", "several values for each lane"),
+    "records of vectors": (records_of_vectors, "params", "several values for each lane"),
+    "complex": (outputs(value=1j), "value", "complex numbers have no order"),
+    "diverged_at": (outputs(diverged_at=-1), "diverged_at", "the outcome of a lane"),
+    "no outcome": (grow, "diverged_at", "the outcome of a lane"),
+    "status": (outputs(status=1), "status", "rename"),
+    "no status": (grow, "status", "the outcome of a lane"),
+    "step": (outputs(step=1.0), "step", "rename"),
+    "no step": (grow, "step", "no output 'step'"),
+    "rungs": (outputs(rungs=1.0), "rungs", "rename"),
+    "no rungs": (grow, "rungs", "no output 'rungs'"),
+    "another of rungs": (outputs(rungs=1.0), "value", "rename"),
+    "another of ended_at": (outputs(ended_at=1.0), "value", "rename"),
+    "unsigned": (outputs(diverged_at=jnp.uint8(255)), "value", "is a signed integer, not uint8"),
+    "float": (outputs(diverged_at=-1.0), "value", "is a signed integer"),
+}
+
+
+LATER = [name for name, (_, by, _) in OUTPUTS.items() if by == "value"]  # as `grow` returns it
+
+
+@pytest.mark.parametrize(
+    ("name", "first"), [(name, False) for name in OUTPUTS] + [(name, True) for name in LATER]
+)
+def test_outputs_that_cannot_be_compared_are_refused_before_anything_runs(name, first):
+    segment, by, message = OUTPUTS[name]
+    ran = []
+
+    def counting(state, steps, a):
+        jax.debug.callback(lambda: ran.append(steps))
+        return segment(state, steps, a)
+
+    def segments(state, steps, a):
+        begin = grow if state is None and first else counting
+        return begin(state, steps, a)
+
+    with pytest.raises(ValueError, match=message):
+        halving(segments, SPACE, [1, 1], width=4, by=by)
+    jax.effects_barrier()
+    assert not ran
+
+
+@pytest.mark.parametrize("returned", [{"value": 1.0}, {"a": 1.0, "b": 2.0}, jnp.ones(2), None, 1.0])
+def test_a_segment_returns_a_state_and_outputs(returned):
+    with pytest.raises(TypeError, match=r"the segment returned .*; it returns two things"):
+        halving(lambda state, steps, a: returned, SPACE, [1, 1], width=4)
+
+
+@pytest.mark.parametrize("name", ["state", "steps", "rungs", "ended_at"])
+def test_axes_with_names_that_a_halving_uses_are_refused(name):
+    with pytest.raises(ValueError, match=rf"the axes \['{name}'\] .* rename"):
+        halving(grow, jm.grid(a=[1.0]) * jm.grid(**{name: [1.0, 2.0]}), [1, 1], width=4)
+
+
+def test_arguments_of_other_names_leave_theirs_to_axes():
+    def segment(carry, count, /, state):
+        return grow(carry, count, state)
+
+    runs = halving(segment, grid(state=[1.0, 2.0]), [1, 1], width=2)
+    assert runs.rungs.values.tolist() == [2, 1]
+
+
+@pytest.mark.parametrize("keep", [0.07, 0.14, 0.28, 0.55, 0.56, 0.57])
+def test_a_share_that_is_a_whole_number_of_lanes_keeps_so_many(keep):
+    runs = halving(grow, grid(a=np.arange(100.0)), [1, 1], keep, width=100)
+    assert int((runs.rungs == 2).sum()) == round(100 * keep)
+
+
+def test_records_say_which_lanes_ran():
+    runs = halving(grow, SPACE, [1, 2, 3], width=4)
+    assert runs.ended_at.values.tolist() == [6, 6, 3, 3, 1, 1, 1, 1]
+    ran = runs.step <= runs.ended_at
+    np.testing.assert_array_equal(runs.value.notnull(), ran.transpose(*runs.value.dims))
+
+
+@pytest.mark.parametrize("lost", [0, 1])
+def test_bands_of_cells_that_were_dropped_are_not_a_number(lost):
+    def segment(state, steps, a, seed):
+        state, _ = grow(state, steps, a)
+        return state, {"value": jnp.where((a > 6) | ((a > 2) & (seed < lost)), jnp.inf, state)}
+
+    runs = halving(segment, SPACE * grid(seed=range(4)), [1, 1], 0.25, width=4)
+    expected = [2.0, 4.0, *[np.nan] * 4, np.inf, np.inf]
+    for one in (runs, runs.isel(step=[-1])):
+        np.testing.assert_array_equal(jm.bands(one).middle.isel(step=-1), expected)
+    np.testing.assert_array_equal(jm.bands(runs.isel(step=-1)).middle, expected)
+    np.testing.assert_array_equal(jm.bands(runs.isel(step=-1, drop=True)).middle, expected)
+    everywhere = jm.bands(runs.isel(step=0)).middle
+    assert not np.isnan(everywhere).any()
 
 
 def test_integers_of_numpy_are_rungs_and_widths():
