@@ -38,6 +38,7 @@ def reduce_seeds(array: xarray.DataArray, rank: int) -> Cells:
 
     Returns:
       The medians, and which cells diverged, are missing, failed, or have some seeds that diverged.
+      A cell that a halving dropped is missing.
 
     Example:
       >>> two_seeds = xarray.DataArray([[1.0, 5.0], [2.0, np.inf]], dims=("seed", "x"))
@@ -45,11 +46,12 @@ def reduce_seeds(array: xarray.DataArray, rank: int) -> Cells:
       array([1.5, inf])
     """
     runs = np.array(array.values, float)
-    statuses = status.read_statuses(array)
+    statuses, dropped = status.read_statuses(array), status.read_dropped(array)
     if runs.ndim == rank:
-        runs, statuses = runs[None], statuses[None]
+        runs, statuses, dropped = runs[None], statuses[None], dropped[None]
     runs[statuses == DIVERGED] = np.inf
     runs[(statuses == MISSING) | (statuses == FAILED)] = np.nan
+    runs[:, dropped.any(axis=0)] = np.nan  # a halving drops all seeds of a cell, diverged or not
     middle = quantile(runs, 0.5)
     failed = (statuses == FAILED).any(axis=0)
     kinds = {

@@ -32,11 +32,27 @@ def read_coordinate(array: xarray.DataArray, name: str, default: int) -> NDArray
     return (xarray.zeros_like(array, int) + coordinate).values
 
 
+def read_dropped(array: xarray.DataArray) -> NDArray[np.bool_]:
+    """Return which values a halving did not compute: NaN, after the update `ended_at` of a lane.
+
+    Example:
+      >>> coords = {"ended_at": ("beta", [9, 5]), "step": 9}
+      >>> read_dropped(xarray.DataArray([1.0, np.nan], coords, ("beta",)))
+      array([False,  True])
+    """
+    if "ended_at" not in array.coords:
+        return np.zeros(array.shape, bool)
+    after_end = array.coords.get("step", np.inf) > array.ended_at
+    status: Any = array.coords.get("status", OK)
+    return (array.isnull() & after_end & (status == OK)).transpose(*array.dims).values
+
+
 def read_statuses(array: xarray.DataArray) -> NDArray[np.int_]:
     """Return the status of every value, from its coordinates `status` and `diverged_at`.
 
     A value whose status is "ok" counts as diverged if `diverged_at` is not -1 or if it cannot be
-    drawn. Without a coordinate `status`, every lane is "ok".
+    drawn, and as missing if a halving did not compute it. Without a coordinate `status`, every lane
+    is "ok".
 
     Raises:
       ValueError: There is an unknown status.
@@ -52,7 +68,8 @@ def read_statuses(array: xarray.DataArray) -> NDArray[np.int_]:
         raise ValueError(f"status must be one of {codes}; got {np.unique(status)}")
     flagged = read_coordinate(array, "diverged_at", -1) >= 0
     diverged = flagged | ~is_drawable(np.asarray(array.values, float))
-    return np.where((status == OK) & diverged, DIVERGED, status)
+    statuses = np.where((status == OK) & diverged, DIVERGED, status)
+    return np.where(read_dropped(array), MISSING, statuses)
 
 
 def count_absent(statuses: NDArray[np.int_]) -> dict[str, int]:
