@@ -14,7 +14,7 @@ import optax
 from jax.tree_util import Partial
 from jax.typing import ArrayLike
 
-from jaxmom._states import ReadoutState, ScheduledState, is_marked
+from jaxmom._states import ReadoutState, ScheduledState, as_inner, is_marked
 from jaxmom._values import PyTree, as_array, cast_state, cast_updates, strongly_typed
 
 ScalarOrSchedule: TypeAlias = ArrayLike | Callable[[Any], ArrayLike]
@@ -60,8 +60,8 @@ class Update:
         """Evaluate the schedules, update, and keep every dtype as it was."""
         hp, inner = self.resolve(values, children, state)
         new_updates, new_inner = self.fns.update(hp, updates, inner, params, **extra)
-        new_state = cast_state(new_inner, inner)
         scheduled = _has_schedule(values)
+        new_state = cast_state(new_inner if scheduled else as_inner(new_inner), inner)
         if self.wraps(children, state.inner if scheduled else state):
             new_state = ReadoutState(new_state)
         if scheduled:
@@ -73,8 +73,9 @@ class Update:
         self, values: dict[str, Any], children: Children, state: PyTree
     ) -> tuple[Hyperparameters, PyTree]:
         """Return the hyperparameters at the state's count, and the state of `fns.update`."""
-        count = None
-        if _has_schedule(values):
+        count, scheduled = None, _has_schedule(values)
+        _check_origin(state, scheduled)
+        if scheduled:
             count, state = state
         hp = {"transforms": children, **dict(self.static), **_current_values(values, count)}
         return hp, state.inner if self.wraps(children, state) else state
@@ -98,6 +99,7 @@ class Init:
         count = jnp.zeros([], jnp.int32)
         hp = {"transforms": children, **dict(self.static), **_current_values(values, count)}
         inner = jax.tree.map(strongly_typed, self.fns.init(hp, params))
+        inner = inner if self.scheduled else as_inner(inner)
         if self.fns.readout is not None and not children and not is_marked(inner):
             inner = ReadoutState(inner)
         return ScheduledState(count, inner) if self.scheduled else inner
@@ -154,13 +156,30 @@ def _has_schedule(values: Mapping[str, Any]) -> bool:
     return any(isinstance(value, Partial) for value in values.values())
 
 
+def _check_origin(state: PyTree, scheduled: bool) -> None:
+    """Refuse the state of an optimizer from before a schedule came or went."""
+    of_schedule = isinstance(state, ScheduledState)
+    if (scheduled and not of_schedule) or (not scheduled and type(state) is ScheduledState):
+        now, then = ("a", "without") if scheduled else ("no", "with")
+        raise ValueError(
+            f"the optimizer has {now} schedule, but its state was made {then} one; make the state "
+            "anew with init, or keep a constant as jm.schedules.constant(value)."
+        )
+
+
 def _current_values(values: Mapping[str, Any], count: Any) -> dict[str, Any]:
     """Return the hyperparameters as `update` sees them: schedules as values, tuples as arrays."""
-    now = {n: v(count) if isinstance(v, Partial) else as_array(v) for n, v in values.items()}
-    for name, value in now.items():
-        if isinstance(value, Partial):
-            raise TypeError(
-                f"the schedule of {name} returned a schedule, not a number; call its maker with "
-                "its own numbers first, as in jm.schedules.demon(0.9, steps=100)."
-            )
-    return now
+    return {
+        name: _evaluate(name, value, count) if isinstance(value, Partial) else as_array(value)
+        for name, value in values.items()
+    }
+
+
+def _evaluate(name: str, schedule: Partial, count: Any) -> Any:
+    value = schedule(count)
+    if callable(value):
+        raise TypeError(
+            f"the schedule of {name} returned a schedule, not a number; call its maker with "
+            "its own numbers first, as in jm.schedules.demon(0.9, steps=100)."
+        )
+    return value

@@ -15,6 +15,17 @@ class ScheduledState(NamedTuple):
     inner: PyTree
 
 
+class InnerScheduledState(ScheduledState):
+    """The same of an optimizer inside, as the whole state of a transformation without schedules."""
+
+    __slots__ = ()
+
+
+def as_inner(state: PyTree) -> PyTree:
+    """Mark the state of a transformation without schedules, if an optimizer inside has some."""
+    return InnerScheduledState(*state) if type(state) is ScheduledState else state
+
+
 class EvaluatedElsewhere:
     """Marks the class of a state whose `eval_params` differs from params.
 

@@ -191,7 +191,8 @@ def eval_params(optimizer: optax.GradientTransformation, params: PyTree, state: 
     Nesterov's methods take the gradient at an extrapolated point, and that point is what optax
     calls params; their guarantees are about the sequence it was extrapolated from. In a
     `jaxmom.chain`, the point passes through the linear part of the stages that follow the method;
-    a stage that has no such part, or remembers earlier updates, is refused.
+    a stage that has no such part, or remembers earlier updates, is refused. A schedule of a later
+    stage, such as that of a learning rate, is read at the next count.
 
     Args:
       optimizer: Any transformation.

@@ -112,6 +112,59 @@ def test_schedules_are_evaluated_at_the_count():
     assert jax.tree.structure(back) == jax.tree.structure(jm.gradient_descent(0.3))
 
 
+SCHEDULED = {
+    "method": (HB, "learning_rate", jm.schedules.constant(0.1)),
+    "stage": (jm.lion(0.1), "learning_rate", jm.schedules.constant(0.1)),
+    "lift": (jm.lift(optax.adam)(0.1), "learning_rate", optax.constant_schedule(0.1)),
+    "mix": (jm.mix([HB, HB], [0.5, 0.5]), "weights", lambda t: jnp.array([0.5, 0.5])),
+    "mix of stateless": (
+        jm.mix([optax.identity(), optax.scale(0.5)], [0.5, 0.5]),
+        "weights",
+        lambda t: jnp.array([0.5, 0.5]),
+    ),
+    "custom pair": (
+        jm.transformation(
+            lambda hp, params: (params, params),
+            lambda hp, updates, state, params=None, **extra: (updates, (state[0], state[1])),
+            {"rate": 0.1},
+        ),
+        "rate",
+        jm.schedules.constant(0.1),
+    ),
+}
+
+
+@pytest.mark.parametrize("row", SCHEDULED.values(), ids=SCHEDULED)
+def test_a_schedule_may_not_come_or_go_with_a_state(row):
+    constant, name, schedule = row
+    scheduled, p = jm.replace(constant, **{name: schedule}), jnp.ones(2)
+    for one, other in ((constant, scheduled), (scheduled, constant)):
+        with pytest.raises(
+            ValueError, match=r"state anew with init, or keep a constant as jm\.sch"
+        ):
+            other.update(p, one.init(p), p)
+        with pytest.raises(
+            ValueError, match=r"state anew with init, or keep a constant as jm\.sch"
+        ):
+            jm.eval_params(other, p, one.init(p))
+        one.update(p, one.update(p, one.init(p), p)[1], p)
+
+
+def test_a_schedule_of_an_optimizer_inside_is_its_own():
+    """Where the state of a wrapper is that of the optimizer in it."""
+    inside = jm.heavy_ball(jm.schedules.linear(0.1, 0.0, 4), beta=0.5)
+    wrapped = jm.lift(lambda transform: transform)(inside)
+    hidden = jm.lift(lambda rate: jm.heavy_ball(jm.schedules.linear(rate, 0.0, 4), beta=0.5))(0.1)
+    for optimizer in (wrapped, hidden, jm.lift(lambda transform: transform)(hidden)):
+        states, p = [one.init(jnp.ones(2)) for one in (optimizer, inside)], jnp.ones(2)
+        structure = jax.tree.structure(states[0])
+        for _ in range(4):
+            (one, a), (other, b) = optimizer.update(p, states[0]), inside.update(p, states[1])
+            np.testing.assert_allclose(one, other, rtol=1e-15)
+            assert jax.tree.structure(a) == structure
+            states = [a, b]
+
+
 def test_parameters_of_a_schedule_are_leaves():
     @jax.jit
     @chex.assert_max_traces(n=1)

@@ -148,6 +148,13 @@ def test_the_two_ways_to_confuse_a_function_and_its_result():
         first_update(jm.heavy_ball(0.1, jm.schedules.constant))
     with pytest.raises(TypeError, match=r"returned a schedule, not a number; call its maker"):
         first_update(jm.lion(jm.schedules.sutskever))
+    for optimizer in (
+        jm.heavy_ball(optax.constant_schedule),
+        jm.replace(jm.signum(0.1), beta=optax.constant_schedule),
+        jm.mix([optax.identity()], lambda count: lambda count: jnp.ones(1)),
+    ):
+        with pytest.raises(TypeError, match=r"returned a schedule, not a number; call its maker"):
+            first_update(optimizer)
 
 
 @pytest.mark.parametrize("position", ["before", "after", "Outside", "nowhere", "", True])
