@@ -14,6 +14,7 @@ import optax
 from jax.core import Tracer
 from jax.tree_util import Partial
 
+from jaxmom._captures import with_captures
 from jaxmom.transform import NUMBER, PyTree, Static, as_pytree
 
 Factory: TypeAlias = Callable[..., optax.GradientTransformation]
@@ -155,10 +156,11 @@ def _is_opaque_function(parameter: inspect.Parameter, value: Any) -> bool:
 
 def as_partial(function: Callable[..., Any]) -> Partial:
     """Return a function as a pytree; the arrays of one that is a module become its leaves."""
-    if isinstance(function, Partial):
-        return function
-    is_pytree = not jax.tree_util.all_leaves([function])
-    return Partial(_call_function, function) if is_pytree else Partial(function)
+    is_pytree = not isinstance(function, Partial) and not jax.tree_util.all_leaves([function])
+    if is_pytree:
+        return Partial(_call_function, function)
+    function = with_captures(function)
+    return function if isinstance(function, Partial) else Partial(function)
 
 
 def _call_function(function: Callable[..., Any], *args: Any) -> Any:

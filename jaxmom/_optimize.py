@@ -12,6 +12,7 @@ from jax.tree_util import Partial
 from jax.typing import ArrayLike
 
 from jaxmom._arguments import as_partial
+from jaxmom._captures import with_captures
 from jaxmom._trajectory import RECORDS, Record, Step, Trajectory, as_row, make_record
 from jaxmom.transform import Optimizer, PyTree, as_pytree, eval_params
 
@@ -45,7 +46,7 @@ def optimize(
     optax's names. A run whose value is not finite, or exceeds `divergence` times a reference, is
     frozen there: its params and state stay, the count is kept in `diverged_at`, and in a batch of
     runs its neighbors do not notice. New values of params, hyperparameters, data, key or divergence
-    compile nothing anew.
+    compile nothing anew; a function that captures new values is compiled anew.
 
     The reference is the absolute value of the loss at the starting params, or 1 if that is 0. With
     batches it is the largest of these values on the first eight of them, because the loss of one
@@ -339,7 +340,8 @@ def _make_plan(
     unknown = [name for name in records if isinstance(name, str) and name not in RECORDS]
     if unknown:
         raise ValueError(f"record has no {unknown}; it knows {list(RECORDS)} and functions.")
-    return _Plan(*integers, records=records)
+    captured = (name if isinstance(name, str) else with_captures(name) for name in records)
+    return _Plan(*integers, records=tuple(captured))
 
 
 def _as_arrays(params: PyTree) -> PyTree:

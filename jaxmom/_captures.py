@@ -1,0 +1,189 @@
+"""What a function captures, as a part of the key under which it is compiled."""
+
+import dataclasses
+import dis
+import functools
+import hashlib
+import sys
+import sysconfig
+import types
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple
+
+import numpy as np
+from jax.tree_util import Partial
+
+INSTALLED = ("site-packages", "dist-packages", sysconfig.get_paths()["stdlib"])
+MUTATORS = frozenset({"append", "extend", "insert", "pop", "add", "update", "setdefault"})
+
+
+@dataclasses.dataclass(frozen=True, repr=False)
+class Captured:
+    """A function that equals itself only as long as it captures the same."""
+
+    function: Callable[..., Any]
+    captures: Any = dataclasses.field(hash=False)
+
+    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        """Call the function."""
+        return self.function(*args, **kwargs)
+
+    def __repr__(self) -> str:
+        return repr(self.function)
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        return with_captures, (self.function,)
+
+
+def with_captures(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Return a function that `jax.jit` traces anew when what it captures has changed.
+
+    It captures what its code reads from closures, globals, defaults and the object of a method, and
+    what functions among these capture. Numbers, strings, NumPy arrays, lists, tuples, dicts and the
+    attributes of objects of the user's classes compare by content, all else by identity. Functions
+    and classes of this library, of installed packages and of Python are not followed. What a
+    function may itself write, such as a counter of its calls, does not count.
+    """
+    if isinstance(function, Partial):
+        return Partial(with_captures(function.func), *function.args, **function.keywords)
+    content = _content(function, {}, _NOTHING)
+    return function if isinstance(content, _Same | Captured) else Captured(function, content)
+
+
+class _Names(NamedTuple):
+    """What a code reads and writes."""
+
+    variables: frozenset[str]
+    attributes: frozenset[str]
+    written: frozenset[str]  # variables of an outer scope, and attributes
+    mutates: bool  # whether it may change a list or a dict in place
+
+
+_NOTHING = _Names(frozenset(), frozenset(), frozenset(), mutates=False)
+
+
+@dataclasses.dataclass(frozen=True, eq=False)
+class _Same:
+    """An object that compares by identity, and lives as long as this."""
+
+    value: Any
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, _Same) and self.value is other.value
+
+    def __hash__(self) -> int:
+        return id(self.value)
+
+
+def _content(value: Any, seen: dict[int, tuple[int, Any]], names: _Names) -> Any:
+    """Return a hashable equivalent of a value that code with these names captures."""
+    if isinstance(value, bool | int | str | bytes | None):
+        return type(value), value
+    if isinstance(value, float | complex) and not isinstance(value, np.generic):
+        return type(value), repr(value)  # 0.0 is not -0.0, and nan is nan
+    if isinstance(value, np.ndarray | np.generic) and value.dtype != object:
+        return value.dtype.str, value.shape, hashlib.blake2b(value.tobytes()).digest()
+    if isinstance(value, tuple):
+        return type(value), *(_content(item, seen, names) for item in value)
+    if id(value) in seen:
+        return "seen", seen[id(value)][0]
+    parts = _parts_of(value, names)
+    if parts is None:
+        return _Same(value)
+    seen[id(value)] = len(seen), value
+    items, inner = parts
+    kept = [(key, _content(item, seen, inner)) for key, item in items.items()]
+    return type(value), *kept
+
+
+def _parts_of(value: Any, names: _Names) -> tuple[dict[Any, Any], _Names] | None:
+    """Return the parts of what is followed, and the names of the code that uses them."""
+    if isinstance(value, list | dict):
+        items = value if isinstance(value, dict) else dict(enumerate(value))
+        return None if names.mutates else (items, names)
+    if isinstance(value, functools.partial):
+        return {"func": value.func, "args": value.args, "keywords": value.keywords}, _NOTHING
+    if isinstance(value, types.MethodType):
+        inner = _names_of(getattr(value.__func__, "__code__", None))
+        return {"function": value.__func__, "self": value.__self__}, inner
+    if isinstance(value, types.FunctionType):
+        return None if _is_installed(value.__globals__) else _parts_of_function(value)
+    if isinstance(value, types.SimpleNamespace) or _is_of_user(value):
+        return _parts_of_object(value, names)
+    return None
+
+
+def _parts_of_function(function: types.FunctionType) -> tuple[dict[Any, Any], _Names]:
+    code, names = function.__code__, _names_of(function.__code__)
+    cells = zip(code.co_freevars, function.__closure__ or (), strict=True)
+    variables = {name: function.__globals__.get(name) for name in sorted(names.variables)}
+    variables |= {name: cell.cell_contents for name, cell in cells if _is_filled(cell)}
+    kept = {name: value for name, value in variables.items() if name not in names.written}
+    defaults = {0: function.__defaults__, 1: function.__kwdefaults__}
+    return {2: code, **defaults, **kept}, names
+
+
+def _parts_of_object(value: Any, names: _Names) -> tuple[dict[Any, Any], _Names]:
+    """Return the attributes of an object, but those that the methods that code names write."""
+    methods: dict[Any, Any] = {}
+    inner, named = names, {"__call__"} | names.attributes
+    while named:
+        found = {name: getattr(type(value), name, None) for name in sorted(named)}
+        new = {n: m for n, m in found.items() if isinstance(m, types.FunctionType)}
+        methods |= new
+        inner = _union(inner, *(_names_of(method.__code__) for method in new.values()))
+        named = inner.attributes - methods.keys() if new else set()
+    kept = {name: part for name, part in vars(value).items() if name not in inner.written}
+    return {**methods, **kept}, inner
+
+
+@functools.lru_cache(maxsize=4096)
+def _names_of(code: types.CodeType | None) -> _Names:
+    """Return the names in a code and in the codes of the functions within it."""
+    if code is None:
+        return _NOTHING
+    found: dict[str, set[str]] = {}
+    for instruction in dis.get_instructions(code):
+        found.setdefault(instruction.opname, set()).add(str(instruction.argval))
+
+    def named(*operations: str) -> frozenset[str]:
+        return frozenset().union(*(found.get(operation, ()) for operation in operations))
+
+    own = _Names(
+        named("LOAD_GLOBAL", "LOAD_NAME"),
+        named("LOAD_ATTR", "LOAD_METHOD"),
+        named("STORE_DEREF", "STORE_GLOBAL", "STORE_ATTR"),
+        "STORE_SUBSCR" in found or bool(MUTATORS & set(code.co_names)),
+    )
+    return _union(own, *(_names_of(c) for c in code.co_consts if isinstance(c, types.CodeType)))
+
+
+def _union(*names: _Names) -> _Names:
+    return _Names(
+        frozenset().union(*(n.variables for n in names)),
+        frozenset().union(*(n.attributes for n in names)),
+        frozenset().union(*(n.written for n in names)),
+        any(n.mutates for n in names),
+    )
+
+
+def _is_filled(cell: types.CellType) -> bool:
+    """Whether the variable of a closure has a value yet."""
+    try:
+        return cell.cell_contents is not None
+    except ValueError:
+        return False
+
+
+def _is_of_user(value: Any) -> bool:
+    module = sys.modules.get(type(value).__module__)
+    is_object = hasattr(value, "__dict__") and not isinstance(value, type | types.ModuleType)
+    return is_object and module is not None and not _is_installed(vars(module))
+
+
+def _is_installed(module: Mapping[str, Any]) -> bool:
+    """Whether a module, given by its globals, is not the user's."""
+    file = module.get("__file__") or ""
+    is_builtin = module.get("__name__") == "builtins"
+    ours = str(module.get("__name__")).partition(".")[0] == "jaxmom"
+    return ours or is_builtin or any(part in file for part in INSTALLED)
