@@ -357,7 +357,7 @@ def test_names_that_no_tree_admits_are_refused_before_anything_runs(tmp_path, st
     assert not ran
 
 
-def test_an_axis_of_one_value_stays_beside_one_whose_name_ends_like_its_own():
+def test_an_axis_of_one_value_stays_beside_one_with_a_longer_name():
     space = grid(reseed={"x": 2, "y=1": 3}, seed=[0], a=[1.0, 2.0])
     tree = sweep(lambda reseed, seed, a: of_size(reseed, a), space, width=2)
     for label in ("x", "y=1"):
