@@ -160,7 +160,7 @@ def as_options(given: Mapping[str, Any] | None) -> Mapping[str, Any] | None:
     return options
 
 
-def as_devices(given: Any) -> list[jax.Device]:
+def as_devices(given: Any) -> list[Any]:
     """Return devices as a list: all local ones by default, and one may be given by itself.
 
     Raises:

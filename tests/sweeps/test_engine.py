@@ -344,6 +344,12 @@ def test_functions_of_another_kind_are_refused(fn, message):
         sweep(fn, grid(a=[1.0]), width=1)
 
 
+@pytest.mark.parametrize("dtype", ["uint8", "uint32", "bool", "float32"])
+def test_diverged_at_is_a_signed_integer(dtype):
+    with pytest.raises(ValueError, match=f"a signed integer, not {dtype}"):
+        sweep(lambda a: {"y": a, "diverged_at": jnp.array(1, dtype)}, grid(a=[1.0]), width=1)
+
+
 @pytest.mark.parametrize("argument", [{"width": 0}, {"resume": "maybe"}, {"on_error": "ignore"}])
 def test_arguments_are_checked(argument):
     with pytest.raises(ValueError, match=next(iter(argument))):

@@ -4,10 +4,12 @@ import functools
 import itertools
 import tracemalloc
 import warnings
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pandas
 import pytest
 import xarray
@@ -162,6 +164,20 @@ def test_scales_are_even_in_what_they_say_and_end_where_they_say(scale, even):
     np.testing.assert_allclose(ends, own if scale.kind == "uniform" else np.log(own), atol=1e-12)
 
 
+@pytest.mark.parametrize(("low", "high"), [(1e-5, 7), (1.1, 7), (0.3, 0.9), (1e-3, 49), (3, 1e4)])
+@pytest.mark.parametrize("make", [uniform, log_uniform, memory, half_life])
+def test_points_of_scales_end_where_they_say_to_the_last_bit(make, low, high):
+    exact = {"memory": lambda m: 1 - 1 / m, "half_life": lambda h: 0.5 ** (1 / h)}
+    value = exact.get(make.__name__, float)
+    if make is memory:
+        low, high = 1 + low, 1 + high
+    for count in (2, 3, 11):
+        points = make(low, high).points(count)
+        assert (points[0], points[-1]) == (value(low), value(high))
+    near = make(low, high).at(1 - np.arange(1, 9) * 2.0**-53)
+    assert (near <= value(high)).all()
+
+
 def test_a_hundred_million_lanes_cost_no_memory_and_no_time_until_they_run():
     tracemalloc.start()
     space = sample(1_000_000, beta=memory(1, 1e4), learning_rate=log_uniform(1e-4, 1)) * grid(
@@ -236,8 +252,11 @@ def test_two_functions_of_one_name_are_no_group():
 
 def test_integers_beyond_int32_need_x64():
     assert grid(seed=[2**40]).lane(0) == {"seed": 2**40}
-    with jax.enable_x64(False), pytest.raises(ValueError, match="jax_enable_x64"):
-        grid(seed=[2**40])
+    stack = jm.Stack(("x",), np.array([2**40]))
+    assert len(grid(w=stack)) == 1
+    for axis in ({"seed": [2**40]}, {"w": stack}):
+        with jax.enable_x64(False), pytest.raises(ValueError, match="jax_enable_x64"):
+            grid(**axis)
 
 
 # What a group is
@@ -375,7 +394,52 @@ def test_counts_and_seeds_may_be_numpy_integers():
     assert plain.lane(np.int64(2)) == plain.lane(2)
 
 
+BIG = 2**60
+
+
+@pytest.mark.parametrize(
+    ("first", "second"),
+    [
+        (np.array([BIG + 1]), np.array([0.5])),
+        ({"a": np.ones(1), "b": np.array([BIG])}, {"a": np.ones(1), "b": np.array([0.5])}),
+        (np.array([-BIG]), np.float32([0.5])),
+        (np.array([BIG]), np.array([1], np.uint64)),
+    ],
+)
+def test_integers_of_pytrees_that_a_union_would_round_are_refused(first, second):
+    left, right = (grid(w=jm.Stack(("x",), values)) for values in (first, second))
+    for make in (lambda: left + right, lambda: right + left, lambda: left + left + right):
+        with pytest.raises(ValueError, match=r"integer 1152921504606846\d+ in the values of 'w'"):
+            make()
+    assert len(left + left) == 2
+
+
 # Axes from other libraries
+
+
+@every_maker
+@pytest.mark.parametrize(
+    "given",
+    [
+        np.ma.masked_array([1.0, 2.0], [False, True]),
+        np.ma.masked_array([1, 2], [True, True]),
+        [1.0, np.ma.masked],
+        jm.Stack(("a", "b"), np.ma.masked_array([1.0, 2.0], [False, True])),
+    ],
+)
+def test_masked_values_are_refused_with_the_remedy(make, given):
+    with pytest.raises(ValueError, match=r"masked values.*compressed"):
+        make(beta=given)
+
+
+class Pair(NamedTuple):
+    first: str
+    second: str
+
+
+def test_a_named_tuple_is_a_single_value():
+    assert [lane["pair"] for lane in grid(pair=Pair("a", "b"))] == [Pair("a", "b")]
+    assert [lane["pair"] for lane in grid(pair=("a", "b"))] == ["a", "b"]
 
 
 @every_maker
@@ -468,6 +532,7 @@ ADDRESSED = {
     "partials": [functools.partial(scaled, k=1.0), functools.partial(scaled, k=2.0)],
     "objects": [Activation(), Activation()],
     "one object": [Activation()],
+    "an optimizer": optax.sgd(0.1),
     "optimizers": [jm.sgd(0.1), jm.sgd(0.2)],
     "among others": ["plain", Activation()],
     "keys of a mapping": {Activation(): 1.0},
@@ -506,6 +571,14 @@ def test_objects_with_labels_of_their_own_are_admitted():
         lambda: paired(x=[0.5 + 1e-12, 3.0, 0.5], y=[1, 2, 3]),
         lambda: sample(8, beta=memory(1, 1e9)),
         lambda: sample(8, beta=[1 - 1e-9, 0.5]),
+        lambda: grid(b=[1 - 2e-7]) + grid(b=[1 - 2.01e-7]),
+        lambda: grid(b=[0.5]) + paired(b=[0.25, 0.5 + 1e-12], c=[1, 2]),
+        lambda: grid(b=[2**24 + 1]) + grid(b=[2.0**24]),
+        lambda: grid(b=[0.5], f=[True]) + sample(8, b=[0.5 + 1e-12, 1.0]) * grid(f=[False]),
+        lambda: grid(w=jm.Stack(("x", "y"), np.array([0.5, 0.5 + 1e-12]))),
+        lambda: grid(w=jm.Stack(("x", "y"), {"a": np.array([[0, 1], [0, 1 + 1e-12]])})),
+        lambda: grid(w=jm.Stack(("x", "y"), [np.ones(2), np.array([0.5, 1 - 1e-9])])),
+        lambda: grid(w=jm.Stack(("x",), np.array([[1e300, 1.0]]))),
     ],
 )
 def test_values_that_float32_merges_or_moves_to_a_limit_are_warned_of(make):
@@ -532,7 +605,25 @@ def test_values_that_float32_merges_or_moves_to_a_limit_are_warned_of(make):
 )
 def test_what_float32_merely_rounds_is_not_warned_of(given):
     with jax.enable_x64(False):
-        assert len(paired(x=given)) == len(given)
+        space = paired(x=given)
+        assert len(space) == len(given)
+        assert len(space + paired(x=np.asarray(given)[::-1], y=given)) == 2 * len(given)
+
+
+def test_labels_that_float32_keeps_apart_are_not_warned_of():
+    values = {"a": np.array([[0.1, 0.2], [0.1 + 1e-12, 0.3], [0.1, 0.2]]), "n": np.array([1, 2, 1])}
+    with jax.enable_x64(False):
+        assert len(grid(w=jm.Stack(("x", "y", "again"), values))) == 3
+
+
+def test_a_union_warns_of_what_its_spaces_did_not():
+    with jax.enable_x64(False):
+        with pytest.warns(UserWarning, match="coincide"):
+            left = grid(b=[0.5, 0.5 + 1e-12])
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            left + grid(b=[0.25])
+    assert caught == []
 
 
 # Names
@@ -579,6 +670,34 @@ def test_values_of_different_shapes_are_refused_in_a_union(first, second):
         left + grid(w=jm.Stack(("x",), {"c": np.ones(1)}))
     together = grid(flag=[True]) * left + grid(flag=[False]) * right
     assert len(together.groups()) == 2
+    assert [plain(lane["w"]) for lane in together] == [plain(lane["w"]) for lane in [*left, *right]]
+
+    def fn(w, flag):
+        return {"sum": sum(jnp.sum(leaf) for leaf in jax.tree.leaves(w))}
+
+    runs = jm.sweep(fn, together, width=2)
+    expected = [sum(np.sum(x) for x in jax.tree.leaves(lane["w"])) for lane in together]
+    np.testing.assert_array_equal(runs["sum"], expected)
+
+
+@jax.tree_util.register_pytree_node_class
+class Box:
+    """A pytree without an equality of its own."""
+
+    def __init__(self, content):
+        self.content = content
+
+    def tree_flatten(self):
+        return (self.content,), None
+
+    @classmethod
+    def tree_unflatten(cls, _, children):
+        return cls(*children)
+
+
+def test_pytrees_without_equality_go_into_unions():
+    left, right = (grid(w=jm.Stack((label,), Box(np.ones(1)))) for label in "xy")
+    assert (left + right).take(np.arange(2))["w"].content.tolist() == [1.0, 1.0]
 
 
 @pytest.mark.parametrize("other", [3, {"a": [1]}, None])

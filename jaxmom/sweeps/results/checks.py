@@ -61,10 +61,10 @@ def read_steps(traced: TracedGroup) -> NDArray[Any] | None:
 
 def _check_divergence(traced: TracedGroup) -> None:
     output = traced.outputs.get("diverged_at")
-    if output is not None and np.dtype(output.dtype).kind not in "iu":
+    if output is not None and np.dtype(output.dtype).kind != "i":
         raise ValueError(
             "the output 'diverged_at' counts the updates before a lane diverged, -1 if it did not, "
-            f"and is an integer, not {output.dtype}; convert it, or rename it."
+            f"and is a signed integer, not {output.dtype}; convert it, or rename it."
         )
 
 

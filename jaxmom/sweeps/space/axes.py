@@ -110,39 +110,81 @@ def check_distinct(axis: Axis) -> None:
         )
 
 
-def warn_of_rounding(name: str, labels: NDArray[Any]) -> None:
+def warn_of_rounding(name: str, labels: NDArray[Any], known: Sequence[NDArray[Any]] = ()) -> None:
     """Warn of labels that the type JAX computes in would turn into other hyperparameters.
 
     Rounding itself is no fault. It is one where two labels become one number, where a number below
     1 becomes 1 (an average that never forgets), or where it becomes infinite or 0.
+
+    Args:
+      name: The argument.
+      labels: Its numbers.
+      known: Parts of them that were warned of before.
     """
-    ran_type = jax.dtypes.canonicalize_dtype(labels.dtype)
-    if labels.dtype.kind != "f" or ran_type == labels.dtype:
-        return
-    with np.errstate(over="ignore", under="ignore", invalid="ignore"):
-        ran = labels.astype(ran_type)
-        error = np.abs(labels - ran)
-    changed = np.isfinite(labels) & ~np.isfinite(ran)
-    changed |= (ran == 0) & (labels != 0)
-    # What is meant to be 1 may be off by rounding, as 0.5 + 0.1 + ... + 0.1 is.
-    changed |= (np.abs(ran) == 1) & (error > 1e-14)
-    _, first = np.unique(labels, return_index=True)
-    merged = np.diff(ran[first]) == 0
-    changed[first[1:][merged]] = True
-    if changed.any():
-        one = np.flatnonzero(changed)[0]
+    changed = np.setdiff1d(
+        _find_changed(labels), [x for part in known for x in _find_changed(part)]
+    )
+    if changed.size:
+        ran = _as_it_runs(changed[:1])
         warnings.warn(
-            f"{int(changed.sum())} values of the axis {name!r} coincide with others or with a "
-            f"limit in {ran_type}, the type that JAX computes in: {float(labels[one])!r} runs as "
-            f"{float(ran[one])!r}. Choose values further apart, sweep another parameter (such as "
+            f"{changed.size} values of the axis {name!r} coincide with others or with a limit in "
+            f"{ran.dtype}, the type that JAX computes in: {float(changed[0])!r} runs as "
+            f"{float(ran[0])!r}. Choose values further apart, sweep another parameter (such as "
             "1 - beta), or set jax_enable_x64.",
             stacklevel=5,
         )
 
 
+def _find_changed(labels: NDArray[Any]) -> NDArray[Any]:
+    """Return the numbers that become another one's or a limit in the type JAX computes in."""
+    ran = _as_it_runs(labels)
+    if labels.dtype.kind != "f" or ran.dtype == labels.dtype:
+        return labels[:0]
+    changed = _is_at_limit(labels, ran)
+    _, first = np.unique(labels, return_index=True)
+    changed[first[1:][np.diff(ran[first]) == 0]] = True
+    return labels[changed]
+
+
+def _as_it_runs(array: NDArray[Any]) -> NDArray[Any]:
+    with np.errstate(over="ignore", under="ignore", invalid="ignore"):
+        return array.astype(jax.dtypes.canonicalize_dtype(array.dtype), copy=False)
+
+
+def _is_at_limit(given: NDArray[Any], ran: NDArray[Any]) -> NDArray[np.bool_]:
+    with np.errstate(invalid="ignore"):
+        error = np.abs(given - ran)
+    # What is meant to be 1 may be off by rounding, as 0.5 + 0.1 + ... + 0.1 is.
+    is_one = (np.abs(ran) == 1) & (error > 1e-14)
+    return (np.isfinite(given) & ~np.isfinite(ran)) | ((ran == 0) & (given != 0)) | is_one
+
+
+def _warn_of_rounded_rows(name: str, labels: NDArray[Any], values: PyTree) -> None:
+    """Warn of labels whose values become those of another label, or meet a limit."""
+    leaves = jax.tree.leaves(values)
+    ran = [_as_it_runs(leaf) if leaf.dtype.kind in "fc" else leaf for leaf in leaves]
+    rounded = [(one, as_run) for one, as_run in zip(leaves, ran, strict=True) if one is not as_run]
+    changed = np.zeros(len(labels), bool)
+    for leaf, as_run in rounded:
+        changed |= _is_at_limit(leaf, as_run).reshape(len(labels), -1).any(axis=1)
+    given_as: dict[bytes, bytes] = {}  # what runs -> the values of the first label that runs so
+    for row in range(len(labels) if rounded else 0):
+        given, as_run = (b"".join(leaf[row].tobytes() for leaf in tree) for tree in (leaves, ran))
+        changed[row] |= given_as.setdefault(as_run, given) != given
+    if changed.any():
+        warnings.warn(
+            f"the values of {labels[changed].tolist()} of the axis {name!r} coincide with those of "
+            "other labels or with a limit in float32, the type that JAX computes in. Choose values "
+            "further apart, or set jax_enable_x64.",
+            stacklevel=5,
+        )
+
+
 def _read_labeled(name: str, given: Any) -> Axis:
-    if any(_is_key(leaf) for leaf in jax.tree.leaves(given.values)):
-        raise ValueError(_key_message(name))
+    for leaf in jax.tree.leaves(given.values):
+        _refuse_masked(name, leaf)
+        if _is_key(leaf):
+            raise ValueError(_key_message(name))
     labels, values = _as_labels(name, given.labels), jax.tree.map(np.asarray, given.values)
     lengths = {np.shape(leaf)[:1] for leaf in jax.tree.leaves(values)}
     if lengths != {(len(labels),)}:
@@ -150,11 +192,16 @@ def _read_labeled(name: str, given: Any) -> Axis:
             f"the axis {name!r} has {len(labels)} labels, but the leading axes of its values are "
             f"{sorted(lengths)}; every leaf needs one row for each label."
         )
+    for leaf in jax.tree.leaves(values):
+        _refuse_wide(name, leaf)
+    _warn_of_rounded_rows(name, labels, values)
     return Axis(name, "labeled", labels, values)
 
 
 def _read_sequence(name: str, given: Any) -> Axis:
+    _refuse_masked(name, given)
     is_single = isinstance(given, str | bytes) or getattr(given, "shape", None) == ()
+    is_single |= isinstance(given, tuple) and hasattr(given, "_fields")  # such as an optimizer
     entries: Any = [given] if is_single or not isinstance(given, Iterable) else given
     if isinstance(entries, range) and entries:
         entries = np.arange(entries.start, entries.stop, entries.step)
@@ -205,9 +252,18 @@ def _refuse_scale(name: str, given: Any) -> None:
         )
 
 
+def _refuse_masked(name: str, given: Any) -> None:
+    if np.ma.is_masked(given):
+        raise ValueError(
+            f"the axis {name!r} has masked values, which are no numbers; leave them out, as "
+            "array.compressed() does."
+        )
+
+
 def _as_scalar(name: str, entry: Any) -> Any:
     """Return an array without axes, of any library, as a NumPy number."""
     _refuse_scale(name, entry)
+    _refuse_masked(name, entry)
     if _is_key(entry):
         raise ValueError(_key_message(name))
     is_scalar = _is_array(entry) and getattr(entry, "shape", None) == ()
@@ -243,13 +299,20 @@ def _check_numbers(name: str, array: NDArray[Any]) -> NDArray[Any]:
         return array.astype(f"f{min(max(array.dtype.itemsize, 4), 8)}", copy=False)
     if array.dtype.kind not in "iu":
         raise ValueError(f"the axis {name!r} has dtype {array.dtype}; give floats or integers.")
-    widest = np.iinfo(jax.dtypes.canonicalize_dtype(np.int64))
+    _refuse_wide(name, array, np.int64)
+    return array.astype(np.int64)
+
+
+def _refuse_wide(name: str, array: NDArray[Any], dtype: Any = None) -> None:
+    """Refuse integers beyond the type that JAX has for a dtype, by default that of the array."""
+    if array.dtype.kind not in "iu":
+        return
+    widest = np.iinfo(jax.dtypes.canonicalize_dtype(array.dtype if dtype is None else dtype))
     if array.min(initial=0) < widest.min or array.max(initial=0) > widest.max:
         raise ValueError(
             f"the axis {name!r} has integers beyond {widest.min} ... {widest.max}, the type that "
             "JAX has for them; use smaller ones, or set jax_enable_x64."
         )
-    return array.astype(np.int64)
 
 
 def _as_labels(name: str, entries: Iterable[Any]) -> NDArray[Any]:

@@ -13,7 +13,7 @@ import jax
 import numpy as np
 from numpy.typing import NDArray
 
-from jaxmom.sweeps.space.axes import EXACT_IN_FLOAT, Axis, PyTree
+from jaxmom.sweeps.space.axes import EXACT_IN_FLOAT, Axis, PyTree, warn_of_rounding
 from jaxmom.sweeps.space.groups import Group, check_same, group_key, make_group
 from jaxmom.sweeps.space.index_maps import (
     Index,
@@ -203,6 +203,7 @@ class Concatenation:
             floats or the gaps of other spaces would round.
         """
         _check_integers(self.spaces)
+        _check_leaves_of_integers(self.spaces)
         _check_shapes(self._merged_groups(), self.spaces)
 
     @property
@@ -279,10 +280,11 @@ class Concatenation:
         ]
         if fill is not None:
             parts = fill(parts, [len(at) for at in places])
-        # The empty parts stay, so that the types do not depend on which lanes are asked for.
-        structures = [jax.tree.structure(part) for part in parts]
-        wanted = structures[which[0] if len(which) else 0]
-        parts = [p for p, structure in zip(parts, structures, strict=True) if structure == wanted]
+        # Empty parts of the same shapes stay, so that the types do not depend on which lanes are
+        # asked for; those of other shapes are of other programs.
+        formats = [_leaf_shapes(part) for part in parts]
+        wanted = formats[which[0] if len(which) else 0]
+        parts = [p for p, format_ in zip(parts, formats, strict=True) if format_ == wanted]
         order = np.argsort(np.concatenate(places), kind="stable")
         return jax.tree.map(lambda *pieces: np.concatenate(pieces)[order], *parts)
 
@@ -305,8 +307,49 @@ def _check_integers(spaces: Sequence[SpaceLike]) -> None:
 def _largest_integer(space: SpaceLike, name: str) -> int | None:
     """Return the largest magnitude of an axis of integers; None if the space has no such axis."""
     columns = [axis.labels for axis in space.axes if axis.name == name and axis.kind == "number"]
-    sizes = [int(np.abs(column).max()) for column in columns if column.dtype.kind == "i"]
+    sizes = [_magnitude(column) for column in columns if column.dtype.kind == "i"]
     return max(sizes, default=None) if len(sizes) == len(columns) else None
+
+
+def _check_leaves_of_integers(spaces: Sequence[SpaceLike]) -> None:
+    """Refuse pytrees whose integers a union would round, as other ones have floats there."""
+    leaves: dict[tuple[str, str], list[NDArray[Any]]] = {}
+    for axis in (axis for space in spaces for axis in space.axes if axis.kind == "labeled"):
+        for path, leaf in jax.tree_util.tree_leaves_with_path(axis.values):
+            leaves.setdefault((axis.name, jax.tree_util.keystr(path)), []).append(leaf)
+    for (name, path), found in leaves.items():
+        whole = [leaf for leaf in found if leaf.dtype.kind in "iu"]
+        largest = max(map(_magnitude, whole), default=0)
+        is_exact = len(whole) == len(found) and np.result_type(*whole).kind in "iu"
+        if largest > EXACT_IN_FLOAT and not is_exact:
+            raise ValueError(
+                f"the integer {largest} in the values of {name!r}{path} is beside floats or "
+                "unsigned integers, and would be rounded; use integers up to 2^53 or one type, or "
+                "sweep them apart."
+            )
+
+
+def _magnitude(column: NDArray[Any]) -> int:
+    return max(-int(column.min(initial=0)), int(column.max(initial=0)))
+
+
+def warn_of_union(left: SpaceLike, right: SpaceLike) -> None:
+    """Warn of numbers of two spaces that the type JAX computes in makes one."""
+    columns = [
+        {name: np.concatenate(found) for name, found in _number_columns(space).items()}
+        for space in (left, right)
+    ]
+    for name in columns[0].keys() & columns[1].keys():
+        parts = [column[name] for column in columns]
+        warn_of_rounding(name, np.concatenate(parts), known=parts)
+
+
+def _number_columns(space: SpaceLike) -> dict[str, list[NDArray[Any]]]:
+    columns: dict[str, list[NDArray[Any]]] = {}
+    for axis in space.axes:
+        if axis.kind == "number":
+            columns.setdefault(axis.name, []).append(axis.labels)
+    return columns
 
 
 def _check_shapes(
@@ -318,13 +361,19 @@ def _check_shapes(
         for number, group in parts if len(parts) > 1 else ():
             taken = spaces[number].take(group.rows.at(np.zeros(1, np.int64)))
             for name in group.names:
-                shape = jax.tree.map(lambda leaf: leaf.shape[1:], taken[name])
-                if shapes.setdefault(name, shape) != shape:
+                found = jax.tree.map(lambda leaf: leaf.shape[1:], taken[name])
+                first, shape = shapes.setdefault(name, (found, _leaf_shapes(taken[name])))
+                if shape != _leaf_shapes(taken[name]):
                     raise ValueError(
                         f"two spaces of a union give {name!r} values of different shapes, "
-                        f"{shapes[name]} and {shape}, which are no common program; rename the "
+                        f"{first} and {found}, which are no common program; rename the "
                         "argument in one of them, or sweep them apart."
                     )
+
+
+def _leaf_shapes(columns: PyTree) -> tuple[Any, list[tuple[int, ...]]]:
+    leaves, tree = jax.tree.flatten(columns)
+    return tree, [leaf.shape[1:] for leaf in leaves]
 
 
 def _on_scale(scale: Scale | Axis, fraction: NDArray[np.float64]) -> NDArray[Any]:

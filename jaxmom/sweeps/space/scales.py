@@ -39,9 +39,12 @@ class Scale:
     def at(self, fraction: NDArray[np.float64]) -> NDArray[np.float64]:
         """Return the values at some fractions of the way from low to high, in float64."""
         if self.kind == "uniform":
-            return self.low + fraction * (self.high - self.low)
-        value = self.low * (self.high / self.low) ** fraction
-        return _FROM_LOGARITHM[self.kind](value)
+            value = self.low + fraction * (self.high - self.low)
+        else:
+            value = self.low * (self.high / self.low) ** fraction
+        # Rounding may miss the upper end, or exceed it just before.
+        value = np.where(fraction == 1, self.high, np.minimum(value, self.high))
+        return _TO_HYPERPARAMETER[self.kind](value)
 
     def points(self, count: int) -> NDArray[np.float64]:
         """Return `count` even values from one end to the other, for an axis of `grid`.
@@ -54,7 +57,8 @@ class Scale:
         return self.at(np.linspace(0.0, 1.0, count))
 
 
-_FROM_LOGARITHM: dict[str, Callable[[Any], Any]] = {
+_TO_HYPERPARAMETER: dict[str, Callable[[Any], Any]] = {
+    "uniform": lambda value: value,
     "log_uniform": lambda value: value,
     "memory": lambda memory: 1 - 1 / memory,
     "half_life": lambda steps: 0.5 ** (1 / steps),

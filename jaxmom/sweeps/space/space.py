@@ -28,6 +28,7 @@ from jaxmom.sweeps.space.components import (
     ListedAxes,
     QuasiRandomSample,
     SpaceLike,
+    warn_of_union,
 )
 from jaxmom.sweeps.space.groups import Group
 from jaxmom.sweeps.space.index_maps import Index, IndexMap, all_indices, product_map
@@ -112,6 +113,7 @@ class Space:
             return NotImplemented
         union = Concatenation(_union_terms(self) + _union_terms(other))
         union.check()
+        warn_of_union(self, other)
         return Space((union,))
 
     def __iter__(self) -> Iterator[dict[str, Any]]:
