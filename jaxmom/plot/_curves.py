@@ -101,7 +101,9 @@ def _make_bundle(label: str, array: xarray.DataArray, x: str, over: str, steps: 
     statuses = np.broadcast_to(array.coords.get("status", status.OK), len(runs))
     ends = np.broadcast_to(array.coords.get("diverged_at", -1), len(runs))
     late = (ends[:, None] >= 0) & (at > ends[:, None])
-    runs[np.logical_or.accumulate(late | ~status.is_drawable(runs), axis=1)] = np.inf
+    dropped = np.array(status.read_dropped(array), ndmin=2)  # they stay NaN: runs that are absent
+    lost = late | (~status.is_drawable(runs) & ~dropped)
+    runs[np.logical_or.accumulate(lost, axis=1)] = np.inf
     ran = (statuses == status.OK) | (statuses == status.DIVERGED)
     diverged = (statuses == status.DIVERGED) | (ends >= 0) | np.isinf(runs[:, -1:]).any(axis=1)
     seeds = len(runs) if over in array.dims else None
@@ -157,7 +159,7 @@ def _draw_curve(
     if lifted.any():
         at, every = (steps[lifted], heights[lifted]), max(1, int(lifted.sum()) // _MARKS)
         style.draw_mark(ax, "at or below the floor", at, line["color"], markevery=every)
-    if finite and (ended or finite < len(values)):
+    if finite and (ended or np.isinf(values).any()):
         style.draw_mark(ax, "diverged", (steps[-1], heights[-1]), line["color"])
 
 

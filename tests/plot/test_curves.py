@@ -133,3 +133,18 @@ def test_labels_keep_betas_apart_from_each_other_and_from_one():
     assert legend(plot.curves(data)) == expected
     single = data.assign_coords(beta=np.float32([0.9, 0.1, 0.3, 0.7]))
     assert legend(plot.curves(single)) == ["beta = 0.9", "beta = 0.1", "beta = 0.3", "beta = 0.7"]
+
+
+def test_seeds_that_a_halving_dropped_end_without_having_diverged():
+    values = np.array([[4.0, 3.0, 2.0], [5.0, 4.0, np.nan], [6.0, np.nan, np.nan]])
+    coords = {
+        "step": [0, 4, 8],
+        "status": ("seed", [1, 1, 1]),
+        "diverged_at": ("seed", [-1, -1, -1]),
+        "ended_at": ("seed", [8, 4, 0]),
+    }
+    ax = plot.curves(xarray.DataArray(values, coords, ("seed", "step")))
+    assert legend(ax) == ["3 seeds"]
+    np.testing.assert_allclose(line(ax, "3 seeds")[:, 1], [5.0, 3.5, 2.0])
+    alone = plot.curves(xarray.DataArray(values, coords, ("seed", "step")).isel(seed=2))
+    assert not any("diverged" in text for text in legend(alone))
