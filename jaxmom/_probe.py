@@ -43,12 +43,13 @@ def probe(coefficients_fn: CoefficientsFn, hp: Mapping[str, Any]) -> Probed:
         _check_kind(name, value, name in vectors)
     plain = {n: tuple(v) if isinstance(v, list) else v for n, v in values.items() if _is_plain(v)}
     others = {n: _stand_in(v, vectors.get(n)) for n, v in values.items() if n not in plain}
-    return _probe_once(coefficients_fn, tuple(plain.items()), tuple(others.items()))
+    typed = tuple((n, type(v), v) for n, v in plain.items())  # False is no number, and equals 0.0
+    return _probe_once(coefficients_fn, typed, tuple(others.items()))
 
 
 @functools.lru_cache(maxsize=4096)
 def _probe_once(coefficients_fn: CoefficientsFn, plain: Any, others: Any) -> Probed:
-    return _trace_coefficients(coefficients_fn, dict(plain), dict(others))
+    return _trace_coefficients(coefficients_fn, {n: v for n, _, v in plain}, dict(others))
 
 
 def _trace_coefficients(
@@ -94,12 +95,13 @@ def _is_plain(value: Any) -> bool:
 
 
 def _stand_in(value: Any, default: tuple[float, ...] | None) -> jax.ShapeDtypeStruct:
+    dtype = jnp.result_type(float)  # that of the mode: `float` alone is float64, and warns
     if default is None:
-        return jax.ShapeDtypeStruct((), float)
+        return jax.ShapeDtypeStruct((), dtype)
     if isinstance(value, list | tuple):
-        return jax.ShapeDtypeStruct((len(value),), float)
+        return jax.ShapeDtypeStruct((len(value),), dtype)
     shape = np.shape(default) if callable(value) else np.shape(value)
-    return jax.ShapeDtypeStruct(shape[-1:], float)
+    return jax.ShapeDtypeStruct(shape[-1:], dtype)
 
 
 @functools.cache

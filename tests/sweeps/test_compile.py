@@ -244,7 +244,7 @@ def test_outputs_that_are_no_arrays_are_refused_with_a_sentence(value):
             sweep(fn, grid(a=[0.1]), width=1)
 
 
-def test_records_at_steps_that_depend_on_the_lane_are_refused_with_the_remedies():
+def test_records_at_steps_that_depend_on_the_lane_are_refused():
     earlier = jm.Stack(("x", "y"), jax.vmap(run_of)(jnp.array([0.1, 0.2])))
     space = grid(earlier=earlier, a=[0.1])
 

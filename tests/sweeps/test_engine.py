@@ -356,9 +356,11 @@ def test_arguments_are_checked(argument):
         sweep(train, grid(beta=[0.1], learning_rate=[0.1]), **{"width": 1, **argument})
 
 
-def fails_at(bad):
+def fails_at(bad, trouble=None):
+    """A function that fails on one value, as long as there is a file, if one is given."""
+
     def check(x):
-        if (x == bad).any():
+        if (x == bad).any() and (trouble is None or trouble.exists()):
             raise ArithmeticError(f"{bad} is refused")
         return x
 
@@ -392,9 +394,11 @@ def test_a_result_that_does_not_fit_into_memory_needs_a_store():
 @pytest.mark.parametrize("bad", [3.0, 500.0, 999.0])
 @pytest.mark.parametrize("options", [None, {}])
 def test_a_lane_that_fails_while_widths_are_tried_is_recorded(bad, options, tmp_path):
-    space = grid(x=np.arange(1000.0))
-    for store in (None, tmp_path):
-        runs = sweep(fails_at(bad), space, on_error="record", options=options, store=store)
+    space, trouble = grid(x=np.arange(1000.0)), tmp_path / "trouble"
+    trouble.touch()
+    fn = fails_at(bad, trouble)
+    for store in (None, tmp_path / "store"):
+        runs = sweep(fn, space, on_error="record", options=options, store=store)
         failed = runs.status.values == FAILED
         assert failed[int(bad)]
         width = runs.attrs["width"]
@@ -403,7 +407,8 @@ def test_a_lane_that_fails_while_widths_are_tried_is_recorded(bad, options, tmp_
             runs.y[~failed], 2 * space.labels(np.arange(1000))["x"][~failed]
         )
         assert (runs.status.values[~failed] == OK).all()
-    assert sweep(fails_at(-1.0), space, store=tmp_path).status.values.tolist() == [OK] * 1000
+    trouble.unlink()
+    assert sweep(fn, space, store=tmp_path / "store").status.values.tolist() == [OK] * 1000
 
 
 def test_a_lane_that_fails_while_widths_are_tried_is_raised():

@@ -22,13 +22,16 @@ few_runs = settings(laws, max_examples=30)
 
 
 def weigh(flag=False, word="", rows=None, **axes):
-    """A number that tells all arguments apart; sums of the values are exact."""
+    """A number that tells all arguments apart.
+
+    Weights are powers of two, so products are exact and no compiler can contract them with sums.
+    """
     total = jnp.asarray(float(flag) / 16 + len(word) / 32)
     if rows is not None:
         total = total + rows["u"] / 256 + rows["v"][0] / 2**16 + rows["v"][1] / 2**24
     for place, name in enumerate(TRACED):
         if name in axes:
-            total = total + (place + 1) * 1024.0 * jnp.asarray(axes[name], jnp.float64)
+            total = total + 1024.0 * 4**place * jnp.asarray(axes[name], jnp.float64)
     return {"value": total}
 
 
@@ -37,9 +40,10 @@ def weigh_in_numpy(lane):
     if "rows" in lane:
         first, second = lane["rows"]["v"]
         total += lane["rows"]["u"] / 256 + first / 2**16 + second / 2**24
-    return total + sum(
-        (place + 1) * 1024.0 * lane[name] for place, name in enumerate(TRACED) if name in lane
-    )
+    for place, name in enumerate(TRACED):
+        if name in lane:
+            total = total + 1024.0 * 4**place * lane[name]
+    return total
 
 
 def in_order(runs, space):
