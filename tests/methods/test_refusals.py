@@ -244,6 +244,7 @@ FLAGS = {"of NumPy": np.bool_, "array of NumPy": np.array, "array of JAX": jnp.a
 
 @pytest.mark.parametrize("flag", FLAGS.values(), ids=FLAGS)
 def test_flags_of_every_kind_are_flags(flag):
+    jm.heavy_ball(0.1, 0.0)  # False equals 0.0, and is refused nevertheless
     for value in (True, False):
         for make_one in (
             lambda x: jm.sgd(0.1, 0.9, nesterov=x),
