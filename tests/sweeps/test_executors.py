@@ -1,6 +1,7 @@
 """Sweeps whose chunks are computed elsewhere: the same bits, and workers may die."""
 
 import concurrent.futures
+import importlib
 import multiprocessing
 import os
 import signal
@@ -13,7 +14,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from jaxmom._jaxpr import jaxlib_version
 from jaxmom.sweeps import grid, open_sweep, sweep
+from jaxmom.sweeps.compile.program import Program
 from jaxmom.sweeps.results.dataset import FAILED, OK
 from jaxmom.sweeps.run.executors import run_chunk
 
@@ -77,7 +80,8 @@ def test_a_worker_that_dies_ends_the_sweep_and_what_is_done_stays(tmp_path, expe
 
 def test_a_worker_with_other_versions_is_refused():
     versions = {"jax": "0.0.1", "jaxlib": "0.0.1"}
-    payload = cloudpickle.dumps((make(), {"double": True}, ("x", "seed"), 4, {}, {}, versions))
+    program = (make(), {"double": True}, ("x", "seed"), "fingerprint", 4, {}, {})
+    payload = cloudpickle.dumps((*program, versions, jax.default_backend()))
     with pytest.raises(RuntimeError, match=r"0\.0\.1"):
         run_chunk(payload, {"x": np.zeros(4), "seed": np.arange(4)})
 
@@ -135,3 +139,83 @@ def test_dask_survives_a_worker_that_is_killed_and_gives_the_same_bits(tmp_path)
         assert victim not in client.run(os.getpid).values()
     for name in ("y", "status", "diverged_at"):
         np.testing.assert_array_equal(runs[name], local[name])
+
+
+def one_process():
+    context = multiprocessing.get_context("spawn")
+    return concurrent.futures.ProcessPoolExecutor(1, mp_context=context)
+
+
+def test_a_worker_with_an_older_function_is_refused(tmp_path, monkeypatch):
+    module = tmp_path / "a_module_that_changes.py"
+    monkeypatch.syspath_prepend(tmp_path)
+    module.write_text("def fn(x):\n    return {'y': x}\n")
+    space = grid(x=[1.0, 2.0])
+    with one_process() as executor:
+        imported = importlib.import_module(module.stem)
+        runs = sweep(imported.fn, space, width=2, executor=executor)
+        assert runs.y.values.tolist() == [1, 2]
+        module.write_text("def fn(x):\n    return {'y': 1000 * x}\n")
+        importlib.invalidate_caches()
+        importlib.reload(imported)
+        with pytest.raises(RuntimeError, match="another version of the function"):
+            sweep(imported.fn, space, width=2, executor=executor, store=tmp_path / "store")
+    assert not list((tmp_path / "store").glob("parts/*"))
+
+
+def test_an_executor_of_threads_leaves_the_settings_and_follows_them():
+    def fn(x):
+        return {"y": x / 3}
+
+    space, before = grid(x=np.array([0.1, 0.7])), jax.config.jax_enable_x64
+    with concurrent.futures.ThreadPoolExecutor(1) as executor:
+        for is_wide in (False, True, False, True):
+            with jax.enable_x64(is_wide):
+                runs = sweep(fn, space, width=2, executor=executor)
+            assert runs.y.dtype == (np.float64 if is_wide else np.float32)
+        assert executor.submit(lambda: jax.config.jax_enable_x64).result() == before
+    assert jax.config.jax_enable_x64 == before
+
+
+def test_a_worker_that_stands_still_ends_with_an_error():
+    def fn(x):
+        spec = jax.ShapeDtypeStruct((), x.dtype)
+        return {"y": jax.pure_callback(wait, spec, x, vmap_method="expand_dims")}
+
+    def wait(x):
+        time.sleep(3)
+        return x
+
+    with (
+        concurrent.futures.ThreadPoolExecutor(1) as executor,
+        pytest.raises(RuntimeError, match="stands still"),
+    ):
+        sweep(fn, grid(x=[1.0]), width=1, executor=executor, stall_seconds=0.5)
+
+
+@pytest.mark.skipif(not (0, 10) <= jaxlib_version() < (0, 11), reason="jaxlib has no deadlock")
+def test_threads_run_one_program_with_lapack_at_a_time(monkeypatch):
+    """Two at a time wait for each other's threads, now and then."""
+    running, most = [], []
+    start, finish = Program.start, Program.finish
+
+    def start_counted(self, columns):
+        running.append(self)
+        most.append(len(running))
+        return start(self, columns)
+
+    def finish_counted(self, outputs):
+        arrays = finish(self, outputs)
+        time.sleep(0.01)
+        running.pop()
+        return arrays
+
+    monkeypatch.setattr(Program, "start", start_counted)
+    monkeypatch.setattr(Program, "finish", finish_counted)
+
+    def fn(x):
+        return {"y": jnp.linalg.cholesky(jnp.eye(3) * (1 + x))}
+
+    with concurrent.futures.ThreadPoolExecutor(3) as executor:
+        sweep(fn, grid(x=np.arange(12.0)), width=1, executor=executor)
+    assert set(most) == {1}

@@ -145,3 +145,30 @@ def test_a_thousand_chunks_wait_in_no_thread_of_their_own():
     before = threading.active_count()
     sweep(lambda x: {"value": x + jnp.ones(())}, grid(x=np.arange(1000.0)), width=1)
     assert threading.active_count() <= before + 1
+
+
+def test_a_callback_sees_the_settings_of_the_thread_that_sweeps():
+    seen = []
+
+    def host(x):
+        context = (jax.config.jax_enable_x64, jax.config.jax_default_matmul_precision)
+        seen.append((*context, jnp.asarray(x).dtype))
+        return np.asarray(x) / 3
+
+    def fn(a):
+        spec = jax.ShapeDtypeStruct((), a.dtype)
+        return {"y": jax.pure_callback(host, spec, a, vmap_method="expand_dims")}
+
+    given = np.array([0.1, 0.2, 0.7])
+    with jax.enable_x64(True), jax.default_matmul_precision("float32"):
+        runs = sweep(fn, grid(a=given), width=3)
+        halved = halving(lambda _, n, a: (a, fn(a)), grid(a=given), [1], by="y", width=3)
+    np.testing.assert_array_equal(runs.y, given / 3)
+    np.testing.assert_array_equal(halved.y[:, 0], given / 3)
+    assert set(seen) == {(True, "float32", np.dtype(np.float64))}
+
+
+@pytest.mark.parametrize("given", ["20", None, True, 0, -1.0, float("nan")])
+def test_what_is_no_time_to_wait_is_refused(given):
+    with pytest.raises(ValueError, match="stall_seconds is a positive number"):
+        sweep(lambda a: {"y": a}, grid(a=[1.0]), width=1, stall_seconds=given)

@@ -1,5 +1,6 @@
 """The identity of a sweep: everything its bits depend on, and a readable diff of two identities."""
 
+import contextlib
 import dataclasses
 import hashlib
 import importlib.metadata
@@ -10,6 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, Literal, TypeAlias
 
 import jax
+import jax.experimental
 
 from jaxmom.sweeps.compile.program import TracedGroup
 from jaxmom.sweeps.space.groups import describe_arguments, label_group, label_groups
@@ -28,6 +30,7 @@ _SETTINGS = (
     "jax_default_prng_impl",
     "jax_threefry_partitionable",
 )
+_DEVICE = "jax_default_device"  # changes where numbers are computed, and no number
 
 
 @dataclasses.dataclass(frozen=True)
@@ -115,6 +118,22 @@ def diff_identities(old: Identity, new: Identity) -> list[IdentityChange]:
 def read_settings() -> dict[str, Any]:
     """Return the settings of JAX that change numbers."""
     return {name: getattr(jax.config, name) for name in _SETTINGS}
+
+
+def read_context() -> dict[str, Any]:
+    """Return the settings of JAX that a thread may have for itself, for `apply_settings`."""
+    return read_settings() | {_DEVICE: getattr(jax.config, _DEVICE)}
+
+
+@contextlib.contextmanager
+def apply_settings(settings: Mapping[str, Any]) -> Iterator[None]:
+    """Let settings hold in this thread alone, whatever those of the process are."""
+    home: Any = jax if hasattr(jax, "enable_x64") else jax.experimental  # of early versions
+    with contextlib.ExitStack() as stack:
+        for name, value in settings.items():
+            setting = getattr(home if name == "jax_enable_x64" else jax, name.removeprefix("jax_"))
+            stack.enter_context(setting(value))
+        yield
 
 
 def read_versions() -> dict[str, str]:

@@ -4,6 +4,7 @@ import atexit
 import contextlib
 import ctypes
 import math
+import numbers
 import queue
 import threading
 import time
@@ -14,6 +15,7 @@ from typing import Any
 
 import jax
 
+from jaxmom.sweeps.compile.identity import apply_settings, read_context
 from jaxmom.sweeps.compile.program import Arguments, Outputs, Program
 
 STALL_SECONDS = 20.0  # how long an idle process waits, by default
@@ -52,11 +54,12 @@ class Dispatcher:
       stall_seconds: How long to wait for a program that uses no processor time.
 
     Raises:
-      ValueError: `stall_seconds` is not positive.
+      ValueError: `stall_seconds` is no positive number.
     """
 
     def __init__(self, devices: Sequence[Any], stall_seconds: float = STALL_SECONDS):
-        if not stall_seconds > 0:
+        is_number = isinstance(stall_seconds, numbers.Real) and not isinstance(stall_seconds, bool)
+        if not is_number or not stall_seconds > 0:
             raise ValueError(f"stall_seconds is a positive number, not {stall_seconds!r}.")
         self.devices = devices
         is_watched = all(device.platform == "cpu" for device in devices)
@@ -67,14 +70,15 @@ class Dispatcher:
     def start(self, program: Program, columns: Arguments) -> "Future[Outputs]":
         """Dispatch a chunk of lanes."""
         future: Future[Outputs] = Future()
-        # The arguments are converted here: settings such as x64 may be those of this thread alone.
-        columns = jax.device_put(columns, program.device)
+        # Settings such as x64 may be those of this thread alone.
+        settings, columns = read_context(), jax.device_put(columns, program.device)
 
         def call() -> None:
             if not future.set_running_or_notify_cancel():
                 return
             try:
-                future.set_result(program.start(columns))
+                with apply_settings(settings):
+                    future.set_result(program.start(columns))
             except BaseException as error:
                 future.set_exception(error)
 

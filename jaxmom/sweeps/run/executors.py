@@ -1,7 +1,9 @@
 """Runners of chunks: the devices of this process, or any executor of other processes."""
 
+import contextlib
 import hashlib
 import os
+import threading
 import time
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Executor, Future
@@ -9,7 +11,8 @@ from typing import Any, NamedTuple, Protocol
 
 import jax
 
-from jaxmom.sweeps.compile.identity import read_settings, read_versions
+from jaxmom.sweeps.compile.identity import apply_settings, read_settings, read_versions
+from jaxmom.sweeps.compile.lapack import deadlock_note
 from jaxmom.sweeps.compile.program import (
     Arguments,
     Arrays,
@@ -20,7 +23,7 @@ from jaxmom.sweeps.compile.program import (
     compile_group,
     trace_group,
 )
-from jaxmom.sweeps.compile.watchdog import Dispatcher
+from jaxmom.sweeps.compile.watchdog import STALL_SECONDS, Dispatcher, StalledError, describe_stall
 from jaxmom.sweeps.space.groups import Group
 from jaxmom.sweeps.space.index_maps import all_indices
 
@@ -130,6 +133,7 @@ class ExecutorRunner:
         traced: Sequence[TracedGroup],
         width: int,
         options: Mapping[str, Any],
+        stall_seconds: float = STALL_SECONDS,
     ):
         try:
             import cloudpickle
@@ -140,26 +144,30 @@ class ExecutorRunner:
 
         refuse_fork()
         self.executor = executor
-        common = (width, dict(options), read_settings(), read_versions())
+        common = (width, dict(options), read_settings(), read_versions(), jax.default_backend())
         self.payloads = [
-            cloudpickle.dumps((fn, one.group.static, one.group.names, *common)) for one in traced
+            cloudpickle.dumps((fn, g.group.static, g.group.names, g.fingerprint, *common))
+            for g in traced
         ]
+        self.stall_seconds = stall_seconds
 
     def start(self, task: Task, columns: Arguments) -> Handle:
         """Submit a task."""
-        return self.executor.submit(run_chunk, self.payloads[task.group], columns)
+        payload = self.payloads[task.group]
+        return self.executor.submit(run_chunk, payload, columns, self.stall_seconds)
 
 
-def run_chunk(payload: bytes, columns: Arguments) -> Arrays:
+def run_chunk(payload: bytes, columns: Arguments, stall_seconds: float = STALL_SECONDS) -> Arrays:
     """Compute one chunk in a worker; NumPy comes in and NumPy goes out.
 
     Args:
       payload: The function and the program, pickled by the driver.
       columns: The arguments of the lanes.
+      stall_seconds: As for `jaxmom.sweep`.
 
     Raises:
-      RuntimeError: The worker has other versions than the driver, so its bits would differ; or it
-        cannot use JAX.
+      RuntimeError: The worker has other versions than the driver, of JAX, of the function or of
+        the device, so its results would differ; or it cannot use JAX, or stands still.
     """
     refuse_fork()
     key = hashlib.sha256(payload).digest()
@@ -167,11 +175,14 @@ def run_chunk(payload: bytes, columns: Arguments) -> Arrays:
         if len(_PROGRAMS) >= _KEPT_PROGRAMS:
             _PROGRAMS.clear()
         _PROGRAMS[key] = _compile_payload(payload, columns)
-    program = _PROGRAMS[key]
-    return program.finish(program.start(columns))
+    program, settings = _PROGRAMS[key]
+    with apply_settings(settings):
+        return _run_program(program, columns, stall_seconds)
 
 
-_PROGRAMS: dict[bytes, Program] = {}  # of this worker, by the digest of the payload
+# Of this worker, by the digest of the payload: programs and the settings that they run with.
+_PROGRAMS: dict[bytes, tuple[Program, Mapping[str, Any]]] = {}
+_ALONE = threading.RLock()  # held by a program that could deadlock with another
 _JAX_PROCESSES: set[int] = set()  # ids of processes that use JAX; a forked child inherits the set
 
 
@@ -190,19 +201,34 @@ def refuse_fork() -> None:
     _JAX_PROCESSES.add(os.getpid())
 
 
-def _compile_payload(payload: bytes, columns: Arguments) -> Program:
+def _run_program(program: Program, columns: Arguments, stall_seconds: float) -> Arrays:
+    """Run a program in a thread of a worker, beside no other one where that could deadlock."""
+    dispatcher = Dispatcher([program.device], stall_seconds)
+    is_alone = deadlock_note(program.group.jaxpr, [program.device]) is not None
+    with _ALONE if is_alone else contextlib.nullcontext():
+        try:
+            return program.finish(dispatcher.wait(dispatcher.start(program, columns)))
+        except StalledError as error:
+            raise RuntimeError(describe_stall("in a worker", error)) from None
+
+
+def _compile_payload(payload: bytes, columns: Arguments) -> tuple[Program, Mapping[str, Any]]:
     import cloudpickle
 
-    fn, static, names, width, options, settings, versions = cloudpickle.loads(payload)
-    if read_versions() != versions:
+    content = cloudpickle.loads(payload)
+    fn, static, names, fingerprint, width, options, settings, versions, backend = content
+    if (read_versions(), jax.default_backend()) != (versions, backend):
         raise RuntimeError(
-            f"this worker has {read_versions()}, the driver {versions}, and the results would "
-            "differ in their last bits; install the same versions everywhere."
+            f"this worker has {read_versions()} on {jax.default_backend()}, the driver {versions} "
+            f"on {backend}, and the results would differ in their last bits; install the same "
+            "versions everywhere, and use the same kind of device."
         )
-    for name, value in settings.items():
-        if getattr(jax.config, name) != value:
-            jax.config.update(name, value)
-    group = Group(static, static, names, all_indices(width), ())
-    traced = trace_group(fn, group, columns)
-    (program,) = compile_group(traced, width, jax.local_devices()[:1], options)
-    return program
+    with apply_settings(settings):
+        traced = trace_group(fn, Group(static, static, names, all_indices(width), ()), columns)
+        if traced.fingerprint != fingerprint:
+            raise RuntimeError(
+                "this worker has another version of the function than the driver: it has imported "
+                "a module, or read data, before they changed; restart the workers."
+            )
+        (program,) = compile_group(traced, width, jax.local_devices()[:1], options)
+    return program, settings
