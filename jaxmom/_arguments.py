@@ -121,6 +121,8 @@ def classify(kind: Kind, argument: Argument) -> Any:
     value, parameter = argument.value, argument.parameter
     if _is_optimizer(value):
         return as_pytree(value)
+    if kind == "number" and isinstance(value, str):
+        raise TypeError(f"{argument.label}={value!r} is a text; give a number or a schedule.")
     opaque = _is_count(parameter, value) or _is_opaque_function(parameter, value)
     if kind == "static" or (kind == "unknown" and opaque):
         return _as_argument(value)

@@ -5,6 +5,7 @@
 """
 
 import dataclasses
+import inspect
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple, TypeAlias
 
@@ -117,7 +118,16 @@ class _Plain:
     ) -> tuple[PyTree, PyTree]:
         """Call it where dtypes are promoted, as optax expects."""
         with jax.numpy_dtype_promotion("standard"):
-            return self.update(updates, state, params, **(extra if self.takes_extra else {}))
+            extra = accepted_by(self.update, extra) if self.takes_extra else {}
+            return self.update(updates, state, params, **extra)
+
+
+def accepted_by(update: Callable[..., Any], extra: dict[str, Any]) -> dict[str, Any]:
+    """Return the extra arguments that an `update` admits; some of optax's admit only their own."""
+    parameters = inspect.signature(update).parameters
+    if any(p.kind is p.VAR_KEYWORD for p in parameters.values()):
+        return extra
+    return {name: value for name, value in extra.items() if name in parameters}
 
 
 def assemble(

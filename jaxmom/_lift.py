@@ -25,6 +25,7 @@ from jaxmom._arguments import (
     signature_of,
     unwrap,
 )
+from jaxmom._frame import accepted_by
 from jaxmom._jaxpr import inputs_needed
 from jaxmom.transform import NUMBER, Optimizer, PyTree, Static, state_dtype, transformation
 
@@ -76,8 +77,9 @@ def lift(
       "args.1" and so on.
 
     Raises:
-      TypeError: The arguments do not fit the signature of `factory`, `factory` returns no
-        transformation, or it compares a traced number by a Python ``if``.
+      TypeError: The arguments do not fit the signature of `factory`, `factory` is made by
+        `optax.inject_hyperparams` or returns no transformation, or it compares a traced number by
+        a Python ``if``.
       ValueError: `static` or `schedules` has a name that `factory` does not have.
 
     Example:
@@ -91,6 +93,13 @@ def lift(
       >>> jax.vmap(first_step)(jnp.array([0.9, 0.99, 0.999])).shape
       (3, 3)
     """
+    code = getattr(factory, "__code__", None)
+    if getattr(code, "co_qualname", "").startswith("inject_hyperparams."):
+        name = name_of(factory)
+        raise TypeError(
+            f"lift got optax.inject_hyperparams({name}), whose state would keep the first value of "
+            f"a schedule; lift the factory itself, as in jm.lift(optax.{name})(schedule)."
+        )
     signature = signature_of(factory)
     static, schedules = _as_names(static), _as_names(schedules)
     _check_names(signature, factory, static | schedules)
@@ -183,7 +192,8 @@ class _LiftedUpdate:
         updates, params = self.call.widen(updates), self.call.widen(params)
         # optax mixes dtypes and relies on promotion; the results are cast back after it.
         with jax.numpy_dtype_promotion("standard"), self.call.explain_tracers(hp):
-            return self.call.build(hp).update(updates, state, params, **extra)
+            update = self.call.build(hp).update
+            return update(updates, state, params, **accepted_by(update, extra))
 
 
 def _holds_tracers(value: PyTree) -> bool:
