@@ -99,6 +99,8 @@ def optimize(
       >>> print(run.steps, run.history["value"])
       [3 4 5] [0.015625   0.00390625 0.00097656]
     """
+    if divergence is None:
+        raise TypeError("divergence is a number, got None; for no limit give divergence=jnp.inf.")
     plan = _make_plan(steps, every, check, unroll, record)
     loss = as_partial(loss)
     batches = as_partial(batches) if callable(batches) else batches
@@ -361,16 +363,16 @@ def _is_inexact(leaf: jax.Array) -> bool:
 
 def _check_batches(batches: PyTree, key: jax.Array | None, steps: int) -> None:
     if isinstance(batches, Partial):
-        if key is None:
+        if key is None or isinstance(key, int):
             raise ValueError(
-                "batches is a function of (key, count): give key=jax.random.key(seed)."
+                f"batches is a function of (key, count): give key=jax.random.key(seed), got {key}."
             )
         return
     shapes = [jnp.shape(leaf) for leaf in jax.tree.leaves(batches)]
     if any(shape[:1] != (steps,) for shape in shapes):
         raise ValueError(
             f"every leaf of batches needs a leading axis of length steps={steps}, one batch for "
-            f"each update; the shapes are {shapes}."
+            f"each update; the shapes are {shapes}. jnp.stack(list(batches)) joins batches."
         )
 
 

@@ -653,6 +653,11 @@ def test_unrolling_changes_nothing():
             {"loss": noisy, "batches": lambda key, count: jnp.ones(2)},
             r"function of \(key, count\): give key=",
         ),
+        (
+            {"loss": noisy, "batches": lambda key, count: jnp.ones(2), "key": 0},
+            r"give key=jax.random.key\(seed\), got 0",
+        ),
+        ({"loss": noisy, "batches": [jnp.ones(2)] * 5}, r"jnp.stack\(list\(batches\)\)"),
     ],
 )
 def test_bad_input_gets_a_sentence(arguments, message):
@@ -664,3 +669,16 @@ def test_bad_input_gets_a_sentence(arguments, message):
 def test_bad_optimizers_get_a_sentence():
     with pytest.raises(TypeError, match="expected an optax GradientTransformation"):
         jm.optimize(quadratic, START, jm.heavy_ball, 5)
+
+
+def test_divergence_of_none_gets_a_sentence():
+    with pytest.raises(TypeError, match=r"for no limit give divergence=jnp.inf"):
+        jm.optimize(quadratic, START, jm.heavy_ball(0.1), 5, divergence=None)
+
+
+@pytest.mark.parametrize("lifted", [False, True])
+def test_updates_get_only_the_extra_arguments_that_they_admit(lifted):
+    make = jm.lift(optax.contrib.sam) if lifted else optax.contrib.sam
+    optimizer = make(optax.sgd(0.1), optax.sgd(0.01))
+    run = jm.optimize(lambda x: x**2 / 2, jnp.array(1.0), optimizer, 2)
+    np.testing.assert_allclose(run.params, 1.0 - 0.1 * 1.01, rtol=1e-12)
