@@ -258,10 +258,10 @@ def test_a_part_that_was_damaged_is_seen_once_it_is_computed_anew(tmp_path):
 def test_failures_are_seen_as_they_come_and_go(tmp_path):
     from scripts.workload import refuse
 
-    fn, refused = refuse(5.0)
+    fn, mended = refuse(5.0)
     runs = sweep(fn, grid(x=np.arange(8.0)), width=2, store=tmp_path, on_error="record")
     assert runs.status.values.tolist() == [1, 1, 1, 1, 3, 3, 1, 1]
-    refused.clear()
+    mended.set()
     sweep(fn, grid(x=np.arange(8.0)), width=2, store=tmp_path)
     assert (runs.status == OK).all()
 
@@ -383,3 +383,39 @@ def test_another_jaxlib_excuses_no_other_change(tmp_path, monkeypatch, change):
         )
     with pytest.raises(ValueError, match="holds another sweep"):
         sweep(function, SPACE, **options)
+
+
+def test_files_of_others_with_names_like_ours_stay(tmp_path):
+    mine = {
+        "parts/2024-12.json": "{}",
+        "failed/2024-11.json": '{"note": 1}',
+        "parts/2024-11.npz": "no archive",
+    }
+    for name, text in mine.items():
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text(text)
+    for resume in ("strict", "fresh", "strict"):
+        runs = sweep(lambda a: {"y": a}, grid(a=[1.0, 2.0]), width=1, store=tmp_path, resume=resume)
+        assert runs.y.values.tolist() == [1.0, 2.0]
+    assert {name: (tmp_path / name).read_text() for name in mine} == mine
+
+
+def test_parts_of_an_extension_that_lost_its_manifest_are_computed_again(tmp_path):
+    def run(values, resume="strict"):
+        space = grid(a=values)
+        runs = sweep(lambda a: {"y": a}, space, width=2, store=tmp_path, resume=resume)
+        return runs.y.values.tolist()
+
+    run([1.0, 2.0])
+    run([1.0, 2.0, 3.0, 4.0], "extend")
+    for name in ("sweep-1.json", "sweep.json"):  # what a kill within resume="fresh" leaves
+        (tmp_path / name).unlink()
+    assert run([3.0, 4.0]) == [3.0, 4.0]
+    assert run([1.0, 2.0, 3.0, 4.0], "extend") == [1.0, 2.0, 3.0, 4.0]
+
+
+def test_a_damaged_record_of_a_failure_counts_as_one(tmp_path):
+    sweep(lambda a: {"y": a}, grid(a=[1.0]), width=1, store=tmp_path)
+    (tmp_path / "failed").mkdir(exist_ok=True)
+    (tmp_path / "failed" / "0-0.json").write_text("")
+    assert Store(tmp_path).read_failures(0)["0-0"]["attempts"] == 0

@@ -25,6 +25,14 @@ class Damaged(Exception):
     """A file of a store does not have the content that was written."""
 
 
+def is_part(path: pathlib.Path) -> bool:
+    """Return whether a file ends in the mark of a part, so that it is no file of others."""
+    with open(path, "rb") as file:
+        size = file.seek(0, 2)
+        file.seek(max(size - _TAIL, 0))
+        return file.read(len(_MARK)) == _MARK
+
+
 def pack(arrays: Arrays, meta: dict[str, Any]) -> bytes:
     """Return arrays and their metadata as an npz file that ends in its own checksum."""
     buffer, digests = io.BytesIO(), {}

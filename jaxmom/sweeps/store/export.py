@@ -178,6 +178,12 @@ def _without_complex(dataset: "xarray.Dataset") -> "xarray.Dataset":
     dataset = _with_plain_floats(dataset)
     for name in [n for n, array in dataset.data_vars.items() if array.dtype.kind == "c"]:
         array = dataset[name]
+        taken = sorted({f"{name}.real", f"{name}.imag"} & set(map(str, dataset.variables)))
+        if taken:
+            raise ValueError(
+                f"{name!r} is complex and would be written as {name}.real and {name}.imag, but "
+                f"there are other outputs {taken}; rename them, or export to zarr."
+            )
         dataset = dataset.drop_vars([name]).assign(
             {f"{name}.real": array.real, f"{name}.imag": array.imag}
         )

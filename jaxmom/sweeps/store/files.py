@@ -22,7 +22,7 @@ from collections.abc import Collection, Iterator
 from typing import Any, TypeAlias
 
 from jaxmom.sweeps.compile.program import Arrays
-from jaxmom.sweeps.store.archive import Damaged, pack, read_arrays, unpack
+from jaxmom.sweeps.store.archive import Damaged, is_part, pack, read_arrays, unpack
 from jaxmom.sweeps.store.lock import hold_lock
 
 FORMAT = 2
@@ -109,7 +109,7 @@ class Store:
                 _unlink_manifest(path)  # the last extension first
             for folder in self._folders():
                 for path in filter(pathlib.Path.is_file, folder.iterdir()):
-                    if _FILE.fullmatch(path.name) or _TEMPORARY.fullmatch(path.name):
+                    if _TEMPORARY.fullmatch(path.name) or _is_of_store(path):
                         path.unlink()
                 with contextlib.suppress(OSError):  # it holds files of others
                     folder.rmdir()
@@ -189,7 +189,7 @@ class Store:
         """Return the errors of the chunks that failed, by their names."""
         folder = self.path / _folder_name(extension_index, "failed")
         paths = [path for path in sorted(folder.glob("*-*.json")) if _FILE.fullmatch(path.name)]
-        return {path.stem: json.loads(path.read_text(encoding="utf8")) for path in paths}
+        return {path.stem: _read_failure(path) for path in paths}
 
     @contextlib.contextmanager
     def locked(self) -> Iterator[None]:
@@ -270,6 +270,29 @@ def _manifest_name(extension_index: int) -> str:
 
 def _folder_name(extension_index: int, kind: str = "parts") -> str:
     return f"{kind}-{extension_index}" if extension_index else kind
+
+
+def _is_of_store(path: pathlib.Path) -> bool:
+    """Return whether a file in a folder of parts or failures is one that a store made."""
+    if not _FILE.fullmatch(path.name):
+        return False
+    if path.parent.name.startswith("failed"):
+        return path.suffix == ".json" and _parse_failure(path) is not None
+    return path.suffix == ".bad" or (path.suffix == ".npz" and is_part(path))
+
+
+def _parse_failure(path: pathlib.Path) -> Failure | None:
+    """Return the record of a failure, or None if the file is damaged or of others."""
+    try:
+        record = json.loads(path.read_text(encoding="utf8"))
+    except ValueError:
+        return None
+    is_record = isinstance(record, dict) and set(record) == {"message", "attempts"}
+    return record if is_record else None
+
+
+def _read_failure(path: pathlib.Path) -> Failure:
+    return _parse_failure(path) or {"message": "the record of it is damaged", "attempts": 0}
 
 
 def _checksum(manifest: Manifest) -> str:

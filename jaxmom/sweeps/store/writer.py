@@ -117,6 +117,8 @@ class StoreWriter:
         name = part_name(block.group_index, chunk)
         meta = {"sweep": self.digests[block.extension_index], "chunk": name, "width": width}
         meta |= {"options": self._manifest["options"], "versions": read_versions()}
+        if block.extension_index:
+            meta["extends"] = self.digests[block.extension_index - 1]
         self.store.write_part(block.extension_index, name, arrays, meta)
 
     def mark_failed(self, number: int, chunk: int, width: int, message: str) -> None:
@@ -184,18 +186,27 @@ class StoreWriter:
         return blocks
 
     def _verify_parts(self) -> dict[tuple[int, int], int]:
-        """Read every part; what does not verify is set aside and computed again."""
+        """Read every part; what does not verify is set aside and computed again.
+
+        An extension whose manifest is not there has only the parts that extend the same sweep:
+        others were left by another extension of the same space, and have other lanes.
+        """
         found = {}
         numbers = {(b.extension_index, b.group_index): n for n, b in enumerate(self.blocks)}
         for extension_index, sweep in enumerate(self.digests):
+            is_orphaned = extension_index >= max(self.known, 1)
             for name in sorted(self.store.list_parts(extension_index)):
+                group_index, chunk = split_part_name(name)
+                number = numbers.get((extension_index, group_index))
+                if number is None:
+                    continue  # a file of others: this sweep has no such group
                 try:
-                    arrays, _ = self.store.read_part(extension_index, name, sweep)
+                    arrays, meta = self.store.read_part(extension_index, name, sweep)
+                    if is_orphaned and meta.get("extends") != self.digests[extension_index - 1]:
+                        raise Damaged("it extends another sweep")
                 except Damaged:
                     self.store.set_aside(extension_index, name)
                     continue
-                group_index, chunk = split_part_name(name)
-                number = numbers[extension_index, group_index]
                 found[number, chunk] = len(arrays["status"])
         return found
 
