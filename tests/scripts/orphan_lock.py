@@ -29,7 +29,7 @@ def main(store):
         def submit(self, *_):
             fork_and_die()
 
-    fn, _ = refuse()
+    fn = refuse()
     sweep(fn, grid(x=np.arange(16.0)), width=WIDTH, store=store, executor=Deadly())
 
 

@@ -246,7 +246,7 @@ def test_a_chunk_that_fails_alone_is_in_the_exit_code_or_in_the_store(tmp_path, 
     assert "29.0 is refused" in errors
     assert "This was chunk 7 of all lanes; 7 of 10 chunks are done" in errors
     assert sorted(parts(tmp_path)) == [f"0-{chunk}.npz" for chunk in range(7)]
-    fn, _ = refuse(29.0)
+    fn = refuse(29.0)
     runs = sweep(fn, grid(x=np.arange(40.0)), width=4, store=tmp_path, on_error="record")
     np.testing.assert_array_equal(runs.status == FAILED, runs.x // 4 == 7)
     assert sorted(parts(tmp_path)) == [f"0-{chunk}.npz" for chunk in range(10) if chunk != 7]

@@ -258,10 +258,11 @@ def test_a_part_that_was_damaged_is_seen_once_it_is_computed_anew(tmp_path):
 def test_failures_are_seen_as_they_come_and_go(tmp_path):
     from scripts.workload import refuse
 
-    fn, mended = refuse(5.0)
+    mended = tmp_path / "mended"
+    fn = refuse(5.0, until=mended)
     runs = sweep(fn, grid(x=np.arange(8.0)), width=2, store=tmp_path, on_error="record")
     assert runs.status.values.tolist() == [1, 1, 1, 1, 3, 3, 1, 1]
-    mended.set()
+    mended.touch()
     sweep(fn, grid(x=np.arange(8.0)), width=2, store=tmp_path)
     assert (runs.status == OK).all()
 

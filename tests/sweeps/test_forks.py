@@ -43,7 +43,7 @@ def test_a_lock_ends_with_its_process_though_a_child_lives_on(tmp_path):
     try:
         process.wait(60)
         assert process.returncode == -signal.SIGKILL
-        fn, _ = refuse()
+        fn = refuse()
         runs = sweep(fn, grid(x=np.arange(16.0)), width=WIDTH, store=tmp_path)
         assert (runs.status == OK).all()
     finally:
