@@ -2,6 +2,7 @@
 
 import contextlib
 import inspect
+import math
 import operator
 import os
 from collections.abc import Sequence
@@ -90,8 +91,7 @@ def halving(
     check_over(over, [dim.name for dim in space.dims()])
     _check_axes(segment, space)
     lengths = _read_lengths(rungs)
-    if not 0 < keep <= 1:
-        raise ValueError(f"keep is in (0, 1], the share of the lanes that goes on; got {keep}.")
+    share = _read_share(keep)
     lanes_at_a_time = as_width(width)
     if lanes_at_a_time == "auto":
         raise ValueError(
@@ -100,18 +100,18 @@ def halving(
         )
     used = list(devices or jax.local_devices())
     dispatcher = Dispatcher(used, stall_seconds)
-    race = Race(segment, space, by, maximize, lanes_at_a_time, used, dispatcher)
+    race = Race(segment, space, by, bool(maximize), lanes_at_a_time, used, dispatcher)
     first = race.check(lengths)
     with contextlib.ExitStack() as stack:
         saved = None
         if store is not None:
             folder = Store(store)
             stack.enter_context(folder.locked())
-            saved = Checkpoint(folder, race.identity(first, keep, over))
+            saved = Checkpoint(folder, race.identity(first, lengths[0], share, over))
             race.restore(*saved.load(), lengths)
         for number in range(len(race.lengths), len(lengths)):
             if number:
-                race.select(keep, over)
+                race.select(share, over)
             race.run(lengths[number])
             if saved:
                 saved.save(number + 1, race.snapshot())
@@ -130,6 +130,17 @@ def _read_lengths(rungs: Any) -> list[int]:
             f"got {rungs!r}."
         )
     return lengths
+
+
+def _read_share(keep: Any) -> float:
+    """Return the share as a Python number, so that 1 and 1.0 are one halving."""
+    try:
+        share = float(keep)
+    except (TypeError, ValueError):
+        share = math.nan
+    if not 0 < share <= 1:
+        raise ValueError(f"keep is in (0, 1], the share of the lanes that goes on; got {keep!r}.")
+    return share
 
 
 def _check_axes(segment: SegmentFn, space: Space) -> None:

@@ -33,6 +33,7 @@ from jaxmom.sweeps.compile.watchdog import (
     StalledError,
     describe_stall,
 )
+from jaxmom.sweeps.results.checks import DIVERGED_AT, check_divergence
 from jaxmom.sweeps.results.dataset import (
     DIVERGED,
     LANE_OUTPUTS,
@@ -42,7 +43,7 @@ from jaxmom.sweeps.results.dataset import (
     missing_values,
 )
 from jaxmom.sweeps.run.executors import LocalRunner, Task
-from jaxmom.sweeps.space.groups import Group
+from jaxmom.sweeps.space.groups import Group, label_groups
 from jaxmom.sweeps.space.index_maps import Index, ceil_div
 from jaxmom.sweeps.space.space import Space
 
@@ -53,6 +54,7 @@ if TYPE_CHECKING:
 SegmentFn: TypeAlias = Callable[..., tuple[PyTree, PyTree]]
 
 _STATE, _COUNT = "_state", "_count"  # with a number: names of outputs that carry a state
+_DIGITS = 12  # of a fingerprint, as a diff of identities shows them
 _BELOW_ONE = 1 - 1e-12  # 0.07 * 100 is above 7, and a share of 0.07 of 100 lanes is 7
 MADE_BY_HALVING = ("rungs", "ended_at")  # beside what every sweep makes
 
@@ -106,9 +108,19 @@ class Race:
             first.append(traced)
         return first
 
-    def identity(self, first: Sequence[TracedGroup], keep: float, over: str) -> Identity:
-        """Return all that the bits of all segments depend on, as far as the first one shows it."""
+    def identity(
+        self, first: Sequence[TracedGroup], steps: int, keep: float, over: str
+    ) -> Identity:
+        """Return all that the bits of all segments depend on.
+
+        Rungs may be appended, so their lengths are no part of it: the program of a first segment
+        and that of a later one stand for all of them, both at the length of the first.
+        """
         rules = {"keep": keep, "by": self.by, "over": over, "maximize": self.maximize}
+        labels = label_groups(self.groups)
+        for number, (label, traced) in enumerate(zip(labels, first, strict=True)):
+            later = self._trace_continuation(number, traced, steps)
+            rules[f"later segments ({label})"] = later.fingerprint[:_DIGITS]
         options = {**default_options(self.devices), **rules}
         return sweep_identity(self.space, self.width, first, options, self.devices[0].platform)
 
@@ -156,10 +168,9 @@ class Race:
         self.alive, self.rungs = arrays["alive"], arrays["rungs"]
         self.records = [*arrays["records"]]
         self.lanes = {name: arrays[f"lanes.{name}"] for name in self.lanes}
-        for number, _ in enumerate(self.groups):
-            if f"counts.{number}.0" in arrays or f"states.{number}.0" in arrays:
-                self.states[number] = _numbered(arrays, f"states.{number}.")
-                self.counts[number] = tuple(_numbered(arrays, f"counts.{number}."))
+        for number, _ in enumerate(self.groups):  # all have run, so a state may be empty, not None
+            self.states[number] = _numbered(arrays, f"states.{number}.")
+            self.counts[number] = tuple(_numbered(arrays, f"counts.{number}."))
 
     def result(self) -> "xarray.Dataset":
         """Return the records with their names."""
@@ -214,7 +225,8 @@ class Race:
         key = (number, number not in self.states, steps)
         if key not in self.programs:
             sample = jax.tree.map(lambda leaf: leaf[:1], columns)
-            traced = self._trace(number, group, steps, sample)
+            counts = self.counts.get(number)
+            traced = self._trace(number, group, steps, sample, counts)
             options = default_options(self.devices)
             self.programs[key] = compile_group(traced, self.width, self.devices, options)
         counts = self.counts.get(number, ())
@@ -223,22 +235,47 @@ class Race:
             for program in self.programs[key]
         ]
 
-    def _trace(self, number: int, group: Group, steps: int, sample: Arguments) -> TracedGroup:
-        """Trace a segment that takes and returns the state in its arguments and outputs."""
-        is_first = number not in self.states
+    def _trace(
+        self,
+        number: int,
+        group: Group,
+        steps: int,
+        sample: Arguments,
+        counts: Sequence[Any] | None = None,
+    ) -> TracedGroup:
+        """Trace a segment that takes and returns the state in its arguments and outputs.
+
+        Args:
+          number: Of the group.
+          group: The lanes.
+          steps: The length of the segment.
+          sample: The arguments of some lanes, with the leaves of their states after the first one.
+          counts: Of the runs in a state; None for the first segment.
+        """
 
         def call(*counts: Any, **axes: Any) -> dict[str, Any]:
-            leaves = axes.pop(_STATE, ())
-            state = None if is_first else self.formats[number].unpack(leaves, counts)
+            state = None
+            if _STATE in axes:
+                state = self.formats[number].unpack(axes.pop(_STATE), counts)
             state, kept = self._call_segment(state, steps, axes)
             packed = pack_state(state)
             carried = {f"{_STATE}{i}": leaf for i, leaf in enumerate(packed.leaves)}
             carried |= {f"{_COUNT}{i}": leaf for i, leaf in enumerate(packed.counts)}
             return kept | carried
 
-        names = group.names if is_first else (*group.names, _STATE)
-        counts = self.counts.get(number, ())
-        return trace_group(Partial(call, *counts), group._replace(names=names), sample)
+        names = group.names if counts is None else (*group.names, _STATE)
+        bound = Partial(call, *(counts or ()))
+        return trace_group(bound, group._replace(names=names), sample)
+
+    def _trace_continuation(self, number: int, first: TracedGroup, steps: int) -> TracedGroup:
+        """Trace a segment that follows a first one, before any has run."""
+        group = self.groups[number]
+        state = jax.eval_shape(pack_state, self._state_after(group, steps, first.arguments))
+        leaves = [np.zeros((1, *leaf.shape), leaf.dtype) for leaf in state.leaves]
+        counts = [np.zeros(count.shape, count.dtype) for count in state.counts]
+        taken = self.space.take(group.rows.at(np.zeros(1, np.int64)))
+        sample = {name: taken[name] for name in group.names} | {_STATE: leaves}
+        return self._trace(number, group, steps, sample, counts)
 
     def _state_after(
         self, group: Group, steps: int, arguments: Arguments, state: PyTree = None
@@ -310,12 +347,8 @@ def _check_outputs(named: Mapping[str, tuple[Any, int]], by: str) -> None:
             f"the output {by!r} is complex, and complex numbers have no order; return its "
             "absolute value, and name that."
         )
-    at = named.get("diverged_at")
-    if at is not None and not jnp.issubdtype(jnp.result_type(at[0]), jnp.signedinteger):
-        raise ValueError(
-            "the output 'diverged_at' counts the updates before a lane diverged, -1 if it did not, "
-            f"and is a signed integer, not {jnp.result_type(at[0])}; convert it, or rename it."
-        )
+    if DIVERGED_AT in named:
+        check_divergence(jnp.result_type(named[DIVERGED_AT][0]))
 
 
 def _check_same_format(state: PyTree, later: PyTree) -> None:

@@ -264,3 +264,63 @@ def test_a_run_and_a_dict_of_arrays_are_outputs_together():
     assert (runs.status == OK).all()
     values = halving(lambda *args, **axes: segment(*args, **axes), SPACE, [3, 3], 1.0, width=4)
     np.testing.assert_array_equal(runs.norm, values.value)
+
+
+def continue_by(factor, scale=1.0):
+    """Return a segment whose later segments alone depend on a factor."""
+
+    def segment(state, steps, a):
+        state = a * scale if state is None else state + factor * a * steps
+        return state, {"value": state}
+
+    return segment
+
+
+@pytest.mark.parametrize("rungs", [[1], [1, 2]])
+def test_a_stored_halving_goes_on_with_its_own_continuation_alone(tmp_path, rungs):
+    options = {"keep": 1.0, "width": 4, "store": tmp_path}
+    halving(continue_by(1.0), SPACE, rungs, **options)
+    with pytest.raises(ValueError, match=r"later segments \(all lanes\): was"):
+        halving(continue_by(2.0), SPACE, [*rungs, 3], **options)
+    runs = halving(continue_by(1.0), SPACE, [*rungs, 3], **options)
+    whole = halving(continue_by(1.0), SPACE, [*rungs, 3], 1.0, width=4)
+    assert runs.drop_attrs().identical(whole.drop_attrs())
+
+
+def test_continuations_are_compared_for_each_group_and_with_runs_in_the_state(tmp_path):
+    def descend(rate, factor):
+        def segment(run, steps, a, k):
+            start = jnp.ones(2) if run is None else run
+            at = rate if run is None or not k else factor * rate
+            run = jm.optimize(lambda x: a * jnp.sum(x**2), start, jm.heavy_ball(at, 0.5), steps)
+            return run, run
+
+        return segment
+
+    space = grid(a=[1.0, 2.0], k=[False, True])
+    halving(descend(0.1, 1.0), space, [2, 2], width=2, store=tmp_path)
+    with pytest.raises(ValueError, match=r"holds something else:\n  .*\(k=True\): was .*\nChoose"):
+        halving(descend(0.1, 0.5), space, [2, 2, 2], width=2, store=tmp_path)
+    halving(descend(0.1, 1.0), space, [2, 2, 2], width=2, store=tmp_path)
+
+
+def test_a_state_without_arrays_is_no_first_segment_after_a_restart(tmp_path):
+    def segment(state, steps, a):
+        return (), {"value": a if state is None else a * steps}
+
+    options = {"keep": 1.0, "width": 4}
+    halving(segment, SPACE, [5], store=tmp_path, **options)
+    runs = halving(segment, SPACE, [5, 3], store=tmp_path, **options)
+    np.testing.assert_array_equal(runs.value.isel(step=-1), 3 * SPACE.labels(np.arange(8))["a"])
+
+
+def test_equal_arguments_of_another_type_are_the_same_halving(tmp_path):
+    halving(grow, SPACE, [1, 2], 1, width=4, store=tmp_path)
+    for keep in (1.0, np.float32(1.0), np.array(1)):
+        halving(grow, SPACE, [1, 2], keep, maximize=np.bool_(False), width=4, store=tmp_path)
+
+
+@pytest.mark.parametrize("keep", ["half", None, [0.5, 0.5], 1.5, np.nan])
+def test_a_share_that_is_none_is_refused(keep):
+    with pytest.raises(ValueError, match=r"keep is in \(0, 1\]"):
+        halving(grow, SPACE, [1, 1], keep, width=4)

@@ -15,6 +15,8 @@ from jaxmom.sweeps.results.dataset import DatasetLayout, dataset_layouts
 from jaxmom.sweeps.space.groups import label_groups
 from jaxmom.sweeps.space.space import Space
 
+DIVERGED_AT = "diverged_at"  # the output with the update at which a lane diverged
+
 _Thunk: TypeAlias = Callable[[], Any]  # computes a value when it is asked for
 
 
@@ -31,7 +33,8 @@ def check_result(space: Space, traced: Sequence[TracedGroup]) -> None:
         steps.
     """
     for one in traced:
-        _check_divergence(one)
+        if DIVERGED_AT in one.outputs:
+            check_divergence(one.outputs[DIVERGED_AT].dtype)
     groups = [one.group for one in traced]
     layouts = dataset_layouts(space, groups, [one.outputs for one in traced])
     _check_paths([layout for layout in layouts if layout.name])
@@ -40,6 +43,19 @@ def check_result(space: Space, traced: Sequence[TracedGroup]) -> None:
         check_names(layout.outputs, axes)
         if STEP in layout.outputs and len(layout.members) > 1:
             _check_steps(layout, traced)
+
+
+def check_divergence(dtype: Any) -> None:
+    """Refuse a `diverged_at` that is no signed integer, as it could not be -1.
+
+    Raises:
+      ValueError: It is of another type.
+    """
+    if np.dtype(dtype).kind != "i":
+        raise ValueError(
+            f"the output {DIVERGED_AT!r} counts the updates before a lane diverged, -1 if it did "
+            f"not, and is a signed integer, not {np.dtype(dtype)}; convert it, or rename it."
+        )
 
 
 def read_steps(traced: TracedGroup) -> NDArray[Any] | None:
@@ -57,15 +73,6 @@ def read_steps(traced: TracedGroup) -> NDArray[Any] | None:
         return np.asarray(dict(zip(sorted(traced.outputs), results, strict=True))[STEP]())
     except _DependsOnLane:
         return None
-
-
-def _check_divergence(traced: TracedGroup) -> None:
-    output = traced.outputs.get("diverged_at")
-    if output is not None and np.dtype(output.dtype).kind != "i":
-        raise ValueError(
-            "the output 'diverged_at' counts the updates before a lane diverged, -1 if it did not, "
-            f"and is a signed integer, not {output.dtype}; convert it, or rename it."
-        )
 
 
 def _check_paths(layouts: Sequence[DatasetLayout]) -> None:
