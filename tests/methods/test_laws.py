@@ -65,7 +65,8 @@ def test_a_package_exports_all_of_its_families(package):
             assert name.startswith("_") or getattr(package, name) is function
             assert name.startswith("_") or name in package.__all__
     families = {m.__name__.rpartition(".")[2] for m in modules}
-    assert families == {m.name.rpartition(".")[2] for m in _public_modules(methods)}
+    # What is linear is in both packages; a head is in methods only.
+    assert families <= {m.name.rpartition(".")[2] for m in _public_modules(methods)}
 
 
 def _public_modules(package):

@@ -10,7 +10,8 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
-from cases import METHODS, sgd
+from cases import METHODS
+from cases.basic import sgd
 from jax.sharding import AxisType, NamedSharding, PartitionSpec
 
 import jaxmom as jm
@@ -171,7 +172,9 @@ def test_real_accumulators_leave_complex_leaves_alone(name, dtype):
     np.testing.assert_array_equal(found, expected)
 
 
-@pytest.mark.parametrize("factory", [optax.trace, optax.ema, optax.scale_by_lion], ids=str)
+@pytest.mark.parametrize(
+    "factory", [optax.trace, optax.ema, optax.scale_by_lion], ids=lambda f: f.__name__
+)
 @pytest.mark.parametrize("dtype", [None, jnp.float32, jnp.float64, jnp.bfloat16])
 def test_lifted_accumulators_leave_complex_leaves_alone(factory, dtype):
     gradient = jnp.array([1j, 2.0], jnp.complex64)

@@ -124,7 +124,9 @@ def test_a_schedule_of_another_length_is_refused(case):
 
 
 @every_function
-@pytest.mark.parametrize("bind", [lambda f: f, functools.partial, Partial], ids=str)
+@pytest.mark.parametrize(
+    "bind", [lambda f: f, functools.partial, Partial], ids=["plain", "functools", "jax"]
+)
 def test_coefficients_that_were_not_called_are_refused(name, bind):
     with pytest.raises(TypeError, match=rf"call it, as in .*jm\.coefficients\.{name}\(\.\.\.\)"):
         jm.scale_by_momentum(bind(getattr(coefficients, name)))

@@ -1,0 +1,22 @@
+"""Methods for games and saddle points: each paper's own loop, and the rows of the table."""
+
+import numpy as np
+
+import jaxmom as jm
+from cases.case import Case, Points
+
+
+def optimistic_gradient(gradient, x, learning_rate, optimism) -> Points:
+    previous, t = np.zeros_like(x), 0
+    while True:
+        yield x, x
+        g = gradient(x, t)
+        x = x - learning_rate * (1 + optimism) * g + learning_rate * optimism * previous
+        previous, t = g, t + 1
+
+
+METHODS = {
+    "optimistic_gradient": Case(
+        jm.optimistic_gradient, {"learning_rate": 0.05, "optimism": 0.8}, optimistic_gradient
+    ),
+}
