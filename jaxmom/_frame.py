@@ -40,6 +40,7 @@ class TransformFns(NamedTuple):
     update: UpdateFn
     readout: ReadoutFn | None = None
     check: CheckFn | None = None
+    name: str = ""  # of a wrapper, before its hyperparameters where theirs is not enough
 
 
 @dataclasses.dataclass(frozen=True)
@@ -80,6 +81,12 @@ class Update:
             count, state = state
         hp = {"transforms": children, **dict(self.static), **_current_values(values, count)}
         return hp, state.inner if self.wraps(children, state) else state
+
+    def word_of_child(self, i: int) -> tuple[str, bool]:
+        """Return what precedes the names of a child, and whether it does so in any case."""
+        if names := dict(self.static).get("names"):
+            return names[i], True
+        return "optimizer" if self.fns.name else str(i), False
 
     def wraps(self, children: Children, state: PyTree) -> bool:
         """Whether `init` put the state of `fns` into a `ReadoutState`; it does so for leaves."""

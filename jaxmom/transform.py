@@ -6,8 +6,8 @@ value. So ``jit(f)(optimizer)`` does not retrace when beta changes, ``vmap`` ove
 sweep, and ``grad`` with respect to it is the hypergradient.
 """
 
-from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import Any, TypeAlias
 
 import jax
 import jax.numpy as jnp
@@ -130,8 +130,10 @@ def transformation(
 def hyperparameters(optimizer: optax.GradientTransformation) -> dict[str, Any]:
     """Return the hyperparameters of an optimizer, by name.
 
-    A name that occurs more than once in a chain or mixture is preceded by the position of its
-    transformation, as in ``"1.beta"``; `replace` takes the same names.
+    A name that occurs more than once is preceded by the place of its transformation: its position
+    in a chain or mixture, as in ``"1.beta"``, or the name of a wrapper, as in ``"lookahead.beta"``
+    and ``"optimizer.beta"``. A name in a `jaxmom.partition` is preceded by its label in any case,
+    as in ``"matrices.beta"``. `replace` takes the same names.
 
     Args:
       optimizer: A pytree optimizer, or any pytree of its structure (a gradient, for instance).
@@ -144,7 +146,7 @@ def hyperparameters(optimizer: optax.GradientTransformation) -> dict[str, Any]:
       >>> jm.hyperparameters(jm.qhm(0.1, beta=0.99, nu=0.7))
       {'learning_rate': 0.1, 'beta': 0.99, 'nu': 0.7}
     """
-    nodes = dict(_walk(optimizer.update))
+    nodes = {path: node for path, _, node in _walk(optimizer.update)}
     labels = _label_hyperparameters(optimizer)
     return {label: as_array(nodes[path].args[0][name]) for label, (path, name) in labels.items()}
 
@@ -155,7 +157,8 @@ def replace(optimizer: optax.GradientTransformation, **values: Any) -> Optimizer
     Args:
       optimizer: A pytree optimizer.
       **values: New values by name, as `hyperparameters` lists them (``**{"1.beta": 0.5}`` for a
-        name with a position). Numbers, tracers, batched leaves and schedules are all admitted.
+        name with a position). The end of a name is enough where it is the end of only one.
+        Numbers, tracers, batched leaves and schedules are all admitted.
 
     Returns:
       A new optimizer, with the same structure of its state unless a schedule comes or goes.
@@ -174,11 +177,12 @@ def replace(optimizer: optax.GradientTransformation, **values: Any) -> Optimizer
       (3,)
     """
     labels, changes = _label_hyperparameters(optimizer), {}
-    nodes = dict(_walk(optimizer.update))
+    nodes = {path: node for path, _, node in _walk(optimizer.update)}
     for label, value in values.items():
-        if label not in labels:
+        ends = [known for known in labels if known.endswith(f".{label}")]
+        if label not in labels and len(ends) != 1:
             raise ValueError(_explain_unknown_name(label, labels))
-        path, name = labels[label]
+        path, name = labels[label if label in labels else ends[0]]
         is_vector = type(nodes[path].args[0][name]) is tuple  # and no batch of numbers
         value = as_plain_vector(value) if is_vector else value
         changes.setdefault(path, {})[name] = as_leaf(name, value)
@@ -233,23 +237,40 @@ def _rebuild(optimizer: Optimizer, path: tuple[int, ...], changes: dict[Any, Any
     return assemble(update.func.fns, update.func.static, values, children, init.func.needs)
 
 
-def _walk(update: Any, path: tuple[int, ...] = ()) -> Iterator[tuple[tuple[int, ...], Any]]:
+# The words of a place: what precedes a name, and whether it does so in any case.
+_Words: TypeAlias = tuple[tuple[str, bool], ...]
+
+
+def _walk(
+    update: Any, path: tuple[int, ...] = (), words: _Words = ()
+) -> Iterator[tuple[tuple[int, ...], _Words, Any]]:
     if isinstance(update, Partial) and isinstance(update.func, Update):
-        yield path, update
+        yield path, words, update
         for i, child in enumerate(update.args[1]):
-            yield from _walk(child, (*path, i))
+            yield from _walk(child, (*path, i), (*words, update.func.word_of_child(i)))
 
 
 def _label_hyperparameters(
     optimizer: optax.GradientTransformation,
 ) -> dict[str, tuple[tuple[int, ...], str]]:
-    """Return label -> (path, name), with positions only where a name alone is ambiguous."""
-    found = [(path, name) for path, node in _walk(optimizer.update) for name in node.args[0]]
-    names = [name for _, name in found]
+    """Return label -> (path, name), with the place only where a name alone is ambiguous."""
+    found = [
+        (path, (*words, (node.func.fns.name, False)), name)
+        for path, words, node in _walk(optimizer.update)
+        for name in node.args[0]
+    ]
+    short = [
+        _join(word for word, always in (*words, (name, True)) if always) for _, words, name in found
+    ]
+    full = [_join(word for word, _ in (*words, (name, True))) for _, words, name in found]
     return {
-        name if names.count(name) == 1 else ".".join([*map(str, path), name]): (path, name)
-        for path, name in found
+        one if short.count(one) == 1 else all_words: (path, name)
+        for one, all_words, (path, _, name) in zip(short, full, found, strict=True)
     }
+
+
+def _join(words: Iterable[str]) -> str:
+    return ".".join(word for word in words if word)
 
 
 def _explain_unknown_name(label: str, labels: Mapping[str, Any]) -> str:
