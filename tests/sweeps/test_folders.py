@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+import jaxmom as jm
 from jaxmom import cli
 from jaxmom.sweeps import best, grid, open_sweep, sweep
 from jaxmom.sweeps.compile import identity as identity_module
@@ -329,6 +330,46 @@ def test_an_extension_to_a_union_keeps_the_lanes_that_are_there(tmp_path):
     assert runs.x.values.tolist() == [1.0, 2.0, 30.0]
     assert {path: path.stat().st_mtime_ns for path in before} == before
     assert runs.x.values.tolist() == sweep(some, space, width=2, store=tmp_path).x.values.tolist()
+
+
+def by_label(k, a=1.0):
+    return {"x": a * k["a"]}
+
+
+def stack(*values, names="xyz"):
+    return jm.Stack(tuple(names[: len(values)]), {"a": np.array(values)})
+
+
+def test_a_label_may_have_other_values_in_each_space_of_a_union(tmp_path):
+    def run(space, store=tmp_path, **options):
+        return sweep(by_label, space, width=2, store=store, **options).x.values.tolist()
+
+    run(grid(k=stack(1.0)))
+    union = grid(k=stack(1.0)) + grid(k=stack(2.0, 3.0))
+    assert run(union, resume="extend") == [1.0, 2.0, 3.0]
+    larger = grid(k=stack(1.0, 5.0, names="xw")) + grid(k=stack(2.0, 3.0))
+    assert run(larger, resume="extend") == run(larger, None) == [1.0, 5.0, 2.0, 3.0]
+
+
+@pytest.mark.parametrize("values", [(4.0, 3.0), (2.0, 4.0)])
+def test_any_value_of_a_label_that_changes_is_another_sweep(tmp_path, values):
+    first, second = values
+    union = grid(k=stack(2.0)) + grid(k=stack(3.0)) * grid(a=[1.0, 2.0])
+    sweep(by_label, union, width=2, store=tmp_path)
+    changed = grid(k=stack(first)) + grid(k=stack(second)) * grid(a=[1.0, 2.0])
+    for resume in ("strict", "extend"):
+        with pytest.raises(ValueError, match=r"values of (0\+1\.)?k=x: was"):
+            sweep(by_label, changed, width=2, store=tmp_path, resume=resume)
+
+
+def test_labels_of_one_text_and_another_type_are_other_lanes(tmp_path):
+    def some(k):
+        return {"x": jnp.asarray(1.0 if k else 2.0)}
+
+    sweep(some, grid(k=[False, True]), width=1, store=tmp_path)
+    named = grid(k={"False": False, "True": True})
+    with pytest.raises(ValueError, match=r"lacks 2 lanes .* use a new store"):
+        sweep(some, named, width=1, store=tmp_path, resume="extend")
 
 
 # Versions of JAX

@@ -2,7 +2,7 @@
 
 import base64
 import hashlib
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 import jax
@@ -51,19 +51,36 @@ def hash_lanes(
     """
     starts = range(0, space.size, block)
     indices = [np.arange(start, min(start + block, space.size)) for start in starts]
-    return np.concatenate([_hash_space(space, index, digests) for index in indices])
+    return np.concatenate([_hash_space(space, index, digests, "") for index in indices])
 
 
 def digest_labels(space: Space) -> dict[str, str]:
-    """Return for each label of a labeled axis, ``name=label``, a digest of its values."""
-    digests = {}
-    for axis in space.axes:
-        if axis.kind == "labeled" and axis.values is not None:
-            for index, label in enumerate(axis.labels):
-                leaves = jax.tree.leaves(axis.take(index))
-                content = b"".join(np.asarray(leaf).tobytes() for leaf in leaves)
-                digests[f"{axis.name}={label}"] = hashlib.sha256(content).hexdigest()
+    """Return a digest of the values that each label of a labeled axis stands for.
+
+    Its key is ``name=label``. Where the spaces of a union give a label different values, those
+    after the first have the path of their axis before it, as in ``0+1.name=label``.
+    """
+    digests: dict[str, str] = {}
+    for path, axis in _labeled_axes(space):
+        for index, label in enumerate(axis.labels):
+            leaves = jax.tree.leaves(axis.take(index))
+            content = b"".join(np.asarray(leaf).tobytes() for leaf in leaves)
+            digest, key = hashlib.sha256(content).hexdigest(), f"{axis.name}={label}"
+            if digests.setdefault(key, digest) != digest:
+                digests[path + key] = digest
     return digests
+
+
+def _labeled_axes(space: SpaceLike, path: str = "") -> Iterator[tuple[str, Axis]]:
+    """Yield the labeled axes of a space that have values, each with its path in unions."""
+    for number, component in enumerate(space.components):
+        if isinstance(component, Concatenation):
+            for index, inner in enumerate(component.spaces):
+                yield from _labeled_axes(inner, f"{path}{number}+{index}.")
+            continue
+        for axis in component.axes:
+            if axis.kind == "labeled" and axis.values is not None:
+                yield path, axis
 
 
 def encode_array(array: NDArray[Any]) -> Any:
@@ -143,32 +160,41 @@ def _summarize(array: NDArray[Any]) -> str:
     return f"{len(array)} values, {ends}"
 
 
-def _hash_space(space: SpaceLike, index: Index, digests: Mapping[str, str]) -> NDArray[np.uint64]:
+def _hash_space(
+    space: SpaceLike, index: Index, digests: Mapping[str, str], path: str
+) -> NDArray[np.uint64]:
+    """Return the sums of the hashes of the arguments; `path` leads to the space in unions."""
     places = np.unravel_index(index, space.shape)
     hashes = np.zeros((len(index), 2), np.uint64)
-    for component, place in zip(space.components, places, strict=True):
-        hashes += _hash_component(component, place, digests)
+    for number, (component, place) in enumerate(zip(space.components, places, strict=True)):
+        if isinstance(component, Concatenation):
+            hashes += _hash_union(component, place, digests, f"{path}{number}+")
+            continue
+        for name, column in component.labels(place).items():
+            hashes += _hash_column(name, column, digests, path)
     return hashes
 
 
-def _hash_component(
-    component: Component, index: Index, digests: Mapping[str, str]
+def _hash_union(
+    union: Concatenation, index: Index, digests: Mapping[str, str], path: str
 ) -> NDArray[np.uint64]:
-    """Return the sums of the hashes of the arguments; those a union has not add nothing."""
+    """Return the hashes of lanes of a union; the arguments that a space has not add nothing."""
     hashes = np.zeros((len(index), 2), np.uint64)
-    if isinstance(component, Concatenation):
-        which = component.locate(index)
-        for number in np.unique(which):
-            mine, start = which == number, component.starts[number]
-            hashes[mine] = _hash_space(component.spaces[number], index[mine] - start, digests)
-        return hashes
-    for name, column in component.labels(index).items():
-        hashes += _hash_column(name, column, digests)
+    which = union.locate(index)
+    for number in np.unique(which):
+        mine, start = which == number, union.starts[number]
+        space = union.spaces[number]
+        hashes[mine] = _hash_space(space, index[mine] - start, digests, f"{path}{number}.")
     return hashes
 
 
-def _hash_column(name: str, column: NDArray[Any], digests: Mapping[str, str]) -> NDArray[np.uint64]:
-    """Return two words [n, 2] for one argument."""
+def _hash_column(
+    name: str, column: NDArray[Any], digests: Mapping[str, str], path: str
+) -> NDArray[np.uint64]:
+    """Return two words [n, 2] for the values of one argument.
+
+    Labels of one text and another type, such as True and "True", are other labels.
+    """
     if column.dtype.kind in "fiu":
         number = column.astype(np.float64) + 0.0  # + 0.0 for the zero with a sign
         bits = np.where(np.isnan(number), np.nan, number).view(np.uint64)
@@ -176,8 +202,10 @@ def _hash_column(name: str, column: NDArray[Any], digests: Mapping[str, str]) ->
             is_rounded = (column > EXACT_IN_FLOAT) | (column < -EXACT_IN_FLOAT)
             bits = np.where(is_rounded, column.astype(np.int64).view(np.uint64), bits)
     else:
-        values, position = np.unique(column, return_inverse=True)
-        texts = [f"{value}{digests.get(f'{name}={value}', '')}" for value in values]
+        labels, position = np.unique(column, return_inverse=True)
+        keys = [f"{name}={label}" for label in labels]
+        known = [digests.get(path + key, digests.get(key, "")) for key in keys]
+        texts = [f"{label!r}{d}" for label, d in zip(labels.tolist(), known, strict=True)]
         bits = np.array([_hash_text(text) for text in texts], np.uint64)[position]
     salt = np.array([_hash_text(f"{name}{word}") for word in range(2)], np.uint64)
     return _mix_bits(bits[:, None] ^ salt)
