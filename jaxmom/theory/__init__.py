@@ -5,6 +5,7 @@
     theory.stability_limit      the largest stable curvature, for any number of buffers
     theory.stationary_variance  the noise floor; `curvature_noise_limit` for noise that multiplies
     theory.frequency_response   the filter's gain and delay; `effective_learning_rate`, `memory`
+    theory.kernel               the weights of past gradients in a step; their `mean_age`
     theory.tune                 the best hyperparameters on quadratics, with their rate
     theory.max_stable_alpha     the largest stable step of Q-learning with momentum
     theory.certified_rate       the worst case over smooth strongly convex functions, with a proof
@@ -15,6 +16,7 @@ Exact formulas need exact numbers: enable ``jax_enable_x64``.
 """
 
 from jaxmom.theory._constraints import inequality
+from jaxmom.theory._kernel import kernel, mean_age
 from jaxmom.theory._linearize import NotLinearError, linearize
 from jaxmom.theory._minimal import minimal
 from jaxmom.theory._systems import Linear
@@ -72,10 +74,12 @@ __all__ = [
     "frequency_response",
     "half_life",
     "inequality",
+    "kernel",
     "iteration_matrix",
     "linearize",
     "lower_bound",
     "max_stable_alpha",
+    "mean_age",
     "mean_square_rate",
     "memory",
     "minimal",

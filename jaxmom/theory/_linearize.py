@@ -73,6 +73,38 @@ def linearize(
     return _system_at(program, proof, start)
 
 
+def linearize_steps(
+    optimizer: optax.GradientTransformation, steps: int, last: ArrayLike
+) -> LinearSystem:
+    """Return the systems of the updates with counts last - steps + 1 ... last, along a first axis.
+
+    Those with negative counts, before the first update, are copies of the first and mean nothing.
+
+    Args:
+      optimizer: As in `linearize`.
+      steps: How many updates, at least one.
+      last: The count of the last one.
+
+    Returns:
+      A `LinearSystem` of A [steps, n, n], B [steps, n], C [steps, n] and D [steps].
+
+    Raises:
+      NotLinearError: A stage is not linear.
+    """
+    program = _Program(optimizer, None)
+    proof = _prove(program)
+    counts = jnp.arange(steps) + last - (steps - 1)
+
+    def step(leaves: list[jax.Array], count: jax.Array) -> tuple[list[jax.Array], LinearSystem]:
+        new = [
+            jnp.where(count >= 0, after, before)
+            for after, before in zip(program.advance(leaves), leaves, strict=True)
+        ]
+        return new, _system_at(program, proof, leaves)
+
+    return jax.lax.scan(step, program.after(jnp.maximum(counts[0], 0)), counts)[1]
+
+
 class _Program:
     """One update, its step added to params, on flat lists of leaves [*params, *state]."""
 
@@ -276,7 +308,8 @@ def _explain_varying(program: _Program, proof: _Proof, name: str, stage: str) ->
     return (
         f"{stage or 'this optimizer'} varies with time: its coefficients follow {name!r} of the "
         f"state{_drift(program, proof)}. For the linear system of one step, freeze it there with "
-        "linearize(optimizer, count=...)."
+        "linearize(optimizer, count=...); kernel(optimizer, lags, count=...) has the weights of "
+        "the gradients in that step."
     )
 
 

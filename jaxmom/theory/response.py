@@ -4,13 +4,9 @@ import jax
 import jax.numpy as jnp
 from jax.typing import ArrayLike
 
+from jaxmom.theory._kernel import filter_matrix, mean_age
 from jaxmom.theory._systems import Linear, as_system
-from jaxmom.theory.linear_system import (
-    LinearSystem,
-    buffers_only,
-    rest_state,
-    transfer_function,
-)
+from jaxmom.theory.linear_system import transfer_function
 from jaxmom.theory.spectrum import matrix_radius
 
 
@@ -52,9 +48,10 @@ def memory(optimizer: Linear) -> jax.Array:
     """Return how many gradients a step is made of: one more than their mean age in it.
 
     ``1 / (1 - beta)`` for heavy ball and averages, 1 for gradient descent. The mean is weighted by
-    what the step takes of each gradient: ``1 - H'(1) / H(1)``. Weight decay does not count: params
-    are held at zero while the gradients are filtered. A `LinearSystem` in a basis other than that
-    of `linearize` does not tell the two apart, and its memory is NaN under weight decay.
+    what the step takes of each gradient, as in `mean_age`: ``1 - H'(1) / H(1)``. Weight decay does
+    not count: params are held at zero while the gradients are filtered. A `LinearSystem` in a basis
+    other than that of `linearize` does not tell the two apart, and its memory is NaN under weight
+    decay.
 
     Args:
       optimizer: A linear optimizer, or its `LinearSystem`.
@@ -65,13 +62,7 @@ def memory(optimizer: Linear) -> jax.Array:
       >>> print(f"{theory.memory(jm.sgd(0.1, momentum=0.9, weight_decay=1e-4)):.3f}")
       10.000
     """
-    system = as_system(optimizer)
-    buffers = _filter_matrix(system)
-    inner = jnp.eye(buffers.shape[0], dtype=buffers.dtype) - buffers
-    # The weights of the gradients are w_k = C buffers^k B, so that sum w_k = C inner^-1 B and
-    # sum (k + 1) w_k = C inner^-2 B.
-    once = jnp.linalg.solve(inner, system.B)
-    return system.C @ jnp.linalg.solve(inner, once) / (system.C @ once)
+    return 1 + mean_age(optimizer)
 
 
 def half_life(optimizer: Linear) -> jax.Array:
@@ -88,19 +79,8 @@ def half_life(optimizer: Linear) -> jax.Array:
       >>> print(f"{theory.half_life(jm.heavy_ball(0.1, beta=0.9)):.2f}")
       6.58
     """
-    slowest = matrix_radius(_filter_matrix(as_system(optimizer)))
+    slowest = matrix_radius(filter_matrix(as_system(optimizer)))
     decays = (slowest > 0) & (slowest < 1)
     steps = jnp.log(0.5) / jnp.log(jnp.where(decays, slowest, 0.5))
     extreme = jnp.where(slowest >= 1, jnp.inf, jnp.where(slowest <= 0, 0.0, slowest))
     return jnp.where(decays, steps, extreme)
-
-
-def _filter_matrix(system: LinearSystem) -> jax.Array:
-    """The matrix of the buffers while params are held; NaN where the basis does not tell it."""
-    if not system.names:  # nothing moves
-        return system.A
-    rest = rest_state(system)
-    first = jnp.eye(len(system.C), dtype=system.C.dtype)[0]
-    separates = jnp.all(first == system.C) & (system.names[0] == "params")
-    held = jnp.where(rest.integrates, rest.state, jnp.where(separates, first, jnp.nan))
-    return buffers_only(system, held)
