@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from jaxmom import coefficients, schedules
 from jaxmom._lift import lift
 from jaxmom._optimize import Step, Trajectory, optimize
+from jaxmom._partition import masked, partition
 from jaxmom.combine import chain, mix
 from jaxmom.filters import Coefficients, Recurrence, Stack, reading_new, stack
 from jaxmom.methods import (
@@ -89,6 +90,7 @@ __all__ = [
     "lift",
     "lion",
     "log_uniform",
+    "masked",
     "memory",
     "mix",
     "momentum_method",
@@ -99,6 +101,7 @@ __all__ = [
     "optimistic_gradient",
     "optimize",
     "paired",
+    "partition",
     "plot",
     "problems",
     "qhm",

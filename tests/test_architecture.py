@@ -32,6 +32,7 @@ MAY_IMPORT = {
     "combine": {"transform", "_jaxpr"},
     "_captures": set(),
     "_arguments": {"_captures", "transform"},
+    "_partition": {"_arguments", "transform"},
     "_lift": {"_arguments", "_frame", "transform", "_jaxpr"},
     "_probe": {"filters", "_values"},
     "momentum": {"_probe", "transform", "filters", "_values"},
