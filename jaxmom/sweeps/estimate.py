@@ -6,7 +6,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Literal
 
 import jax
+import jax.numpy as jnp
 import numpy as np
+from jax.tree_util import Partial
 
 from jaxmom.sweeps.compile.autotune import Autotuner, Probe, default_options
 from jaxmom.sweeps.compile.program import BLOCK, LANES_LAST, SweptFn, TracedGroup, trace_group
@@ -112,10 +114,28 @@ def explain(
 def trace_groups(fn: SweptFn, space: Space) -> list[TracedGroup]:
     """Trace the function once for each group of a space, and check its outputs."""
     check_space(space)
-    first = np.zeros(1, np.int64)
+    fn, first = _hold_data_once(fn), np.zeros(1, np.int64)
     traced = [trace_group(fn, g, space.take(g.rows.at(first))) for g in space.groups()]
     check_result(space, traced)
     return traced
+
+
+def _hold_data_once(fn: SweptFn) -> SweptFn:
+    """Return the function with the NumPy arrays that a Partial binds to it as arrays of JAX.
+
+    All groups and programs then share one copy of them on a device. Arrays that JAX would convert
+    stay as they are, since the fingerprint is of what was given.
+    """
+
+    def hold(leaf: Any) -> Any:
+        is_numpy = isinstance(leaf, np.ndarray)
+        return jnp.asarray(leaf) if is_numpy and _is_kept_by_jax(leaf.dtype) else leaf
+
+    return jax.tree.map(hold, fn) if isinstance(fn, Partial) else fn
+
+
+def _is_kept_by_jax(dtype: np.dtype[Any]) -> bool:
+    return dtype.kind in "biufc" and jax.dtypes.canonicalize_dtype(dtype) == dtype
 
 
 def largest_group(traced: Sequence[TracedGroup]) -> TracedGroup:

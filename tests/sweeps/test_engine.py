@@ -14,6 +14,7 @@ from scripts import launch
 
 import jaxmom as jm
 from jaxmom.sweeps import explain, grid, log_uniform, memory, paired, sample, sweep
+from jaxmom.sweeps.compile.executables import forget_executables
 from jaxmom.sweeps.results.dataset import DIVERGED, FAILED, OK
 
 CURVATURE = np.array([4.0, 1.0])
@@ -222,6 +223,7 @@ def compiled_programs(records):
 
 def test_there_is_one_compilation_for_each_group(caplog):
     space = grid(beta=np.linspace(0, 0.9, 33), learning_rate=[0.1], nesterov=[False, True])
+    forget_executables()
     with jax.log_compiles(True):
         sweep(train, space, width=4)
     assert len(compiled_programs(caplog.records)) == 2
@@ -544,6 +546,7 @@ def test_a_hundred_thousand_chunks_leave_the_memory_of_the_host_flat(caplog):
 
     sweep(fn, grid(x=np.arange(2_000.0)), width=1)
     handles = len(os.listdir("/proc/self/fd"))
+    forget_executables()
     before, result = resident(), 100_000 * (8 + 8 + 1 + 4)
     with jax.log_compiles(True):
         runs = sweep(fn, grid(x=np.arange(100_000.0)), width=1)

@@ -2,6 +2,7 @@
 
 import contextlib
 import dataclasses
+import functools
 import hashlib
 import importlib.metadata
 import json
@@ -138,13 +139,13 @@ def apply_settings(settings: Mapping[str, Any]) -> Iterator[None]:
 
 def read_versions() -> dict[str, str]:
     """Return the versions that bits depend on: another one is another compiler."""
-    return {name: importlib.metadata.version(name) for name in ("jax", "jaxlib")}
+    return {name: _read_version(name) for name in ("jax", "jaxlib")}
 
 
 def collect_provenance() -> dict[str, str]:
     """Return where a result comes from, for its readers; no comparison uses it."""
     packages = ("jaxmom", "jax", "jaxlib", "optax", "numpy", "xarray")
-    provenance = {name: importlib.metadata.version(name) for name in packages}
+    provenance = {name: _read_version(name) for name in packages}
     provenance["python"] = platform.python_version()
     try:
         command = ["git", "describe", "--always", "--dirty", "--abbrev=40", "--exclude=*"]
@@ -152,6 +153,11 @@ def collect_provenance() -> dict[str, str]:
         return provenance | {"commit": run.stdout.strip()}
     except (OSError, subprocess.SubprocessError):
         return provenance
+
+
+@functools.cache
+def _read_version(package: str) -> str:
+    return importlib.metadata.version(package)
 
 
 def _field_title(kind: ChangeKind, name: str) -> str:

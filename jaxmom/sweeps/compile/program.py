@@ -5,7 +5,8 @@ import functools
 import hashlib
 import math
 import re
-from collections.abc import Callable, Mapping, Sequence
+import warnings
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeAlias
 
@@ -17,6 +18,11 @@ from numpy.typing import NDArray
 
 from jaxmom import _jaxpr
 from jaxmom.sweeps.compile.callbacks import digest_callbacks
+from jaxmom.sweeps.compile.executables import (
+    find_executable,
+    keep_executable,
+    program_key,
+)
 from jaxmom.sweeps.compile.lanes_last import lanes_last
 from jaxmom.sweeps.compile.lapack import avoid_deadlock
 from jaxmom.sweeps.compile.outputs import (
@@ -32,6 +38,8 @@ from jaxmom.sweeps.space.groups import Group
 
 # Options of ours, not of the compiler; the docstring of `jaxmom.sweep` describes them.
 LANES_LAST, BLOCK = "lanes_last", "block"
+
+_LARGE_CONSTANT = 64e6  # bytes, above which a constant should be an argument of the program
 
 Arrays: TypeAlias = dict[str, NDArray[Any]]
 Arguments: TypeAlias = dict[str, PyTree]  # by name, of one lane or of several
@@ -51,6 +59,7 @@ class TracedGroup:
       arguments: The shapes and dtypes of one lane's traced arguments, by name.
       outputs: By name, for one lane; ``step`` is the same in all of them.
       jaxpr: The program of one lane, as JAX traced it.
+      positions: Where each output is among the results of the jaxpr.
     """
 
     group: Group
@@ -59,6 +68,17 @@ class TracedGroup:
     arguments: Arguments
     outputs: dict[str, Output]
     jaxpr: Any
+    positions: dict[str, int]
+
+    @functools.cached_property
+    def key(self) -> Hashable:
+        """What two groups share if and only if their programs of the same width are the same.
+
+        Unlike the fingerprint it costs next to nothing, is of this process alone, and leaves out
+        the values of the data, which are arguments of the program.
+        """
+        names = tuple(sorted(self.positions.items()))
+        return names, jax.tree.structure(self.arguments), program_key(self.jaxpr)
 
     @property
     def result_bytes(self) -> int:
@@ -122,9 +142,13 @@ def trace_group(fn: SweptFn, group: Group, sample: Arguments) -> TracedGroup:
     named = name_outputs(traced.out_info)
     outputs = {name: describe_output(name, *named[name]) for name in sorted(named)}
     check_names(outputs, {*group.names, *group.static})
+    out_tree = jax.tree.structure(traced.out_info)
+    places = name_outputs(jax.tree.unflatten(out_tree, range(out_tree.num_leaves)))
+    positions = {name: position for name, (position, _) in places.items()}
     _check_draws(traced.jaxpr, len(data))
-    _check_steps(traced, data, arguments)
-    return TracedGroup(group, call, data, arguments, outputs, traced.jaxpr)
+    _check_steps(traced.jaxpr, positions, data, arguments)
+    _warn_of_constants(traced.jaxpr)
+    return TracedGroup(group, call, data, arguments, outputs, traced.jaxpr, positions)
 
 
 @dataclasses.dataclass(frozen=True, eq=False)
@@ -180,23 +204,43 @@ def compile_group(
       UnsupportedPrimitive: Lanes are to be last in a program that has no rule for it.
       ValueError: The width is no multiple of the block.
     """
-    call = _batched_call(group, width, options)
     of_xla = {name: value for name, value in options.items() if name not in (LANES_LAST, BLOCK)}
     used, of_xla = avoid_deadlock(group.jaxpr, devices, of_xla)
+    distinct = list(dict.fromkeys(used))
+    choice = width, repr(sorted({**options, **of_xla}.items()))
+    found = {device: find_executable((group.key, choice, device)) for device in distinct}
+    absent = [device for device in distinct if found[device] is None]
+    if absent:  # traced and lowered in this thread, whose settings may be its own
+        call = _batched_call(group, width, options)
+        lowered = [_lower_for(device, group, call, width, of_xla) for device in absent]
+        for device, executable in zip(absent, _compile_lowered(lowered, of_xla), strict=True):
+            keep_executable((group.key, choice, device), executable)
+            found[device] = executable
+    programs = {
+        device: Program(group, width, device, executable, jax.device_put(group.data, device))
+        for device, executable in found.items()
+    }
+    return [programs[device] for device in used]
+
+
+def _lower_for(
+    device: Any, group: TracedGroup, call: Callable[..., Outputs], width: int, of_xla: Any
+) -> Any:
+    """Return the program of a batched call on one device, ready to be compiled."""
     columns = jax.tree.map(
         lambda x: jax.ShapeDtypeStruct((width, *x.shape), x.dtype), group.arguments
     )
-    lowered, shared = [], []
-    distinct = list(dict.fromkeys(used))
-    for device in distinct:
-        there = SingleDeviceSharding(device)
-        program = jax.jit(call, in_shardings=there, out_shardings=there, compiler_options=of_xla)
-        shared.append(jax.device_put(group.data, device))
-        lowered.append(program.lower(shared[-1], columns))
+    there = SingleDeviceSharding(device)
+    program = jax.jit(call, in_shardings=there, out_shardings=there, compiler_options=of_xla)
+    return program.lower(jax.device_put(group.data, device), columns)
+
+
+def _compile_lowered(lowered: Sequence[Any], of_xla: Mapping[str, Any]) -> list[Any]:
+    """Compile programs, one of them in this thread and the others beside it."""
     try:
-        with ThreadPoolExecutor(len(distinct)) as pool:
+        with ThreadPoolExecutor(len(lowered)) as pool:
             others = [pool.submit(program.compile) for program in lowered[1:]]
-            compiled = [lowered[0].compile(), *(other.result() for other in others)]
+            return [lowered[0].compile(), *(other.result() for other in others)]
     except (jax.errors.JaxRuntimeError, TypeError) as error:
         if "option" in str(error).lower():
             error.add_note(
@@ -204,11 +248,6 @@ def compile_group(
                 "the compiler."
             )
         raise
-    programs = {
-        device: Program(group, width, device, *program)
-        for device, *program in zip(distinct, compiled, shared, strict=True)
-    }
-    return [programs[device] for device in used]
 
 
 def _batched_call(
@@ -253,22 +292,36 @@ def _check_draws(jaxpr: Any, shared: int) -> None:
         )
 
 
-def _check_steps(traced: Any, data: PyTree, arguments: Arguments) -> None:
+def _check_steps(
+    jaxpr: Any, positions: Mapping[str, int], data: PyTree, arguments: Arguments
+) -> None:
     """Refuse records at steps that depend on the lane, for which there is no coordinate."""
-    tree = jax.tree.structure(traced.out_info)
-    positions = name_outputs(jax.tree.unflatten(tree, range(tree.num_leaves)))
     if STEP not in positions:
         return
     labels = {n: jax.tree.map(lambda _, n=n: n, x) for n, x in arguments.items()}
     known = [frozenset({name}) for name in jax.tree.leaves(labels)]
     unnamed: list[frozenset[str]] = [frozenset()] * len(data)
-    axes = _jaxpr.dependencies(traced.jaxpr, [*unnamed, *known])[positions[STEP][0]]
+    axes = _jaxpr.dependencies(jaxpr, [*unnamed, *known])[positions[STEP]]
     if axes:
         raise ValueError(
             f"the steps of the records depend on the axes {sorted(axes)}, as those of earlier runs "
             "do, and all lanes need common ones; if these runs had n updates each, go on with "
             "run._replace(steps=jnp.array([n], jnp.int32)), or return a dict of arrays with "
             "'diverged_at': run.diverged_at."
+        )
+
+
+def _warn_of_constants(jaxpr: Any) -> None:
+    """Warn of large arrays that a function closes over: each executable has a copy of its own."""
+    arrays = [array for array in _jaxpr.open_program(jaxpr)[1] if hasattr(array, "nbytes")]
+    large = [array for array in arrays if array.nbytes > _LARGE_CONSTANT]
+    if large:
+        listed = ", ".join(f"{a.dtype}{list(a.shape)} of {a.nbytes / 1e6:.0f} MB" for a in large)
+        warnings.warn(
+            f"the function closes over {listed}, which each compiled program would hold as a "
+            "constant of its own; bind them, as in jax.tree_util.Partial(train, data) for "
+            "train(data, ...), and all programs share one copy on each device.",
+            stacklevel=5,
         )
 
 
