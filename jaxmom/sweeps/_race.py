@@ -42,7 +42,7 @@ from jaxmom.sweeps.results.dataset import (
     label_dataset,
     missing_values,
 )
-from jaxmom.sweeps.run.executors import LocalRunner, Task
+from jaxmom.sweeps.run.runners import LocalRunner, Task
 from jaxmom.sweeps.space.groups import Group, label_groups
 from jaxmom.sweeps.space.index_maps import Index, ceil_div
 from jaxmom.sweeps.space.space import Space

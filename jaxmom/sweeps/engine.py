@@ -22,7 +22,8 @@ from jaxmom.sweeps.estimate import (
 )
 from jaxmom.sweeps.results.collect import InMemoryResults, ResultWriter
 from jaxmom.sweeps.run.driver import Driver, SweepConfig, WriterFn
-from jaxmom.sweeps.run.executors import ExecutorRunner, refuse_fork
+from jaxmom.sweeps.run.executors import ExecutorRunner, as_executor
+from jaxmom.sweeps.run.forks import refuse_fork
 from jaxmom.sweeps.run.interrupts import describe_interrupts
 from jaxmom.sweeps.space.space import Space
 from jaxmom.sweeps.store.files import Store
@@ -44,6 +45,7 @@ def sweep(
     width: int | Literal["auto"] = "auto",
     devices: Sequence[Any] | None = None,
     executor: Executor | None = None,
+    workers: int | None = None,
     store: str | os.PathLike[str] | None = None,
     resume: Resume = "strict",
     on_error: OnError = "raise",
@@ -73,7 +75,11 @@ def sweep(
       devices: Those of this process to use, or one; all of them by default. Each compiles the
         program for itself, and they take chunks in turn.
       executor: A `concurrent.futures.Executor` to compute the chunks in other processes or on other
-        machines, such as ``distributed.Client(...).get_executor()``; `fn` travels by cloudpickle.
+        machines, such as ``distributed.Client(...).get_executor()``; what has its `submit` and
+        returns futures will do. `fn` travels by cloudpickle, once to each worker, and chunks are
+        kept in the order in which they are done.
+      workers: How many chunks the executor runs at a time, if it does not tell; twice as many are
+        submitted. Pools, loky, mpi4py and Dask tell; for others, 64 are assumed.
       store: A folder where each chunk is safe once it is done. The result is read from there as it
         is used, so that it may be larger than the memory. Other files of the folder stay as they
         are, and a folder that can only be read will do if the sweep in it is complete.
@@ -120,6 +126,7 @@ def sweep(
     _check_choice("resume", resume, get_args(Resume))
     _check_choice("on_error", on_error, get_args(OnError))
     asked = _Asked(as_width(width), as_options(options), on_error)
+    executor = as_executor(executor, workers)
     refuse_fork()
     used = as_devices(devices)
     dispatcher = Dispatcher(used, stall_seconds)
@@ -133,9 +140,8 @@ def sweep(
             if executor is None:
                 runner = driver.first_runner_that_fits(dispatcher)
             else:
-                runner = ExecutorRunner(
-                    executor, fn, traced, config.width, config.options, stall_seconds
-                )
+                made = (traced, driver.config.width, driver.config.options, stall_seconds, workers)
+                runner = stack.enter_context(ExecutorRunner(executor, fn, *made))
             driver.run(runner)
         attrs = {
             "width": driver.config.width,

@@ -1,9 +1,7 @@
 """The driver loop: dispatch chunks, wait for them, store the results."""
 
-import collections
-import gc
+import contextlib
 import itertools
-import time
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple, TypeAlias
@@ -15,15 +13,15 @@ from jaxmom.sweeps.compile.identity import Identity, sweep_identity
 from jaxmom.sweeps.compile.memory import is_out_of_memory
 from jaxmom.sweeps.compile.program import BLOCK, Arguments, Arrays, Program, TracedGroup
 from jaxmom.sweeps.compile.watchdog import Dispatcher, StalledError, describe_stall
-from jaxmom.sweeps.results.collect import ResultWriter
+from jaxmom.sweeps.results.collect import InMemoryResults, ResultWriter
 from jaxmom.sweeps.results.dataset import add_status
-from jaxmom.sweeps.run.executors import ChunkRunner, Handle, LocalRunner, Task
+from jaxmom.sweeps.run.dispatch import run_tasks
+from jaxmom.sweeps.run.executors import has_ended
 from jaxmom.sweeps.run.progress import ProgressFn, progress_bar
+from jaxmom.sweeps.run.runners import ChunkRunner, LocalRunner, Task
 from jaxmom.sweeps.space.groups import label_groups
 from jaxmom.sweeps.space.index_maps import ceil_div
 from jaxmom.sweeps.space.space import Space
-
-_PAUSES = (0.0, 0.1, 1.0)  # seconds before each new trial of a chunk that had no room
 
 
 class SweepConfig(NamedTuple):
@@ -61,8 +59,7 @@ class Driver:
 
     def __init__(self, config: SweepConfig, open_writer: WriterFn, on_error: str, is_shown: bool):
         self.open_writer, self.on_error, self.is_shown = open_writer, on_error, is_shown
-        self.in_flight: collections.deque[tuple[Task, Handle | Exception]] = collections.deque()
-        self.has_begun = self.low_memory = False
+        self.has_begun = False
         self.prefetched: dict[Task, Arrays] = {}  # results of the search for a width that fits
         self._set_config(config)
 
@@ -100,19 +97,14 @@ class Driver:
     def run(self, runner: ChunkRunner) -> None:
         """Compute and keep all chunks that are not there yet."""
         total = sum(block.rows.size for block in self.writer.blocks)
-        try:
-            done = sum(self.finished.values())
-            with progress_bar(total, done, self.is_shown, self.config.notes) as progress:
-                for task in self._tasks():
-                    self.in_flight.append((task, self._start(runner, task)))
-                    if len(self.in_flight) > (0 if self.low_memory else runner.ahead):
-                        self._complete_oldest(runner, progress)
-                while self.in_flight:
-                    self._complete_oldest(runner, progress)
-        finally:
-            for _, handle in self.in_flight:  # an executor would go on with them after an error
-                if not isinstance(handle, Exception):
-                    handle.cancel()
+        done = sum(self.finished.values())
+        with progress_bar(total, done, self.is_shown, self.config.notes) as progress:
+            for task, arrays in self.prefetched.items():
+                self._keep(task, arrays, progress)
+            self.prefetched = {}
+            with contextlib.closing(run_tasks(runner, self._tasks(), self._columns)) as outcomes:
+                for task, outcome in outcomes:
+                    self._keep(task, outcome, progress)
         self._begin()  # if there was nothing to do
 
     def count_safe(self) -> str:
@@ -148,49 +140,13 @@ class Driver:
         taken = self.config.space.take(rows.at(np.minimum(positions, rows.size - 1)))
         return {name: taken[name] for name in self.config.traced[task.group].group.names}
 
-    def _start(self, runner: ChunkRunner, task: Task) -> Handle | Exception:
-        if task in self.prefetched:
-            return _Prefetched(self.prefetched.pop(task))
-        try:
-            return runner.start(task, self._columns(task))
-        except Exception as error:
-            return error
-
-    def _complete_oldest(self, runner: ChunkRunner, progress: ProgressFn) -> None:
-        """Wait for the oldest task, and keep its results."""
-        task, handle = self.in_flight.popleft()
-        outcomes = [(task, self._wait(task, handle))]
-        del handle  # it holds on to the arrays of the device
-        if is_out_of_memory(outcomes[0][1]) and not self.low_memory:
-            # There is no room for one task beside another: wait for all, and go on one by one.
-            self.low_memory = True
-            while self.in_flight:
-                task, handle = self.in_flight.popleft()
-                outcomes.append((task, self._wait(task, handle)))
-                del handle
-        for task, outcome in outcomes:
-            for pause in _PAUSES if is_out_of_memory(outcome) else ():
-                gc.collect()
-                time.sleep(pause)  # XLA frees some buffers in threads of its own
-                outcome = self._wait(task, self._start(runner, task))
-                if not is_out_of_memory(outcome):
-                    break
-            self._keep(task, outcome, progress)
-
-    def _wait(self, task: Task, handle: Handle | Exception) -> Arrays | Exception:
-        try:
-            return handle if isinstance(handle, Exception) else handle.result()
-        except StalledError as error:
-            raise RuntimeError(self._describe_stall(task, error)) from None
-        except Exception as error:
-            # The frames of a traceback would keep the arrays that leave no room.
-            return error.with_traceback(None) if is_out_of_memory(error) else error
-
     def _keep(self, task: Task, outcome: Arrays | Exception, progress: ProgressFn) -> None:
         """Write the results of a task, or deal with its error."""
+        if isinstance(outcome, StalledError):
+            raise RuntimeError(self._describe_stall(task, outcome)) from None
         if isinstance(outcome, Exception):
-            if self.on_error == "raise":
-                outcome.add_note(self._describe_failure(task))
+            if self.on_error == "raise" or has_ended(outcome):
+                outcome.add_note(self._describe_failure(task, outcome))
                 raise outcome
             self._begin()
             message = f"{type(outcome).__name__}: {outcome}"
@@ -226,24 +182,16 @@ class Driver:
         group = label_groups([one.group for one in self.config.traced])[task.group]
         return f"chunk {task.chunk} of {group}; {len(self.finished)} of {self.chunks} chunks"
 
-    def _describe_failure(self, task: Task) -> str:
-        return (
-            f"This was {self._describe_task(task)} are done. "
-            'on_error="record" would go on without it.'
-        )
+    def _describe_failure(self, task: Task, error: Exception) -> str:
+        advice = 'on_error="record" would go on without it.'
+        if has_ended(error):
+            advice = (
+                "The executor computes no more; start another one for the chunks that are left."
+            )
+        return f"This was {self._describe_task(task)} are done. {advice}"
 
     def _describe_stall(self, task: Task, error: StalledError) -> str:
         kept = "are safe in the store, and the same call goes on from there"
-        if not self.writer.count():
+        if isinstance(self.writer, InMemoryResults):
             kept = "are done, and none is kept without store="
         return describe_stall(f"at {self._describe_task(task)} {kept}", error)
-
-
-class _Prefetched(NamedTuple):
-    arrays: Arrays
-
-    def result(self) -> Arrays:
-        return self.arrays
-
-    def cancel(self) -> None:
-        pass

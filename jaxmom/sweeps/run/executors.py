@@ -1,234 +1,264 @@
-"""Runners of chunks: the devices of this process, or any executor of other processes."""
+"""Executors: chunks for the workers of other processes and machines, whichever is done first."""
 
-import contextlib
 import hashlib
 import os
+import pathlib
+import tempfile
 import threading
 import time
 from collections.abc import Mapping, Sequence
-from concurrent.futures import Executor, Future
-from typing import Any, NamedTuple, Protocol
+from concurrent.futures import BrokenExecutor, CancelledError
+from types import TracebackType
+from typing import Any
 
-import jax
+import numpy as np
 
-from jaxmom.sweeps.compile.identity import apply_settings, read_settings, read_versions
-from jaxmom.sweeps.compile.lapack import deadlock_note
-from jaxmom.sweeps.compile.program import (
-    Arguments,
-    Arrays,
-    Outputs,
-    Program,
-    SweptFn,
-    TracedGroup,
-    compile_group,
-    trace_group,
-)
-from jaxmom.sweeps.compile.watchdog import STALL_SECONDS, Dispatcher, StalledError, describe_stall
-from jaxmom.sweeps.space.groups import Group
-from jaxmom.sweeps.space.index_maps import all_indices
+from jaxmom.sweeps.compile.program import Arguments, Arrays, SweptFn, TracedGroup
+from jaxmom.sweeps.compile.watchdog import STALL_SECONDS
+from jaxmom.sweeps.run.forks import refuse_fork
+from jaxmom.sweeps.run.runners import Handle, Task
+from jaxmom.sweeps.run.worker import Payload, UnknownPayload, pack_function, run_chunk
 
-_TASKS_OF_EXECUTOR = 32  # that it has at a time
-_KEPT_PROGRAMS = 16  # of a worker
+_ASSUMED_WORKERS = 64  # of an executor that does not tell how many it has
+_SMALL = 100_000  # bytes of a function that goes with every chunk
+_RECOUNT = 1.0  # seconds after which workers are counted again
+_POLL = 0.05  # seconds between two looks at futures that call nobody back
 
 
-class Task(NamedTuple):
-    """A chunk to compute."""
-
-    number: int  # of the block that has it
-    chunk: int
-    group: int  # of its program
-
-
-class Handle(Protocol):
-    """A task that has been started."""
-
-    def result(self) -> Arrays:
-        """Wait, and return the lanes [width, ...]."""
-        ...
-
-    def cancel(self) -> Any:
-        """Do not start it if that is still possible: nobody waits for the result."""
-        ...
-
-
-class ChunkRunner(Protocol):
-    """Computes chunks.
-
-    Attributes:
-      ahead: The tasks to start before the first is waited for.
-      compile_seconds: Spent on compiling in this process so far.
-    """
-
-    ahead: int
-    compile_seconds: float
-
-    def start(self, task: Task, columns: Arguments) -> Handle:
-        """Start a task, whose lanes have these arguments."""
-        ...
-
-
-class LocalRunner:
-    """The devices of this process, which take chunks in turn.
+def as_executor(given: Any, workers: Any = None) -> Any:
+    """Return an executor, once it has proved to be one; a Dask client stands for its executor.
 
     Args:
-      traced: The groups.
-      width: Lanes at a time on each device.
-      devices: To run on.
-      options: Of the programs.
-      dispatcher: Starts the programs and waits for them.
-      programs: Of one group, if they have been compiled before.
+      given: As for `jaxmom.sweep`, or None.
+      workers: As for `jaxmom.sweep`; checked only.
+
+    Raises:
+      ValueError: There is nothing that takes tasks, or no positive number of workers.
     """
-
-    def __init__(
-        self,
-        traced: Sequence[TracedGroup],
-        width: int,
-        devices: Sequence[Any],
-        options: Mapping[str, Any],
-        dispatcher: Dispatcher,
-        programs: Sequence[Program] = (),
-    ):
-        refuse_fork()
-        self.traced, self.width, self.devices, self.options = traced, width, devices, options
-        # While a chunk is copied to the host, the next one runs, on each device.
-        self.ahead, self.compile_seconds = 2 * len(devices) - 1, 0.0
-        self.dispatcher, self.programs, self.turn = dispatcher, programs, 0
-        self.group = traced.index(programs[0].group) if programs else -1
-
-    def start(self, task: Task, columns: Arguments) -> Handle:
-        """Dispatch a task; a group is compiled at its first one."""
-        if task.group != self.group:
-            start = time.perf_counter()
-            group = self.traced[task.group]
-            self.programs = compile_group(group, self.width, self.devices, self.options)
-            self.group = task.group
-            self.compile_seconds += time.perf_counter() - start
-        program = self.programs[self.turn]
-        self.turn = (self.turn + 1) % len(self.devices)
-        return _LocalTask(program, self.dispatcher, self.dispatcher.start(program, columns))
+    is_whole = isinstance(workers, int | np.integer) and not isinstance(workers, bool)
+    if workers is not None and not (is_whole and workers > 0):
+        raise ValueError(f"workers is a positive number, or None to ask, not {workers!r}.")
+    if given is None:
+        if workers is not None:
+            raise ValueError("workers are those of an executor: give executor= too.")
+        return None
+    if hasattr(given, "get_executor"):
+        return given.get_executor()
+    if not callable(getattr(given, "submit", None)):
+        raise ValueError(
+            "executor is a concurrent.futures.Executor, or another object with submit(fn, *args) "
+            f"that returns a future; got {given!r}."
+        )
+    return given
 
 
-class _LocalTask(NamedTuple):
-    program: Program
-    dispatcher: Dispatcher
-    outputs: "Future[Outputs]"
+def count_workers(executor: Any) -> int:
+    """Return how many tasks an executor runs at a time.
 
-    def result(self) -> Arrays:
-        return self.program.finish(self.dispatcher.wait(self.outputs))
+    Args:
+      executor: Pools of `concurrent.futures`, loky, mpi4py and executorlib know their size, and
+        Dask's client counts the threads of its workers. For others, 64 is assumed.
+    """
+    client = _dask_client(executor)
+    if client is not None:
+        return max(1, sum(client.nthreads().values()))
+    for name in ("_max_workers", "max_workers"):
+        count = getattr(executor, name, None)
+        if isinstance(count, int) and count > 0:
+            return count
+    return _ASSUMED_WORKERS
 
-    def cancel(self) -> bool:
-        return self.outputs.cancel()
+
+def has_ended(error: Exception) -> bool:
+    """Return whether an error is that of the executor, which computes no more chunks."""
+    return isinstance(error, BrokenExecutor | CancelledError)
 
 
 class ExecutorRunner:
-    """Any `concurrent.futures.Executor`; each worker uses the first of its own devices."""
+    """Any `concurrent.futures.Executor`; each worker uses the first of its own devices.
 
-    ahead = _TASKS_OF_EXECUTOR
+    A function with its data travels once to each worker. A small one goes with every chunk. A
+    large one lies in a file, which chunks name by its digest; a worker that cannot read the file
+    says so, and gets the bytes with its chunk. Dask has means of its own.
+
+    Use it as a context manager: at its end the file is removed.
+
+    Args:
+      executor: From `as_executor`.
+      fn: The function that is swept.
+      traced: The groups.
+      width: Of a chunk.
+      options: Of the programs.
+      stall_seconds: As for `jaxmom.sweep`.
+      workers: As for `jaxmom.sweep`.
+
+    Raises:
+      ImportError: cloudpickle is not installed.
+      RuntimeError: This process was forked from one that has used JAX.
+    """
+
     compile_seconds = 0.0  # the workers compile
 
     def __init__(
         self,
-        executor: Executor,
+        executor: Any,
         fn: SweptFn,
         traced: Sequence[TracedGroup],
         width: int,
         options: Mapping[str, Any],
         stall_seconds: float = STALL_SECONDS,
+        workers: int | None = None,
     ):
-        try:
-            import cloudpickle
-        except ImportError as error:
-            raise ImportError(
-                'executor= needs cloudpickle, which is in an extra: pip install "jaxmom[dask]".'
-            ) from error
-
         refuse_fork()
-        self.executor = executor
-        common = (width, dict(options), read_settings(), read_versions(), jax.default_backend())
-        self.payloads = [
-            cloudpickle.dumps((fn, g.group.static, g.group.names, g.fingerprint, *common))
-            for g in traced
-        ]
-        self.stall_seconds = stall_seconds
+        self.executor, self.stall_seconds, self.workers = executor, stall_seconds, workers
+        self.carrier = _Carrier(executor, [pack_function(fn, g, width, options) for g in traced])
+        self.has_results, self.unknown = False, set[Task]()
+        self.counted, self.count_at = 1, 0.0
+        self.is_called, self.called = True, threading.Event()  # when a future is done
+
+    def __enter__(self) -> "ExecutorRunner":
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.carrier.close()
+
+    @property
+    def capacity(self) -> int:
+        """Twice the number of workers, that none waits for the next task.
+
+        Before the first result it is the number of workers: each of those that lack the function
+        asks for it with one task, not with two.
+        """
+        if self.workers is not None:
+            self.counted = self.workers
+        elif time.monotonic() >= self.count_at:  # for Dask, a question to the scheduler
+            self.counted = count_workers(self.executor)
+            self.count_at = time.monotonic() + _RECOUNT
+        return 2 * self.counted if self.has_results else self.counted
 
     def start(self, task: Task, columns: Arguments) -> Handle:
-        """Submit a task."""
-        payload = self.payloads[task.group]
-        return self.executor.submit(run_chunk, payload, columns, self.stall_seconds)
+        """Submit a task.
+
+        Raises:
+          BrokenExecutor: The executor takes no tasks.
+        """
+        payload, content = self.carrier.arguments(task.group, task in self.unknown)
+        try:
+            future = self.executor.submit(run_chunk, payload, content, columns, self.stall_seconds)
+        except BrokenExecutor:
+            raise
+        except Exception as error:
+            raise BrokenExecutor(f"the executor takes no tasks: {error}") from error
+        if hasattr(future, "add_done_callback"):
+            future.add_done_callback(lambda _: self.called.set())
+        else:
+            self.is_called = False
+        return future
+
+    def first_done(self, handles: Sequence[Handle]) -> int:
+        """Wait until one of the futures is done; the first, if they cannot tell."""
+        if not all(hasattr(handle, "done") for handle in handles):
+            return 0
+        while True:
+            self.called.clear()
+            for index, handle in enumerate(handles):
+                if handle.done():  # type: ignore[attr-defined]
+                    return index
+            self.called.wait(1.0 if self.is_called else _POLL)
+
+    def should_restart(self, task: Task, outcome: Arrays | Exception) -> bool:
+        """Return whether a worker has asked for the function: it gets it with the same task."""
+        if isinstance(outcome, UnknownPayload) and task not in self.unknown:
+            self.unknown.add(task)
+            return True
+        self.unknown.discard(task)
+        self.has_results = True
+        return False
 
 
-def run_chunk(payload: bytes, columns: Arguments, stall_seconds: float = STALL_SECONDS) -> Arrays:
-    """Compute one chunk in a worker; NumPy comes in and NumPy goes out.
+class _Carrier:
+    """Brings functions to workers, in the way that an executor admits.
 
     Args:
-      payload: The function and the program, pickled by the driver.
-      columns: The arguments of the lanes.
-      stall_seconds: As for `jaxmom.sweep`.
-
-    Raises:
-      RuntimeError: The worker has other versions than the driver, of JAX, of the function or of
-        the device, so its results would differ; or it cannot use JAX, or stands still.
+      executor: Of the workers.
+      contents: The pickled function of each group.
     """
-    refuse_fork()
-    key = hashlib.sha256(payload).digest()
-    if key not in _PROGRAMS:
-        if len(_PROGRAMS) >= _KEPT_PROGRAMS:
-            _PROGRAMS.clear()
-        _PROGRAMS[key] = _compile_payload(payload, columns)
-    program, settings = _PROGRAMS[key]
-    with apply_settings(settings):
-        return _run_program(program, columns, stall_seconds)
 
-
-# Of this worker, by the digest of the payload: programs and the settings that they run with.
-_PROGRAMS: dict[bytes, tuple[Program, Mapping[str, Any]]] = {}
-_ALONE = threading.RLock()  # held by a program that could deadlock with another
-_JAX_PROCESSES: set[int] = set()  # ids of processes that use JAX; a forked child inherits the set
-
-
-def refuse_fork() -> None:
-    """Refuse to use JAX in a forked process, where it waits for threads that are not there.
-
-    Raises:
-      RuntimeError: This process was forked from one that has used JAX.
-    """
-    if _JAX_PROCESSES and os.getpid() not in _JAX_PROCESSES:
-        raise RuntimeError(
-            "this process was forked from one that uses JAX, and JAX would wait in it forever; "
-            'start processes by multiprocessing.get_context("spawn"), as in '
-            "ProcessPoolExecutor(mp_context=...)."
-        )
-    _JAX_PROCESSES.add(os.getpid())
-
-
-def _run_program(program: Program, columns: Arguments, stall_seconds: float) -> Arrays:
-    """Run a program in a thread of a worker, beside no other one where that could deadlock."""
-    dispatcher = Dispatcher([program.device], stall_seconds)
-    is_alone = deadlock_note(program.group.jaxpr, [program.device]) is not None
-    with _ALONE if is_alone else contextlib.nullcontext():
-        try:
-            return program.finish(dispatcher.wait(dispatcher.start(program, columns)))
-        except StalledError as error:
-            raise RuntimeError(describe_stall("in a worker", error)) from None
-
-
-def _compile_payload(payload: bytes, columns: Arguments) -> tuple[Program, Mapping[str, Any]]:
-    import cloudpickle
-
-    content = cloudpickle.loads(payload)
-    fn, static, names, fingerprint, width, options, settings, versions, backend = content
-    if (read_versions(), jax.default_backend()) != (versions, backend):
-        raise RuntimeError(
-            f"this worker has {read_versions()} on {jax.default_backend()}, the driver {versions} "
-            f"on {backend}, and the results would differ in their last bits; install the same "
-            "versions everywhere, and use the same kind of device."
-        )
-    with apply_settings(settings):
-        traced = trace_group(fn, Group(static, static, names, all_indices(width), ()), columns)
-        if traced.fingerprint != fingerprint:
-            raise RuntimeError(
-                "this worker has another version of the function than the driver: it has imported "
-                "a module, or read data, before they changed; restart the workers."
+    def __init__(self, executor: Any, contents: Sequence[bytes]):
+        self.contents, self.folder = contents, None
+        client = _dask_client(executor)
+        is_large = any(len(content) > _SMALL for content in contents)
+        if is_large and client is None:
+            self.folder = tempfile.TemporaryDirectory(
+                prefix="jaxmom-", dir=_shared_folder(executor), ignore_cleanup_errors=True
             )
-        (program,) = compile_group(traced, width, jax.local_devices()[:1], options)
-    return program, settings
+        self.payloads = [self._name(content) for content in contents]
+        self.scattered = [_scatter(client, content) for content in contents]
+
+    def arguments(self, group: int, is_asked: bool) -> tuple[Payload, Any]:
+        """Return the name of a group's function, and its bytes if they go with the task."""
+        content = self.contents[group]
+        if self.scattered[group] is not None:
+            return self.payloads[group], self.scattered[group]
+        return self.payloads[group], content if is_asked or len(content) <= _SMALL else None
+
+    def close(self) -> None:
+        """Remove the files."""
+        self.scattered = [None] * len(self.contents)
+        if self.folder is not None:
+            self.folder.cleanup()
+
+    def _name(self, content: bytes) -> Payload:
+        """Return the name of some bytes, and put a large number of them into a file."""
+        digest = hashlib.sha256(content).hexdigest()
+        if self.folder is None or len(content) <= _SMALL:
+            return Payload(digest, "")
+        path = pathlib.Path(self.folder.name, digest)
+        path.write_bytes(content)
+        return Payload(digest, os.fspath(path))
+
+
+def _shared_folder(executor: Any) -> str | None:
+    """Return a folder that workers can read if there is one, as submitit has for its jobs."""
+    folder = getattr(executor, "folder", None)
+    if not isinstance(folder, str | os.PathLike):
+        return None
+    parts = pathlib.Path(folder).absolute().parts
+    fixed = next((n for n, part in enumerate(parts) if "%" in part), len(parts))  # "%j" is a job
+    path = pathlib.Path(*parts[:fixed])
+    path.mkdir(parents=True, exist_ok=True)
+    return os.fspath(path)
+
+
+def _dask_client(executor: Any) -> Any:
+    """Return the client of an executor of Dask, or None."""
+    if type(executor).__module__.partition(".")[0] != "distributed":
+        return None
+    return executor._client
+
+
+def _scatter(client: Any, content: bytes) -> Any:
+    """Put a large function on the workers of Dask, and return its future; else return None.
+
+    It is the result of a task, which the scheduler has again when all workers die that held it;
+    workers that join later copy it from others.
+    """
+    if client is None or len(content) <= _SMALL:
+        return None
+    import warnings
+
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "Sending large graph")  # once, and not with each chunk
+        future = client.submit(_return_bytes, content, pure=False)
+    if len(client.nthreads()) > 1:
+        client.replicate([future])
+    return future
+
+
+def _return_bytes(content: bytes) -> bytes:
+    return content
