@@ -114,14 +114,14 @@ class Backwards(concurrent.futures.Executor):
 
     def submit(self, fn, *args):
         future = concurrent.futures.Future()
-        future.result = lambda: self._finish() or concurrent.futures.Future.result(future)
+        future.done = lambda: self._finish() or concurrent.futures.Future.done(future)
         self.left.append((future, fn, args))
         return future
 
     def _finish(self):
         while self.left:
             future, fn, args = self.left.pop()
-            self.order.append(float(args[1]["x"][0]))
+            self.order.append(float(args[2]["x"][0]))
             future.set_result(fn(*args))
 
 
@@ -339,6 +339,7 @@ def test_another_version_or_setting_is_refused_by_name(tmp_path, affine_store, t
     manifest = json.loads((tmp_path / "sweep.json").read_text())
     now = manifest["identity"][table][field]
     manifest["identity"][table][field] = "0.0.1"
+    (tmp_path / "sweep.json").unlink()
     Store(tmp_path).add_manifest(0, manifest)
     with pytest.raises(ValueError, match=f"{table}.{field}: was 0.0.1, is {now}"):
         sweep(affine(np.arange(5000.0)), grid(**SAME), width=4, store=tmp_path)

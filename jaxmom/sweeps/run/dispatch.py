@@ -92,12 +92,12 @@ class _Flight:
             return error
 
     def _first_done(self) -> int:
-        handles = []
-        for index, handle in enumerate(self.handles):
-            if isinstance(handle, Exception):
-                return index
-            handles.append(handle)
-        return self.runner.first_done(handles)
+        """Return the index of the task to take: what could not start is last, to keep the rest."""
+        started = [n for n, handle in enumerate(self.handles) if not isinstance(handle, Exception)]
+        if not started:
+            return 0
+        handles = [handle for handle in self.handles if not isinstance(handle, Exception)]
+        return started[self.runner.first_done(handles)]
 
     def _take(self, index: int) -> Outcome:
         """Take a task out, and return it with its outcome."""
