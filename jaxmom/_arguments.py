@@ -3,6 +3,7 @@
 import dataclasses
 import functools
 import inspect
+import types
 import typing
 from collections.abc import Callable
 from typing import Any, Literal, NamedTuple, TypeAlias
@@ -14,7 +15,7 @@ import optax
 from jax.core import Tracer
 from jax.tree_util import Partial
 
-from jaxmom._captures import with_captures
+from jaxmom._captures import Captured, as_partial, with_captures
 from jaxmom.transform import NUMBER, PyTree, Static, as_pytree
 
 Factory: TypeAlias = Callable[..., optax.GradientTransformation]
@@ -138,9 +139,14 @@ def _is_numeric(value: Any) -> bool:
     return numeric and jnp.issubdtype(jnp.result_type(value), jnp.number)
 
 
+def is_integer(value: Any) -> bool:
+    """Whether a value is an integer, and no flag."""
+    return _is_numeric(value) and jnp.issubdtype(jnp.result_type(value), jnp.integer)
+
+
 def _is_count(parameter: inspect.Parameter, value: Any) -> bool:
     """Whether an integer is one for the factory too, by the annotation or else by the default."""
-    if not (_is_numeric(value) and jnp.issubdtype(jnp.result_type(value), jnp.integer)):
+    if not is_integer(value):
         return False
     types = typing.get_args(parameter.annotation) or (parameter.annotation,)
     if float in types or int in types:
@@ -154,19 +160,6 @@ def _is_opaque_function(parameter: inspect.Parameter, value: Any) -> bool:
     module = getattr(getattr(value, "func", None), "__module__", None)
     known = isinstance(value, Partial) and module == "jaxmom.schedules"
     return callable(value) and not known and not isinstance(parameter.default, float)
-
-
-def as_partial(function: Callable[..., Any]) -> Partial:
-    """Return a function as a pytree; the arrays of one that is a module become its leaves."""
-    is_pytree = not isinstance(function, Partial) and not jax.tree_util.all_leaves([function])
-    if is_pytree:
-        return Partial(_call_function, function)
-    function = with_captures(function)
-    return function if isinstance(function, Partial) else Partial(function)
-
-
-def _call_function(function: Callable[..., Any], *args: Any) -> Any:
-    return function(*args)
 
 
 def _as_argument(value: Any) -> Any:
@@ -218,6 +211,8 @@ def as_hashable(value: Any) -> Any:
     if isinstance(value, np.generic | np.ndarray | jax.Array):
         integer = jnp.ndim(value) == 0 and jnp.issubdtype(value.dtype, jnp.integer)
         return int(value) if integer else _Frozen(value)
+    if isinstance(value, types.FunctionType):
+        return with_captures(value)
     try:
         hash(value)
     except TypeError:
@@ -257,7 +252,7 @@ def _leaf_content(leaf: Any) -> Any:
         array = np.asarray(jax.random.key_data(leaf) if is_key else leaf)
         return str(leaf.dtype), array.shape, array.tobytes()
     if isinstance(leaf, functools.partial):
-        return leaf.func, _content_of(leaf.args), _content_of(leaf.keywords)
+        return with_captures(leaf.func), _content_of(leaf.args), _content_of(leaf.keywords)
     try:
         hash(leaf)
     except TypeError:
@@ -267,6 +262,8 @@ def _leaf_content(leaf: Any) -> Any:
 
 def unwrap(value: Any) -> Any:
     """Return an argument as the factory gets it."""
+    if isinstance(value, Captured):
+        return value.function
     return value.value if isinstance(value, _Frozen | Tree) else value
 
 

@@ -8,10 +8,13 @@ import sys
 import sysconfig
 import types
 from collections.abc import Callable, Mapping
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
+import jax
 import numpy as np
 from jax.tree_util import Partial
+
+_Tree = TypeVar("_Tree")
 
 INSTALLED = ("site-packages", "dist-packages", sysconfig.get_paths()["stdlib"])
 MUTATORS = frozenset({"append", "extend", "insert", "pop", "add", "update", "setdefault"})
@@ -27,6 +30,11 @@ class Captured:
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         """Call the function."""
         return self.function(*args, **kwargs)
+
+    @property
+    def __wrapped__(self) -> Callable[..., Any]:
+        """The function itself, whose signature is that of this."""
+        return self.function
 
     def __repr__(self) -> str:
         return repr(self.function)
@@ -44,10 +52,34 @@ def with_captures(function: Callable[..., Any]) -> Callable[..., Any]:
     and classes of this library, of installed packages and of Python are not followed. What a
     function may itself write, such as a counter of its calls, does not count.
     """
+    if isinstance(function, Captured):  # and what it captured may have changed since
+        function = function.function
     if isinstance(function, Partial):
-        return Partial(with_captures(function.func), *function.args, **function.keywords)
+        args, keywords = capture_anew((function.args, function.keywords))
+        return Partial(with_captures(function.func), *args, **keywords)
     content = _content(function, {}, _NOTHING)
     return function if isinstance(content, _Same | Captured) else Captured(function, content)
+
+
+def capture_anew(tree: _Tree) -> _Tree:
+    """Apply `with_captures` to every `Partial` in a pytree, such as an optimizer's schedules."""
+
+    def capture(node: Any) -> Any:
+        return with_captures(node) if isinstance(node, Partial) else node
+
+    return jax.tree.map(capture, tree, is_leaf=lambda node: isinstance(node, Partial))
+
+
+def as_partial(function: Callable[..., Any]) -> Partial:
+    """Return a function as a pytree; the arrays of one that is a module become its leaves."""
+    if not isinstance(function, Partial) and not jax.tree_util.all_leaves([function]):
+        return Partial(_call_function, function)
+    function = with_captures(function)
+    return function if isinstance(function, Partial) else Partial(function)
+
+
+def _call_function(function: Callable[..., Any], *args: Any) -> Any:
+    return function(*args)
 
 
 class _Names(NamedTuple):

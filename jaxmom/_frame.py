@@ -15,6 +15,7 @@ import optax
 from jax.tree_util import Partial
 from jax.typing import ArrayLike
 
+from jaxmom._captures import as_partial, with_captures
 from jaxmom._states import ReadoutState, ScheduledState, as_inner, is_marked
 from jaxmom._values import PyTree, as_array, cast_state, cast_updates, strongly_typed
 
@@ -41,6 +42,9 @@ class TransformFns(NamedTuple):
     readout: ReadoutFn | None = None
     check: CheckFn | None = None
     name: str = ""  # of a wrapper, before its hyperparameters where theirs is not enough
+    absolute: bool = False  # whether the read-out is a point that later stages do not move
+    last: bool = False  # whether nothing may change the updates after it
+    needs_init: bool = False  # whether update gets the `init`s of the transforms after theirs
 
 
 @dataclasses.dataclass(frozen=True)
@@ -79,7 +83,11 @@ class Update:
         _check_origin(state, scheduled)
         if scheduled:
             count, state = state
-        hp = {"transforms": children, **dict(self.static), **_current_values(values, count)}
+        static = dict(self.static)
+        hp = {"transforms": children, **static, **_current_values(values, count)}
+        for name in static.get("ahead", ()) if scheduled else ():
+            later = _current_values({name: values[name]}, optax.safe_increment(count))
+            hp[f"next_{name}"] = later[name]
         return hp, state.inner if self.wraps(children, state) else state
 
     def word_of_child(self, i: int) -> tuple[str, bool]:
@@ -125,16 +133,35 @@ class _Plain:
     ) -> tuple[PyTree, PyTree]:
         """Call it where dtypes are promoted, as optax expects."""
         with jax.numpy_dtype_promotion("standard"):
-            extra = accepted_by(self.update, extra) if self.takes_extra else {}
-            return self.update(updates, state, params, **extra)
+            extra = extra if self.takes_extra else {}
+            return call_update(self.update, updates, state, params, extra)
 
 
-def accepted_by(update: Callable[..., Any], extra: dict[str, Any]) -> dict[str, Any]:
-    """Return the extra arguments that an `update` admits; some of optax's admit only their own."""
+def call_update(
+    update: Callable[..., Any],
+    updates: PyTree,
+    state: PyTree,
+    params: PyTree,
+    extra: dict[str, Any],
+) -> tuple[PyTree, PyTree]:
+    """Call an `update` of optax with the extra arguments that it admits; some admit only their own.
+
+    Raises:
+      TypeError: It admits all and passes them to one inside, which does not.
+    """
     parameters = inspect.signature(update).parameters
-    if any(p.kind is p.VAR_KEYWORD for p in parameters.values()):
-        return extra
-    return {name: value for name, value in extra.items() if name in parameters}
+    if not any(p.kind is p.VAR_KEYWORD for p in parameters.values()):
+        extra = {name: value for name, value in extra.items() if name in parameters}
+    try:
+        return update(updates, state, params, **extra)
+    except TypeError as error:
+        refused = [name for name in extra if f"unexpected keyword argument '{name}'" in str(error)]
+        if not refused:
+            raise
+        raise TypeError(
+            f"a transformation inside of this one takes no {refused[0]!r}, which it is passed "
+            f"({error}); compose with jm.chain, which passes to each what it takes."
+        ) from error
 
 
 def assemble(
@@ -147,12 +174,14 @@ def assemble(
     """Bind functions to their values and to the optimizers that they are made of."""
     if fns.check is not None:
         fns.check({**dict(static), **values, "transforms": children})
+    for name, value in values.items():
+        if isinstance(value, Partial):
+            _check_schedule(name, value)
     init = Init(fns, static, needs, _has_schedule(values))
     needed = {name: values[name] for name in needs}
-    return Optimizer(
-        Partial(init, needed, tuple(child.init for child in children)),
-        Partial(Update(fns, static), values, tuple(child.update for child in children)),
-    )
+    inits = tuple(child.init for child in children)
+    updates = tuple(child.update for child in children) + (inits if fns.needs_init else ())
+    return Optimizer(Partial(init, needed, inits), Partial(Update(fns, static), values, updates))
 
 
 def as_pytree(transform: optax.GradientTransformation) -> Optimizer:
@@ -164,13 +193,30 @@ def as_pytree(transform: optax.GradientTransformation) -> Optimizer:
         )
     if isinstance(transform.update, Partial):
         init = transform.init
-        return Optimizer(init if isinstance(init, Partial) else Partial(init), transform.update)
+        return Optimizer(init if isinstance(init, Partial) else as_partial(init), transform.update)
     takes_extra = isinstance(transform, optax.GradientTransformationExtraArgs)
-    return Optimizer(Partial(transform.init), Partial(_Plain(transform.update, takes_extra)))
+    update = _Plain(with_captures(transform.update), takes_extra)
+    return Optimizer(as_partial(transform.init), Partial(update))
 
 
 def _has_schedule(values: Mapping[str, Any]) -> bool:
     return any(isinstance(value, Partial) for value in values.values())
+
+
+def _check_schedule(name: str, schedule: Partial) -> None:
+    """Refuse a function that the count alone does not satisfy, such as a maker of schedules."""
+    try:
+        signature = inspect.signature(schedule)
+    except (TypeError, ValueError):  # some builtins have none
+        return
+    try:
+        signature.bind(0)
+    except TypeError as error:
+        raise TypeError(
+            f"{name}={schedule.func!r} is no schedule: a schedule is called with the count alone, "
+            f"and here {error}. Call a maker of schedules first, as in "
+            "jm.schedules.linear(0.1, 0.0, steps=100)."
+        ) from error
 
 
 def _check_origin(state: PyTree, scheduled: bool) -> None:

@@ -19,13 +19,14 @@ from jaxmom._arguments import (
     as_hashable,
     bind_arguments,
     classify,
+    is_integer,
     is_of_optax,
     kind_of,
     name_of,
     signature_of,
     unwrap,
 )
-from jaxmom._frame import accepted_by
+from jaxmom._frame import call_update
 from jaxmom._jaxpr import inputs_needed
 from jaxmom.transform import NUMBER, Optimizer, PyTree, Static, state_dtype, transformation
 
@@ -107,15 +108,22 @@ def lift(
 
     @functools.wraps(factory)
     def make(*args: Any, **kwargs: Any) -> Optimizer:
-        hp, positional = {}, []
-        for argument in bind_arguments(signature, args, kwargs):
-            kind = kind_of(factory, argument, static, schedules)
-            hp[argument.label] = classify(kind, argument)
-            positional += [argument.label] if argument.positional else []
+        arguments = bind_arguments(signature, args, kwargs)
+        hp = {a.label: classify(kind_of(factory, a, static, schedules), a) for a in arguments}
         leaves = tuple(label for label, value in hp.items() if not isinstance(value, Static))
-        call = _Call(as_hashable(factory), tuple(positional), tuple(hp), leaves, dtype)
+        call = _Call(
+            as_hashable(factory),
+            tuple(a.label for a in arguments if a.positional),
+            tuple(hp),
+            leaves,
+            dtype,
+            tuple(a.label for a in arguments if a.label in leaves and is_integer(a.value)),
+        )
         needed = _labels_needed(call, hp)
-        return transformation(_LiftedInit(call), _LiftedUpdate(call), hp, init_needs=needed)
+        fns = _LiftedInit(call), _LiftedUpdate(call)
+        check = _RefuseKeptSchedule(name_of(factory), needed or ())
+        needs = call.leaves if needed is None else needed
+        return transformation(*fns, hp, init_needs=needs, check=check)
 
     return make
 
@@ -129,6 +137,7 @@ class _Call:
     labels: tuple[str, ...]
     leaves: tuple[str, ...]
     dtype: Any
+    integers: tuple[str, ...] = dataclasses.field(compare=False)  # leaves that were given as such
 
     @property
     def factory(self) -> Factory:
@@ -156,19 +165,28 @@ class _Call:
         return jax.tree.map(functools.partial(_widen_leaf, dtype=self.dtype), tree)
 
     @contextlib.contextmanager
-    def explain_tracers(self, hp: Mapping[str, Any]) -> Iterator[None]:
-        """Name the remedy where the factory needs a concrete number and gets a tracer."""
+    def explain_failures(self, hp: Mapping[str, Any]) -> Iterator[None]:
+        """Name the remedy where the factory needs a concrete number, or an integer."""
+        name = name_of(self.factory)
         try:
             yield
         except jax.errors.ConcretizationTypeError as error:
             traced = [label for label in self.leaves if _holds_tracers(hp.get(label))]
             if not traced:
                 raise
-            name = name_of(self.factory)
+            likely = next((label for label in traced if label in self.integers), traced[0])
             raise TypeError(
                 f"{name} needs the plain value of a hyperparameter, but {traced} are traced. Give "
                 f"it as a Python number and keep it static, as in jaxmom.lift({name}, "
-                f"static=[{traced[0]!r}]); in a sweep, a mapping from labels to values does so."
+                f"static=[{likely!r}]); in a sweep, a mapping from labels to values does so."
+            ) from error
+        except (TypeError, AssertionError) as error:
+            if not self.integers or is_of_optax(self.factory):
+                raise
+            raise TypeError(
+                f"{name} fails ({error}), perhaps because {list(self.integers)}, given as "
+                "integers, are floats to it. What it counts with is static: "
+                f"jaxmom.lift({name}, static={list(self.integers)})."
             ) from error
 
 
@@ -177,7 +195,7 @@ class _LiftedInit:
     call: _Call
 
     def __call__(self, hp: dict[str, Any], params: PyTree) -> PyTree:
-        with self.call.explain_tracers(hp):
+        with self.call.explain_failures(hp):
             return self.call.build(hp).init(self.call.widen(params))
 
 
@@ -191,9 +209,25 @@ class _LiftedUpdate:
         _check_update_arguments(self.call.factory, extra)
         updates, params = self.call.widen(updates), self.call.widen(params)
         # optax mixes dtypes and relies on promotion; the results are cast back after it.
-        with jax.numpy_dtype_promotion("standard"), self.call.explain_tracers(hp):
-            update = self.call.build(hp).update
-            return update(updates, state, params, **accepted_by(update, extra))
+        with jax.numpy_dtype_promotion("standard"), self.call.explain_failures(hp):
+            return call_update(self.call.build(hp).update, updates, state, params, extra)
+
+
+@dataclasses.dataclass(frozen=True)
+class _RefuseKeptSchedule:
+    """The check of a lifted factory whose first state is made with some of its numbers."""
+
+    name: str
+    kept: tuple[str, ...]
+
+    def __call__(self, hp: Mapping[str, Any]) -> None:
+        for label in self.kept:
+            if isinstance(hp[label], Partial):
+                raise ValueError(
+                    f"{self.name} makes its first state with {label}, so that a schedule of it "
+                    "would stand still at its first value; give a number, or schedule another "
+                    "hyperparameter."
+                )
 
 
 def _holds_tracers(value: PyTree) -> bool:
@@ -212,11 +246,11 @@ def _widen_leaf(leaf: Any, dtype: Any) -> Any:
     return jnp.asarray(leaf, target)
 
 
-def _labels_needed(call: _Call, hp: Mapping[str, Any]) -> tuple[str, ...]:
-    """Return the labels of the leaves that `init` depends on, as its jaxpr says."""
+def _labels_needed(call: _Call, hp: Mapping[str, Any]) -> tuple[str, ...] | None:
+    """Return the leaves that `init` depends on, as its jaxpr says, or None if nobody can say."""
     values = {label: v.value if isinstance(v, Static) else v for label, v in hp.items()}
     if not any(isinstance(values[label], Partial) for label in call.leaves):
-        with call.explain_tracers(values):
+        with call.explain_failures(values):
             call.build(values)  # the factory's own checks, at once
     numbers = [
         label
@@ -230,8 +264,8 @@ def _labels_needed(call: _Call, hp: Mapping[str, Any]) -> tuple[str, ...]:
 
     try:
         needed = inputs_needed(init, dict.fromkeys(numbers, jax.ShapeDtypeStruct((), jnp.float32)))
-    except Exception:  # an init for other trees of params: bind all values
-        return call.leaves
+    except Exception:  # an init for other trees of params
+        return None
     return tuple(label for label in call.leaves if label in needed or label not in numbers)
 
 

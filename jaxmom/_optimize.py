@@ -11,8 +11,7 @@ import optax
 from jax.tree_util import Partial
 from jax.typing import ArrayLike
 
-from jaxmom._arguments import as_partial
-from jaxmom._captures import with_captures
+from jaxmom._captures import as_partial, capture_anew, with_captures
 from jaxmom._trajectory import RECORDS, Record, Step, Trajectory, as_row, make_record
 from jaxmom.transform import Optimizer, PyTree, as_pytree, eval_params
 
@@ -104,7 +103,7 @@ def optimize(
     plan = _make_plan(steps, every, check, unroll, record)
     loss = as_partial(loss)
     batches = as_partial(batches) if callable(batches) else batches
-    optimizer = as_pytree(optimizer)
+    optimizer = capture_anew(as_pytree(optimizer))
     if isinstance(params, Trajectory):
         start = params._replace(steps=params.steps[-1:], history={})  # of any length: no retrace
         params = start.params
@@ -363,7 +362,7 @@ def _is_inexact(leaf: jax.Array) -> bool:
 
 def _check_batches(batches: PyTree, key: jax.Array | None, steps: int) -> None:
     if isinstance(batches, Partial):
-        if key is None or isinstance(key, int):
+        if not _is_key(key):
             raise ValueError(
                 f"batches is a function of (key, count): give key=jax.random.key(seed), got {key}."
             )
@@ -374,6 +373,14 @@ def _check_batches(batches: PyTree, key: jax.Array | None, steps: int) -> None:
             f"every leaf of batches needs a leading axis of length steps={steps}, one batch for "
             f"each update; the shapes are {shapes}. jnp.stack(list(batches)) joins batches."
         )
+
+
+def _is_key(key: Any) -> bool:
+    """Whether this is one random key, typed or of raw 32-bit words."""
+    dtype, shape = getattr(key, "dtype", None), getattr(key, "shape", ())
+    if dtype is not None and jnp.issubdtype(dtype, jax.dtypes.prng_key):
+        return shape == ()
+    return dtype == jnp.uint32 and len(shape) == 1
 
 
 def _check_scalar(value_fn: LossAtFn, params: PyTree) -> None:

@@ -8,7 +8,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.core import Tracer
-from jax.tree_util import Partial
+
+from jaxmom._captures import as_partial
 
 PyTree: TypeAlias = Any  # nested containers of arrays
 # `isinstance(x, ArrayLike)` is False for tracers.
@@ -58,7 +59,7 @@ def as_leaf(name: str, value: Any) -> Any:
     if isinstance(value, float | complex | np.generic | jax.Array):
         return value
     if callable(value) and not isinstance(value, type):
-        return as_schedule(value)
+        return as_partial(value)
     if isinstance(value, np.ndarray) or _is_nested_sequence(value):
         # Plain numbers stay plain: a framework may refuse arrays in what it takes for static.
         return tuple(float(x) for x in value) if _is_plain_vector(value) else _as_array(value)
@@ -68,18 +69,6 @@ def as_leaf(name: str, value: Any) -> Any:
         f"{name}={value!r} is no hyperparameter: give a number, an array, "
         "or a schedule (a function of the step count)."
     )
-
-
-def as_schedule(function: Callable[..., Any]) -> Partial:
-    """Return a function as a pytree; the leaves of one that is a pytree itself stay leaves."""
-    if isinstance(function, Partial):
-        return function
-    is_leaf = jax.tree_util.all_leaves([function])
-    return Partial(function) if is_leaf else Partial(_call, function)
-
-
-def _call(function: Callable[..., Any], *args: Any) -> Any:
-    return function(*args)
 
 
 def as_array(value: Any) -> Any:

@@ -20,7 +20,8 @@ import jax.numpy as jnp
 import numpy as np
 from jax.typing import ArrayLike
 
-from jaxmom._values import NUMBER, PyTree, as_plain, as_schedule, floating, is_plain_number
+from jaxmom._captures import as_partial
+from jaxmom._values import NUMBER, PyTree, as_plain, floating, is_plain_number
 
 Number: TypeAlias = float | np.ndarray | jax.Array
 
@@ -121,7 +122,7 @@ class Recurrence:
 
     def __post_init__(self):
         if callable(self.step):  # and no stand-in of JAX for a leaf
-            object.__setattr__(self, "step", as_schedule(self.step))
+            object.__setattr__(self, "step", as_partial(self.step))
 
 
 # (carry) -> (next carry, coefficients of this step)

@@ -8,6 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from jaxmom._captures import Captured, as_partial
 from jaxmom._probe import (
     as_carry,
     coefficients_as_given,
@@ -19,7 +20,6 @@ from jaxmom._values import (
     NUMBER,
     as_plain,
     as_plain_vector,
-    as_schedule,
     floating,
     is_complex,
     state_dtype,
@@ -114,7 +114,7 @@ def scale_by_momentum(
     settings = _Settings(coefficients_as_given, first_gradient=first, accumulator_dtype=dtype)
     is_tree = isinstance(coefficients, Coefficients | Recurrence)
     return _make_filter(
-        settings, {"coefficients": coefficients if is_tree else as_schedule(coefficients)}
+        settings, {"coefficients": coefficients if is_tree else as_partial(coefficients)}
     )
 
 
@@ -346,8 +346,8 @@ def _choose(first: jax.Array, initial: Coefficients, usual: Coefficients) -> Coe
 
 def _refuse_uncalled(coefficients: Any) -> None:
     function = coefficients
-    while hasattr(function, "func"):  # of partials
-        function = function.func
+    while isinstance(function, functools.partial | Captured):
+        function = function.function if isinstance(function, Captured) else function.func
     if str(getattr(function, "__module__", "")).startswith("jaxmom.coefficients"):
         name = function.__name__
         raise TypeError(

@@ -14,7 +14,8 @@ import jax.numpy as jnp
 from jax.tree_util import Partial
 from jax.typing import ArrayLike
 
-from jaxmom._values import NUMBER, as_leaf, as_plain, as_schedule, is_plain_number
+from jaxmom._captures import as_partial
+from jaxmom._values import NUMBER, as_leaf, as_plain, is_plain_number
 
 
 def constant(value: ArrayLike) -> Partial:
@@ -103,7 +104,8 @@ def exponential(init_value: ArrayLike, rate: ArrayLike, steps: ArrayLike = 1.0) 
     Args:
       init_value: The value at count 0.
       rate: The factor of `steps` steps.
-      steps: In how many steps; positive.
+      steps: In how many steps; positive. A traced 0 is the limit of small ones: `init_value` at
+        count 0, and after it 0 (infinity, if `rate` exceeds 1).
 
     Returns:
       A schedule, without an end.
@@ -176,7 +178,8 @@ def sutskever(beta_max: ArrayLike = 0.99, period: ArrayLike = 250.0) -> Partial:
 
     Args:
       beta_max: The limit, in [0, 1).
-      period: The length of each stair, in steps; positive.
+      period: The length of each stair, in steps; positive. A traced 0 is the limit of short ones:
+        1/2 at count 0, and `beta_max` after it.
 
     Returns:
       A schedule of beta.
@@ -260,7 +263,7 @@ def _as_schedule(schedule: ArrayLike | Callable[[Any], Any]) -> Partial:
         return schedule
     # Never `callable`: a tracer is a number, too.
     return (
-        _bind(_constant, value=schedule) if isinstance(schedule, NUMBER) else as_schedule(schedule)
+        _bind(_constant, value=schedule) if isinstance(schedule, NUMBER) else as_partial(schedule)
     )
 
 
@@ -311,7 +314,10 @@ def _between(init_value, end_value, share):
 
 
 def _exponential(count, init_value, rate, steps):
-    return _float(init_value) * _float(rate) ** (_float(count) / _float(steps))
+    init_value, rate, count, steps = map(_float, (init_value, rate, count, steps))
+    power = rate ** (count / jnp.where(steps == 0, 1.0, steps))
+    limit = jnp.where(rate < 1, 0.0, jnp.where(rate > 1, jnp.inf, 1.0))
+    return init_value * jnp.where((steps == 0) & (count > 0), limit, power)
 
 
 def _half_life(count, init_value, end_value, steps):
@@ -325,7 +331,10 @@ def _demon(count, beta, steps):
 
 
 def _sutskever(count, beta_max, period):
-    return jnp.minimum(1 - 0.5 / (jnp.floor(_float(count) / _float(period)) + 1), _float(beta_max))
+    count, period, beta_max = map(_float, (count, period, beta_max))
+    stair = jnp.floor(count / jnp.where(period == 0, 1.0, period))
+    rising = jnp.minimum(1 - 0.5 / (stair + 1), beta_max)
+    return jnp.where((period == 0) & (count > 0), beta_max, rising)
 
 
 def _join(count, schedules, boundaries):

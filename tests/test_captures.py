@@ -9,11 +9,11 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+from cases import METHODS
 from jax.tree_util import Partial
 
 import jaxmom as jm
-from jaxmom._arguments import as_partial
-from jaxmom._captures import with_captures
+from jaxmom._captures import as_partial, with_captures
 
 setting = 1.0  # a global of the functions below
 
@@ -199,3 +199,75 @@ def test_optimize_sees_what_has_changed_and_compiles_nothing_else(place):
         values.append(run.history["value"][0])
     assert values == [1.0, 1.0, 4.0]
     assert numbers[0] == numbers[2] > numbers[1] <= 1  # the check of the loss's shape
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_every_method_sees_what_its_schedules_capture(name):
+    """The same key for the same captures, another for others; in parts of schedules, too."""
+    case = METHODS[name]
+    for letter, value in case.hyperparameters.items():
+        array = np.asarray(value, float).copy()
+
+        def schedule(count, array=array):
+            return jnp.asarray(array)
+
+        def key_now(schedule=schedule, letter=letter):
+            values = {**case.hyperparameters, letter: schedule}
+            return jax.tree.structure(case.make(**values, **case.static))
+
+        before = key_now()
+        assert key_now() == before
+        array[...] = np.where(array == 0, 0.5, 0.5 * array)
+        assert key_now() != before
+        array[...] = value
+        assert key_now() == before
+
+
+def test_optimizers_that_exist_see_what_their_schedules_capture():
+    """Also in a Partial, in a part of a schedule, in lifted optax, and in optax's own form."""
+    rate = 0.0
+
+    def schedule(count):
+        return jnp.asarray(rate, float)
+
+    def update(updates, state, params=None):
+        return -rate * updates, state
+
+    optimizers = (
+        jm.heavy_ball(schedule, 0.0),
+        jm.heavy_ball(Partial(schedule), 0.0),
+        jm.heavy_ball(jm.schedules.warmup(schedule, 1), 0.0),
+        jm.heavy_ball(jm.schedules.join([schedule, 1.0], [5]), 0.0),
+        jm.chain(jm.heavy_ball(schedule, 0.0), optax.identity()),
+        jm.lift(optax.sgd)(schedule),
+        optax.GradientTransformation(lambda params: (), update),
+    )
+    for optimizer in optimizers:
+        for rate in (0.25, 0.25, 0.5):
+            run = jm.optimize(quadratic, jnp.array(1.0), optimizer, 1)
+            np.testing.assert_allclose(run.params, 1 - 2 * rate, rtol=1e-15)
+
+
+def test_lifted_factories_see_what_their_functions_capture():
+    on, traces = True, []
+
+    def mask(params):
+        return jax.tree.map(lambda _: on, params)
+
+    def factory(learning_rate):
+        return optax.sgd(learning_rate if on else 2 * learning_rate)
+
+    @jax.jit
+    def step(optimizer):
+        traces.append(None)
+        return optimizer.update(jnp.array(0.0), optimizer.init(jnp.array(0.0)), jnp.array(1.0))[0]
+
+    @jax.jit
+    def descend(optimizer):
+        return optimizer.update(jnp.array(1.0), optimizer.init(jnp.array(0.0)))[0]
+
+    for on, decay, rate in ((True, -0.5, -0.25), (True, -0.5, -0.25), (False, 0.0, -0.5)):  # noqa: B007
+        lifted = jm.lift(optax.adamw)(1.0, weight_decay=0.5, mask=mask)
+        np.testing.assert_allclose(step(lifted), decay)
+        np.testing.assert_allclose(descend(jm.lift(factory)(0.25)), rate)
+    assert len(traces) == 2

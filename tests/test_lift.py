@@ -3,12 +3,13 @@
 import contextlib
 import dataclasses
 import functools
+import inspect
 import pickle
 import types
 import typing
 import warnings
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -619,6 +620,119 @@ def test_a_traced_value_where_python_looks_is_explained():
         jax.jit(step_traced)(lifted)
     with pytest.raises(TypeError, match=r"\['beta'\] are traced.*with_if, static=\['beta'\]"):
         jax.vmap(lambda beta: step_traced(jm.lift(with_if)(0.1, beta)))(jnp.array([0.5, 0.9]))
+
+
+def multi_steps(lr, k):
+    return optax.MultiSteps(optax.sgd(lr), k).gradient_transformation()
+
+
+def repeated(lr, n):
+    return optax.stateless(lambda updates, _: [(updates := lr * updates) for _ in range(n)][-1])
+
+
+def with_assertion(lr, n):
+    assert isinstance(n, int)
+    return optax.sgd(lr)
+
+
+@pytest.mark.parametrize("factory", [multi_steps, repeated, with_assertion])
+def test_an_integer_that_became_a_float_is_explained(factory):
+    name = list(inspect.signature(factory).parameters)[1]
+    remedy = rf"perhaps because \['{name}'\].*lift\({factory.__name__}, static=\['{name}'\]\)"
+    with pytest.raises(TypeError, match=remedy):
+        step_of(jm.lift(factory)(0.5, 2))
+    with pytest.raises(TypeError, match=rf"perhaps because|static=\['{name}'\]"):
+        jax.jit(step_traced)(jm.lift(factory)(0.5, 2))
+    assert np.isfinite(jax.jit(step_traced)(jm.lift(factory, static=[name])(0.5, 2)))
+
+
+def test_integers_and_floats_share_a_compilation():
+    one, other = jm.lift(unannotated)(1), jm.lift(unannotated)(1.0)
+    assert jax.tree.structure(one) == jax.tree.structure(other)
+    assert hash(jax.tree.structure(one)) == hash(jax.tree.structure(other))
+
+
+class Kept(NamedTuple):
+    rate: Any
+
+
+def keeping(lr, scale=1.0):
+    """Like optax.inject_hyperparams: the state holds the rate that `init` saw."""
+    return optax.GradientTransformation(
+        lambda params: Kept(jnp.asarray(lr)),
+        lambda updates, state, params=None: (
+            jax.tree.map(lambda u: -scale * state.rate * u, updates),
+            state,
+        ),
+    )
+
+
+def injected(lr):
+    return optax.inject_hyperparams(optax.sgd)(lr)
+
+
+RATE = jm.schedules.linear(1.0, 0.0, 10)
+
+
+@pytest.mark.parametrize("factory", [keeping, injected])
+def test_a_schedule_that_a_state_would_keep_is_refused(factory):
+    with pytest.raises(ValueError, match=f"{factory.__name__} makes its first state with lr, so"):
+        jm.lift(factory)(RATE)
+    with pytest.raises(ValueError, match=f"{factory.__name__} makes its first state with lr, so"):
+        jm.replace(jm.lift(factory)(0.1), lr=RATE)
+    np.testing.assert_allclose(step_of(jm.lift(factory)(0.1)), -0.1, rtol=1e-6)
+    swept = jax.vmap(lambda lr: step_traced(jm.lift(factory)(lr)))(jnp.array([0.1, 0.2]))
+    np.testing.assert_allclose(swept, [-0.1, -0.2], rtol=1e-6)
+
+
+def test_a_schedule_of_what_only_update_uses_is_admitted():
+    lifted = jm.lift(keeping)(0.1, scale=jm.schedules.linear(1.0, 0.0, 10))
+    state, found = lifted.init(jnp.ones(())), []
+    for _ in range(3):
+        update, state = lifted.update(jnp.ones(()), state)
+        found.append(update)
+    np.testing.assert_allclose(found, [-0.1, -0.09, -0.08], rtol=1e-12)
+
+
+FIRST = {
+    "adagrad": "initial_accumulator_value",
+    "contrib.cocob": "eps",
+    "contrib.dadapt_adamw": "estim_lr0",
+    "contrib.dowg": "eps",
+    "contrib.mechanize": "s_init",
+    "contrib.momo": "lower_bound",
+    "contrib.momo_adam": "lower_bound",
+    "contrib.prodigy": "estim_lr0",
+    "contrib.schedule_free": "b1",
+    "contrib.schedule_free_adamw": "b1",
+    "contrib.schedule_free_sgd": "b1",
+    "contrib.scale_by_cocob": "eps",
+    "rmsprop": "initial_scale",
+    "rprop": "learning_rate",
+    "scale_by_distance_over_gradients": "reps_rel",
+    "scale_by_rms": "initial_scale",
+    "scale_by_rprop": "learning_rate",
+    "scale_by_rss": "initial_accumulator_value",
+    "scale_by_stddev": "initial_scale",
+    "scale_by_yogi": "initial_accumulator_value",
+}
+
+
+def test_what_the_first_state_of_a_factory_is_made_with_has_no_schedule():
+    found = {}
+    with jax_as_optax_needs_it():
+        for name, factory in optax_factories.FACTORIES.items():
+            args, kwargs = factory.arguments
+            lifted = jm.lift(factory.function)(*args, **kwargs)
+            numbers = {
+                label for label, v in jm.hyperparameters(lifted).items() if isinstance(v, float)
+            }
+            for label in numbers & set(factory.parameters) & set(lifted.init.func.needs):
+                if lifted.update.func.fns.check.kept:  # else nobody can say
+                    found[name] = label
+                    with pytest.raises(ValueError, match=f"makes its first state with {label}"):
+                        jm.replace(lifted, **{label: RATE})
+    assert found == FIRST
 
 
 def test_keys_are_static_unless_they_are_traced():

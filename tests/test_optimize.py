@@ -15,6 +15,7 @@ import jaxmom as jm
 
 CURVATURE = jnp.array([1.0, 4.0])
 START = jnp.array([2.0, -1.0])
+KEY = jax.random.key(0)
 
 
 def quadratic(x):
@@ -657,6 +658,13 @@ def test_unrolling_changes_nothing():
             {"loss": noisy, "batches": lambda key, count: jnp.ones(2), "key": 0},
             r"give key=jax.random.key\(seed\), got 0",
         ),
+        *[
+            (
+                {"loss": noisy, "batches": lambda key, count: jnp.ones(2), "key": key},
+                r"give key=jax.random.key\(seed\), got ",
+            )
+            for key in (np.int64(0), np.uint32(3), 0.5, jnp.ones(2), jax.random.split(KEY))
+        ],
         ({"loss": noisy, "batches": [jnp.ones(2)] * 5}, r"jnp.stack\(list\(batches\)\)"),
     ],
 )
@@ -682,3 +690,37 @@ def test_updates_get_only_the_extra_arguments_that_they_admit(lifted):
     optimizer = make(optax.sgd(0.1), optax.sgd(0.01))
     run = jm.optimize(lambda x: x**2 / 2, jnp.array(1.0), optimizer, 2)
     np.testing.assert_allclose(run.params, 1.0 - 0.1 * 1.01, rtol=1e-12)
+
+
+def test_keys_may_be_typed_or_raw():
+    def draw(key, count):
+        return jax.random.normal(key, (2,))
+
+    typed, raw = (
+        jm.optimize(noisy, START, jm.heavy_ball(0.1), 3, batches=draw, key=key).params
+        for key in (jax.random.key(5), jax.random.PRNGKey(5))
+    )
+    np.testing.assert_array_equal(typed, raw)
+
+
+def sam():
+    ascent = optax.chain(optax.contrib.normalize(), optax.sgd(0.05))
+    return optax.contrib.sam(optax.sgd(0.1), ascent, sync_period=2)
+
+
+def test_a_stage_that_takes_no_extra_arguments_is_named():
+    """optax.chain passes value, grad and value_fn to all of its stages, and sam takes none."""
+    with pytest.raises(TypeError, match=r"takes no 'value'.*compose with jm.chain"):
+        jm.optimize(quadratic, START, optax.chain(optax.clip(1.0), sam()), 4)
+    clip = optax.clip(1.0)
+    ours, lifted = (
+        jm.optimize(quadratic, START, chain(clip, sam()), 4).params
+        for chain in (jm.chain, jm.lift(optax.chain))
+    )
+    state, x = optax.chain(clip, sam()).init(START), START
+    for _ in range(4):
+        with jax.numpy_dtype_promotion("standard"):
+            updates, state = optax.chain(clip, sam()).update(CURVATURE * x, state, x)
+        x = x + updates
+    np.testing.assert_allclose(ours, x, rtol=1e-14)
+    np.testing.assert_allclose(lifted, x, rtol=1e-14)

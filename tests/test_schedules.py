@@ -176,6 +176,23 @@ def test_a_plain_length_that_is_none_is_refused(name, plain):
         make(float("nan"))
 
 
+def test_a_traced_period_of_zero_is_the_limit_of_short_ones():
+    """And has finite derivatives; a plain one is refused."""
+    for make, values in (
+        (lambda steps: schedules.exponential(2.0, 0.5, steps), [2.0, 0.0, 0.0]),
+        (lambda steps: schedules.exponential(2.0, 1.5, steps), [2.0, np.inf, np.inf]),
+        (lambda steps: schedules.exponential(2.0, 1.0, steps), [2.0, 2.0, 2.0]),
+        (lambda steps: schedules.sutskever(0.9, steps), [0.5, 0.9, 0.9]),
+    ):
+        for zero in (jnp.array(0.0), jnp.array(0, jnp.int32), jnp.array(1e-300)):
+            found = [make(zero)(jnp.int32(count)) for count in (0, 1, 1000)]
+            np.testing.assert_allclose(found, values, rtol=1e-15)
+        for count in (0, 1, 1000):
+            slope = jax.grad(lambda schedule: schedule(jnp.int32(count)))(make(jnp.array(0.0)))  # noqa: B023
+            finite = np.isfinite(jax.tree.leaves(slope)).all()
+            assert finite or values[1] == np.inf
+
+
 TABLE = np.array([0.5, 0.25, 0.125, 0.0625, 0.0])
 
 
@@ -222,6 +239,30 @@ def test_a_schedule_that_is_a_pytree_keeps_its_leaves():
         for t in range(3):
             update, state = optimizer.update(jnp.ones(()), state)
             np.testing.assert_allclose(update, -0.25 / (1 + t))
+
+
+@pytest.mark.parametrize(
+    "maker",
+    [
+        optax.linear_schedule,
+        optax.cosine_decay_schedule,
+        optax.join_schedules,
+        functools.partial(optax.linear_schedule, 0.1),
+        schedules.linear,
+        schedules.demon,
+        schedules.join,
+        lambda count, scale: scale,
+    ],
+)
+def test_a_maker_of_schedules_that_was_not_called_is_refused(maker):
+    for make in (
+        lambda: jm.heavy_ball(maker),
+        lambda: jm.heavy_ball(0.1, maker),
+        lambda: jm.replace(jm.heavy_ball(0.1), beta=maker),
+        lambda: jm.lift(optax.adam)(maker),
+    ):
+        with pytest.raises(TypeError, match="is no schedule: a schedule is called with the count"):
+            make()
 
 
 def test_bad_boundaries_get_a_sentence():

@@ -1,5 +1,6 @@
 """What a Gymnasium environment does, its wrappers included, beside what its P states."""
 
+from collections.abc import Mapping
 from typing import Any
 
 # Gymnasium's wrappers that keep the transitions: they check, count, render, or start the next
@@ -100,8 +101,25 @@ def check_transitions(bare: Any, name: str) -> None:
         )
     spaces = (bare.observation_space, bare.action_space)
     states, actions = (getattr(space, "n", None) for space in spaces)
-    if len(bare.P) != states or any(len(bare.P[s]) != actions for s in range(len(bare.P))):
+    starts = [int(getattr(space, "start", 0)) for space in spaces]
+    if any(starts):
+        raise ValueError(
+            f"the spaces {spaces[0]} and {spaces[1]} of {name} start at {starts[0]} and "
+            f"{starts[1]}, but arrays count states and actions from 0; give it spaces that start "
+            "at 0, and a P that counts as they do."
+        )
+    if not (_counts_to(bare.P, states) and all(_counts_to(row, actions) for row in _rows(bare.P))):
         raise ValueError(
             f"the P of {name} does not fit its spaces {spaces[0]} and {spaces[1]}: it must state "
-            "every action in every state."
+            "every action in every state, and count both from 0."
         )
+
+
+def _rows(table: Any) -> list[Any]:
+    return list(table.values() if isinstance(table, Mapping) else table)
+
+
+def _counts_to(table: Any, size: int | None) -> bool:
+    """Whether a table has the keys 0 to size - 1."""
+    keys = table.keys() if isinstance(table, Mapping) else range(len(table))
+    return size is not None and set(keys) == set(range(size))

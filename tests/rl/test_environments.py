@@ -282,6 +282,16 @@ def test_an_environment_that_does_not_do_what_it_states_is_refused():
     env.unwrapped.action_space = gymnasium.spaces.Discrete(3)
     with pytest.raises(ValueError, match="does not fit its spaces"):
         rl.from_gymnasium(env)
+    for spaces in ({"action": 4, "observation": 17}, {"action": 4}, {"observation": 16}):
+        env = make_lake()
+        for name, n in spaces.items():
+            setattr(env.unwrapped, f"{name}_space", gymnasium.spaces.Discrete(n, start=1))
+        with pytest.raises(ValueError, match=r"start at [01] and [01], but arrays count"):
+            rl.from_gymnasium(env.unwrapped)
+    env = make_lake()
+    env.unwrapped.P[3][4] = env.unwrapped.P[3].pop(0)
+    with pytest.raises(ValueError, match="every action in every state, and count both from 0"):
+        rl.from_gymnasium(env)
     with pytest.raises(TypeError, match=r"name of an environment or a gymnasium\.Env, not a dict"):
         rl.from_gymnasium({})
 

@@ -2,7 +2,6 @@
 
 import dataclasses
 import re
-import warnings
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Literal, TypeAlias
 
@@ -11,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 from numpy.typing import NDArray
 
+from jaxmom._warn import warn
 from jaxmom.sweeps.space.index_maps import Index
 from jaxmom.sweeps.space.scales import Scale
 
@@ -91,10 +91,9 @@ def check_name(name: str) -> None:
             f"not {name!r}."
         )
     if name in _SEL_KEYWORDS:
-        warnings.warn(
+        warn(
             f"xarray's sel has a keyword {name!r} of its own, so that .sel({name}=...) does not "
             f"select along this axis; write .sel({{{name!r}: ...}}), or rename the axis.",
-            stacklevel=5,
         )
 
 
@@ -126,12 +125,11 @@ def warn_of_rounding(name: str, labels: NDArray[Any], known: Sequence[NDArray[An
     )
     if changed.size:
         ran = _as_it_runs(changed[:1])
-        warnings.warn(
+        warn(
             f"{changed.size} values of the axis {name!r} coincide with others or with a limit in "
             f"{ran.dtype}, the type that JAX computes in: {float(changed[0])!r} runs as "
             f"{float(ran[0])!r}. Choose values further apart, sweep another parameter (such as "
             "1 - beta), or set jax_enable_x64.",
-            stacklevel=5,
         )
 
 
@@ -172,11 +170,10 @@ def _warn_of_rounded_rows(name: str, labels: NDArray[Any], values: PyTree) -> No
         given, as_run = (b"".join(leaf[row].tobytes() for leaf in tree) for tree in (leaves, ran))
         changed[row] |= given_as.setdefault(as_run, given) != given
     if changed.any():
-        warnings.warn(
+        warn(
             f"the values of {labels[changed].tolist()} of the axis {name!r} coincide with those of "
             "other labels or with a limit in float32, the type that JAX computes in. Choose values "
             "further apart, or set jax_enable_x64.",
-            stacklevel=5,
         )
 
 
