@@ -25,6 +25,7 @@ from jaxmom.sweeps.run.driver import Driver, SweepConfig, WriterFn
 from jaxmom.sweeps.run.executors import ExecutorRunner, as_executor
 from jaxmom.sweeps.run.forks import refuse_fork
 from jaxmom.sweeps.run.interrupts import describe_interrupts
+from jaxmom.sweeps.run.live import LiveMetrics, OnChunkFn
 from jaxmom.sweeps.space.space import Space
 from jaxmom.sweeps.store.files import Store
 from jaxmom.sweeps.store.reader import open_store
@@ -49,6 +50,7 @@ def sweep(
     store: str | os.PathLike[str] | None = None,
     resume: Resume = "strict",
     on_error: OnError = "raise",
+    on_chunk: OnChunkFn | None = None,
     progress: bool = True,
     stall_seconds: float = STALL_SECONDS,
     options: Mapping[str, Any] | None = None,
@@ -89,6 +91,10 @@ def sweep(
         part records those that it was computed with.
       on_error: What to do when a chunk fails: "raise", or "record" it (its lanes have status
         "failed") and go on. What cannot be traced or compiled is raised at once in any case.
+      on_chunk: ``on_chunk(dataset, progress)``, called in this process after each chunk that is
+        kept, for live metrics. The Dataset has the lanes of the chunk along the dimension ``lane``,
+        with their arguments and ``status`` as coordinates; `progress` has ``lanes``, ``total``,
+        ``diverged``, ``failed``, ``seconds`` and ``seconds_left``. If it raises, the sweep ends.
       progress: Show a bar, if the standard error is a terminal.
       stall_seconds: On CPU devices, how long to wait for a chunk while this process uses no
         processor time. A program that stands still for so long never ends, and the sweep ends with
@@ -127,6 +133,7 @@ def sweep(
     _check_choice("on_error", on_error, get_args(OnError))
     asked = _Asked(as_width(width), as_options(options), on_error)
     executor = as_executor(executor, workers)
+    live = LiveMetrics(on_chunk, space)
     refuse_fork()
     used = as_devices(devices)
     dispatcher = Dispatcher(used, stall_seconds)
@@ -134,7 +141,7 @@ def sweep(
     with contextlib.ExitStack() as stack:
         folder = None if store is None else stack.enter_context(_lock_folder(store, resume))
         config = _choose_config(space, traced, used, asked, folder, dispatcher)
-        driver = Driver(config, _writer_fn(folder, resume), on_error, progress)
+        driver = Driver(config, _writer_fn(folder, resume), on_error, progress, live)
         start = time.perf_counter()
         with describe_interrupts(store, driver.count_safe):
             if executor is None:

@@ -4,7 +4,9 @@ import concurrent.futures
 import importlib
 import multiprocessing
 import os
+import shutil
 import signal
+import sys
 import threading
 import time
 
@@ -13,11 +15,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from scripts.launch import output_of, start
+from scripts.workload import parts, run
 
 from jaxmom._jaxpr import jaxlib_version
 from jaxmom.sweeps import grid, open_sweep, sweep
 from jaxmom.sweeps.compile.program import Program
 from jaxmom.sweeps.results.dataset import FAILED, OK
+from jaxmom.sweeps.run.executors import count_workers
 from jaxmom.sweeps.run.worker import Payload, run_chunk
 
 SPACE = grid(x=np.linspace(0, 1, 12), seed=range(5), double=[False, True])
@@ -106,9 +111,16 @@ def test_failures_of_workers_are_recorded():
     assert runs.status.values.tolist() == [OK] * 4 + [FAILED] * 4 + [OK] * 4
 
 
+def make_large(length=200):
+    """The same function, which takes 400 kB of data with it."""
+    zeros, fn = np.zeros(50_000), make(length)
+    return lambda x, seed, double: fn(x + zeros[3:5].sum(), seed, double)
+
+
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning")
-def test_dask_survives_a_worker_that_is_killed_and_gives_the_same_bits(tmp_path):
+@pytest.mark.parametrize("make", [make, make_large])
+def test_dask_survives_a_worker_that_is_killed_with_the_same_bits(tmp_path, make):
     distributed = pytest.importorskip("distributed")
     fn = make(300_000)
     local = sweep(fn, SPACE, width=8)
@@ -139,6 +151,43 @@ def test_dask_survives_a_worker_that_is_killed_and_gives_the_same_bits(tmp_path)
         assert victim not in client.run(os.getpid).values()
     for name in ("y", "status", "diverged_at"):
         np.testing.assert_array_equal(runs[name], local[name])
+
+
+@pytest.mark.slow
+def test_loky_gives_the_same_bits_and_has_the_function_in_a_file(expected):
+    loky = pytest.importorskip("loky", reason="pip install loky, to test it")
+    executor = loky.get_reusable_executor(max_workers=2)
+    assert count_workers(executor) == 2
+    try:
+        runs = sweep(make_large(), SPACE, width=8, executor=executor)
+    finally:
+        executor.shutdown(kill_workers=True)
+    np.testing.assert_array_equal(runs.y, expected.y)
+
+
+@pytest.mark.slow
+def test_jobs_of_submitit_give_the_same_bits(tmp_path, expected):
+    """Its futures call nobody back, and each job is a process of its own."""
+    submitit = pytest.importorskip("submitit", reason="pip install submitit, to test it")
+    executor = submitit.AutoExecutor(folder=tmp_path / "jobs" / "%j", cluster="local")
+    executor.update_parameters(timeout_min=5)
+    runs = sweep(make_large(), SPACE, width=30, executor=executor, workers=2)
+    np.testing.assert_allclose(runs.y, expected.y, rtol=1e-9)
+    np.testing.assert_array_equal(runs.y, sweep(make_large(), SPACE, width=30).y)
+    assert not list(tmp_path.glob("jobs/jaxmom-*"))
+
+
+@pytest.mark.slow
+def test_processes_of_mpi_give_the_same_bits(tmp_path):
+    pytest.importorskip("mpi4py", reason="pip install mpi4py mpich, to test it")
+    places = os.pathsep.join([os.path.dirname(sys.executable), os.environ["PATH"]])
+    mpiexec = shutil.which("mpiexec", path=places)
+    if mpiexec is None:
+        pytest.skip("there is no mpiexec: pip install mpich, to test it")
+    run(tmp_path / "local")
+    process = start("mpi_sweep", tmp_path / "mpi", before=[mpiexec, "-n", "3"])
+    assert output_of(process) == "2 workers\n"
+    assert parts(tmp_path / "mpi") == parts(tmp_path / "local")
 
 
 def one_process():

@@ -11,16 +11,18 @@ import numpy as np
 
 from jaxmom.sweeps.compile.identity import Identity, sweep_identity
 from jaxmom.sweeps.compile.memory import is_out_of_memory
+from jaxmom.sweeps.compile.outputs import STEP
 from jaxmom.sweeps.compile.program import BLOCK, Arguments, Arrays, Program, TracedGroup
 from jaxmom.sweeps.compile.watchdog import Dispatcher, StalledError, describe_stall
 from jaxmom.sweeps.results.collect import InMemoryResults, ResultWriter
 from jaxmom.sweeps.results.dataset import add_status
 from jaxmom.sweeps.run.dispatch import run_tasks
 from jaxmom.sweeps.run.executors import has_ended
+from jaxmom.sweeps.run.live import LiveMetrics
 from jaxmom.sweeps.run.progress import ProgressFn, progress_bar
 from jaxmom.sweeps.run.runners import ChunkRunner, LocalRunner, Task
 from jaxmom.sweeps.space.groups import label_groups
-from jaxmom.sweeps.space.index_maps import ceil_div
+from jaxmom.sweeps.space.index_maps import Index, ceil_div
 from jaxmom.sweeps.space.space import Space
 
 
@@ -52,14 +54,22 @@ class Driver:
       open_writer: Makes the writer of its results.
       on_error: As for `jaxmom.sweep`.
       is_shown: Whether there is a progress bar.
+      live: Is told of each chunk that is kept.
 
     Attributes:
       finished: The chunks (number of the block, index in it) that are kept, with their lanes.
     """
 
-    def __init__(self, config: SweepConfig, open_writer: WriterFn, on_error: str, is_shown: bool):
+    def __init__(
+        self,
+        config: SweepConfig,
+        open_writer: WriterFn,
+        on_error: str,
+        is_shown: bool,
+        live: LiveMetrics,
+    ):
         self.open_writer, self.on_error, self.is_shown = open_writer, on_error, is_shown
-        self.has_begun = False
+        self.live, self.has_begun = live, False
         self.prefetched: dict[Task, Arrays] = {}  # results of the search for a width that fits
         self._set_config(config)
 
@@ -98,6 +108,7 @@ class Driver:
         """Compute and keep all chunks that are not there yet."""
         total = sum(block.rows.size for block in self.writer.blocks)
         done = sum(self.finished.values())
+        self.live.begin(done, total)
         with progress_bar(total, done, self.is_shown, self.config.notes) as progress:
             for task, arrays in self.prefetched.items():
                 self._keep(task, arrays, progress)
@@ -133,33 +144,43 @@ class Driver:
                 if (number, chunk) not in self.finished:
                     yield Task(number, chunk, block.group)
 
+    def _lanes(self, task: Task) -> Index:
+        """Return the lanes of a chunk."""
+        width, rows = self.config.width, self.writer.blocks[task.number].rows
+        return rows.at(np.arange(task.chunk * width, min((task.chunk + 1) * width, rows.size)))
+
     def _columns(self, task: Task) -> Arguments:
         """Return the arguments of a chunk; the last one is filled up with its last lane."""
-        width, rows = self.config.width, self.writer.blocks[task.number].rows
-        positions = task.chunk * width + np.arange(width)
-        taken = self.config.space.take(rows.at(np.minimum(positions, rows.size - 1)))
+        lanes = self._lanes(task)
+        padded = np.pad(lanes, (0, self.config.width - len(lanes)), mode="edge")
+        taken = self.config.space.take(padded)
         return {name: taken[name] for name in self.config.traced[task.group].group.names}
 
     def _keep(self, task: Task, outcome: Arrays | Exception, progress: ProgressFn) -> None:
         """Write the results of a task, or deal with its error."""
         if isinstance(outcome, StalledError):
             raise RuntimeError(self._describe_stall(task, outcome)) from None
+        width, lanes = self.config.width, self._lanes(task)
         if isinstance(outcome, Exception):
             if self.on_error == "raise" or has_ended(outcome):
                 outcome.add_note(self._describe_failure(task, outcome))
                 raise outcome
             self._begin()
             message = f"{type(outcome).__name__}: {outcome}"
-            self.writer.mark_failed(task.number, task.chunk, self.config.width, message)
+            self.writer.mark_failed(task.number, task.chunk, width, message)
+            self.live.add_failed(len(lanes))
             return
-        width = self.config.width
-        size = min(width, self.writer.blocks[task.number].rows.size - task.chunk * width)
-        lanes = {name: a if name == "step" else a[:size] for name, a in outcome.items()}
-        lanes = add_status(lanes)
+        arrays = {name: a if name == STEP else a[: len(lanes)] for name, a in outcome.items()}
+        arrays = add_status(arrays)
         self._begin()
-        self.writer.write_chunk(task.number, task.chunk, width, lanes)
-        self.finished[task.number, task.chunk] = size
-        progress(lanes)
+        self.writer.write_chunk(task.number, task.chunk, width, arrays)
+        self.finished[task.number, task.chunk] = len(lanes)
+        progress(arrays)
+        try:
+            self.live.add(lanes, self.config.traced[task.group].outputs, arrays)
+        except Exception as error:
+            error.add_note(f"This was on_chunk, after {self._describe_task(task)} are done.")
+            raise
 
     def _begin(self) -> None:
         """Begin the writer, now that the width is settled."""
