@@ -8,7 +8,7 @@ from types import SimpleNamespace
 
 from workload import run_long
 
-from jaxmom.sweeps.store import files
+from jaxmom.sweeps.store import atomic
 
 
 def die():
@@ -66,11 +66,11 @@ def main(store, call, turn, moment):
             file = builtins.open(path, mode, **kwargs)  # noqa: SIM115
             return HalfWritten(file, countdown) if mode == "wb" else file
 
-        files.open = open_half
+        atomic.open = open_half
     else:
         names = {name: getattr(os, name) for name in dir(os) if not name.startswith("__")}
         deadly = {call: countdown.wrap(getattr(os, call))}
-        files.os = SimpleNamespace(**(names | deadly))
+        atomic.os = SimpleNamespace(**(names | deadly))
     run_long(store)
 
 

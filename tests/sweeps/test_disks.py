@@ -52,7 +52,7 @@ def test_a_full_device_is_named_and_nothing_partial_is_seen(
             os.symlink("/dev/full", path)
         return builtins.open(path, mode, **options)
 
-    store_module = importlib.import_module("jaxmom.sweeps.store.files")
+    store_module = importlib.import_module("jaxmom.sweeps.store.atomic")
     monkeypatch.setattr(store_module, "open", opened, raising=False)
     with pytest.raises(OSError, match="Make room or choose another folder") as caught:
         run(tmp_path, on_error=on_error)

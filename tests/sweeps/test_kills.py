@@ -41,16 +41,17 @@ def test_twenty_kills_at_random_leave_the_same_bytes(tmp_path, uninterrupted):
     assert arrays_of(tmp_path) == uninterrupted
 
 
-# The first file is the manifest, the following ones are parts; two fsyncs and a rename each.
+# The first file is the manifest, which is linked into its place; the following ones are parts,
+# which are renamed. Each has two fsyncs.
 STEPS = [
     ("write", 1, "half"),  # in the manifest
-    ("replace", 1, "before"),
-    ("replace", 1, "after"),  # between the manifest and the first part
+    ("link", 1, "before"),
+    ("link", 1, "after"),  # between the manifest and the first part
     ("write", 2, "half"),  # in the first part
     ("fsync", 3, "before"),  # of its content
     ("fsync", 3, "after"),
-    ("replace", 2, "before"),
-    ("replace", 2, "after"),  # before the folder is forced to the disk
+    ("replace", 1, "before"),
+    ("replace", 1, "after"),  # before the folder is forced to the disk
     ("fsync", 4, "before"),
     ("fsync", 4, "after"),
     ("write", 30, "half"),

@@ -4,11 +4,13 @@
     STORE/parts/<group>-<chunk>.npz    the results of one chunk; written once, with checksums
     STORE/failed/<group>-<chunk>.json  the error of a chunk that failed; it is tried again
     STORE/lock                   held while a driver writes
+    STORE/locks/<i>-<n>          held while process i of a job array of n writes
 
 A chunk is done if and only if its part is there and its checksum is right; nothing else counts.
-Files are written beside their place, forced to the disk, and renamed into it. An extended sweep
-adds ``sweep-1.json`` and ``parts-1`` with the new lanes alone, and so on; older files stay. A
-store deletes files of these names only: the folder may hold anything else.
+Files are written beside their place, forced to the disk, and renamed into it. Processes of a job
+array write beside each other: of two manifests the first stays, and two parts of one name have the
+same bytes. An extended sweep adds ``sweep-1.json`` and ``parts-1`` with the new lanes alone, and so
+on; older files stay. A store deletes files of these names only: the folder may hold anything else.
 """
 
 import contextlib
@@ -17,12 +19,21 @@ import hashlib
 import json
 import os
 import pathlib
+import platform
 import re
 from collections.abc import Collection, Iterator
 from typing import Any, TypeAlias
 
 from jaxmom.sweeps.compile.program import Arrays
 from jaxmom.sweeps.store.archive import Damaged, is_part, pack, read_arrays, unpack
+from jaxmom.sweeps.store.atomic import (
+    PlaceFn,
+    link_new,
+    locate_errors,
+    rename,
+    write_atomically,
+)
+from jaxmom.sweeps.store.job_array import Share
 from jaxmom.sweeps.store.lock import hold_lock
 
 FORMAT = 2
@@ -31,7 +42,11 @@ HALVING = "halving"  # the key of a manifest whose folder holds a halving and no
 _FOLDER = re.compile(r"(parts|failed)(-\d+)?")
 _FILE = re.compile(r"\d+-\d+\.(npz|bad|json)")
 _MANIFEST = re.compile(r"sweep(-\d+)?\.json")
-_TEMPORARY = re.compile(r"\.(sweep(-\d+)?\.json|\d+-\d+\.(npz|json))\.\d+\.tmp")
+# Of a process, in new stores with its machine and its share: .0-3.npz.123-0f1e2d-2-8.tmp
+_TEMPORARY = re.compile(
+    r"\.(sweep(-\d+)?\.json|\d+-\d+\.(npz|json))\.\d+(-[0-9a-f]{6}(-\d+-\d+)?)?\.tmp"
+)
+_SHARE_LOCK = re.compile(r"\d+-\d+")
 _IDENTITY = {"space", "labels", "programs", "width", "options", "settings", "versions", "backend"}
 _READ_ONLY = (errno.EROFS, errno.EACCES, errno.EPERM)
 
@@ -58,6 +73,7 @@ class Store:
         # Absolute, since a result that is read later may be read from another folder.
         self.path = pathlib.Path(path).expanduser().absolute()
         self.write_error: OSError | None = None  # of a folder that can only be read
+        self.share: Share | None = None  # of a job array, while it is locked
 
     def read_manifests(self) -> list[Manifest]:
         """Return the manifest of the sweep, then those of its extensions; none if it is empty.
@@ -89,10 +105,10 @@ class Store:
         return found
 
     def add_manifest(self, extension_index: int, manifest: Manifest) -> None:
-        """Write the manifest of a sweep or of an extension; it is never changed afterwards."""
+        """Write the manifest of a sweep or of an extension; one that is there stays as it is."""
         manifest = {"format": FORMAT, **manifest}
         text = json.dumps(manifest | {"checksum": _checksum(manifest)}, indent=1)
-        self._write(_manifest_name(extension_index), text.encode())
+        self._write(_manifest_name(extension_index), text.encode(), link_new)
 
     def set_manifest_aside(self, extension_index: int) -> None:
         """Move a damaged manifest out of the way, and keep it as ``.bad``."""
@@ -102,7 +118,7 @@ class Store:
     def clear(self) -> None:
         """Delete the sweep: manifests first, so that an interruption leaves orphaned parts only."""
         self.require_writable()
-        with _locate_errors(self.path, "cannot delete the sweep in"):
+        with locate_errors(self.path, "cannot delete the sweep in"):
             files = filter(pathlib.Path.is_file, self.path.iterdir())
             manifests = [path for path in files if _MANIFEST.fullmatch(path.name)]
             for path in sorted(manifests, key=lambda p: (len(p.name), p.name), reverse=True):
@@ -169,7 +185,8 @@ class Store:
         """Move a part that is not right out of the way, and keep it as ``.bad``."""
         path = self._part_path(extension_index, name)
         if self.write_error is None:
-            path.replace(path.with_suffix(".bad"))
+            with contextlib.suppress(FileNotFoundError):  # another process was first
+                path.replace(path.with_suffix(".bad"))
 
     def remove_part(self, extension_index: int, name: str) -> None:
         """Delete a part that another one replaces."""
@@ -192,28 +209,46 @@ class Store:
         return {path.stem: _read_failure(path) for path in paths}
 
     @contextlib.contextmanager
-    def locked(self) -> Iterator[None]:
-        """Be the only driver; the lock ends with the process, however it ends.
+    def locked(self, share: Share | None = None) -> Iterator[None]:
+        """Be the only driver, or the only process of a share; a lock ends with its process.
 
         A folder that holds a sweep and can only be read is not locked: `require_writable` raises
         the error if something has to be written after all.
 
+        Args:
+          share: Of a job array, whose other shares may be written at the same time.
+
         Raises:
-          RuntimeError: Another process drives this sweep.
+          RuntimeError: Another process drives this sweep, or this share of it.
           OSError: The folder cannot be written.
         """
         with contextlib.ExitStack() as stack:
             try:
-                with _locate_errors(self.path, "cannot write to"):
+                with locate_errors(self.path, "cannot write to"):
                     self.path.mkdir(parents=True, exist_ok=True)
-                    is_alone = stack.enter_context(hold_lock(self.path / "lock"))
+                    is_alone = stack.enter_context(self._hold_lock(share))
             except OSError as error:
                 if error.errno not in _READ_ONLY or not (self.path / _manifest_name(0)).exists():
                     raise
                 is_alone, self.write_error = False, error
-            if is_alone:  # another driver may be writing them
+            self.share = share
+            if is_alone:  # another process may be writing them
                 self._delete_leftovers()
             yield
+
+    @contextlib.contextmanager
+    def _hold_lock(self, share: Share | None) -> Iterator[bool]:
+        """Hold the lock of the sweep, or share it and hold that of a share."""
+        running = f"the sweep in {self.path}"
+        if share is None:
+            with hold_lock(self.path / "lock", running) as is_alone:
+                yield is_alone
+            return
+        with hold_lock(self.path / "lock", running, is_shared=True):
+            path = self.path / "locks" / share.name
+            path.parent.mkdir(exist_ok=True)
+            with hold_lock(path, f"part={tuple(share)} of {running}") as is_alone:
+                yield is_alone
 
     def require_writable(self) -> None:
         """Raise the error of a folder that can only be read."""
@@ -221,11 +256,19 @@ class Store:
             raise self.write_error
 
     def _delete_leftovers(self) -> None:
-        """Delete what a writer of this store left behind when it was killed."""
+        """Delete what a writer of this store, or of this share, left behind when it was killed."""
+        end = f"-{self.share.name}.tmp" if self.share else ".tmp"
         for folder in (self.path, *self._folders()):
-            for path in folder.glob(".*.tmp"):
+            for path in folder.glob(f".*{end}"):
                 if _TEMPORARY.fullmatch(path.name) and path.is_file():
+                    path.unlink(missing_ok=True)
+        locks = self.path / "locks"
+        if self.share is None and locks.is_dir():  # nobody holds them
+            for path in locks.iterdir():
+                if _SHARE_LOCK.fullmatch(path.name) and path.is_file():
                     path.unlink()
+            with contextlib.suppress(OSError):  # it holds files of others
+                locks.rmdir()
 
     def _folders(self) -> list[pathlib.Path]:
         return [p for p in self.path.iterdir() if _FOLDER.fullmatch(p.name) and p.is_dir()]
@@ -236,32 +279,18 @@ class Store:
     def _failure_path(self, extension_index: int, name: str) -> pathlib.Path:
         return self.path / _folder_name(extension_index, "failed") / f"{name}.json"
 
-    def _write(self, name: str, content: bytes) -> None:
+    def _write(self, name: str, content: bytes, place: PlaceFn = rename) -> None:
         self.require_writable()
         path = self.path / name
-        with _locate_errors(path, "cannot write"):
+        with locate_errors(path, "cannot write"):
             path.parent.mkdir(exist_ok=True)
-            _write_atomically(path, content)
+            write_atomically(path, content, self._writer_name(), place)
 
-
-def _write_atomically(path: pathlib.Path, content: bytes) -> None:
-    """Put a file in its place whole; if the power goes, it is there or it is not."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
-    try:
-        with open(temporary, "wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-    except BaseException:
-        with contextlib.suppress(OSError):
-            temporary.unlink()
-        raise
-    folder = os.open(path.parent, os.O_RDONLY)
-    try:
-        os.fsync(folder)  # the rename itself
-    finally:
-        os.close(folder)
+    def _writer_name(self) -> str:
+        """Return what no other process or thread that writes this store is called."""
+        machine = hashlib.sha256(platform.node().encode()).hexdigest()[:6]
+        end = f"-{self.share.name}" if self.share else ""
+        return f"{os.getpid()}-{machine}{end}"
 
 
 def _manifest_name(extension_index: int) -> str:
@@ -316,15 +345,3 @@ def _unlink_manifest(path: pathlib.Path) -> None:
         path.replace(path.with_suffix(".bad"))
     else:
         path.unlink()
-
-
-@contextlib.contextmanager
-def _locate_errors(path: pathlib.Path, problem: str) -> Iterator[None]:
-    try:
-        yield
-    except OSError as error:
-        raise OSError(
-            error.errno,
-            f"{problem} {path} ({error.strerror}); the chunks that are done stay as they are. Make "
-            "room or choose another folder, and run the same call again",
-        ) from error

@@ -1,7 +1,10 @@
 """Writer of chunk results into a store, a part for each chunk."""
 
-from collections.abc import Callable, Mapping, Sequence
+import itertools
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Literal, NamedTuple, TypeAlias
+
+import numpy as np
 
 from jaxmom.sweeps.compile.identity import (
     Identity,
@@ -16,7 +19,7 @@ from jaxmom.sweeps.compile.program import Arrays, TracedGroup
 from jaxmom.sweeps.results.checks import read_steps
 from jaxmom.sweeps.results.collect import Block
 from jaxmom.sweeps.space.groups import group_key
-from jaxmom.sweeps.space.index_maps import Index
+from jaxmom.sweeps.space.index_maps import Index, ceil_div
 from jaxmom.sweeps.store.extensions import (
     Extension,
     part_name,
@@ -61,7 +64,8 @@ class StoreWriter:
     It begins with finding out whether the store has this sweep, and which chunks are left to run.
 
     Args:
-      store: A locked folder.
+      store: A locked folder. If it is locked for a share of a job array, only the chunks of this
+        share are verified and run, and those that another process has written are left out.
       traced: The groups of the sweep.
       identity: Of the sweep.
       options: Of the program, as they were given.
@@ -93,15 +97,32 @@ class StoreWriter:
         blocks = [block for extension in extensions for block in self._blocks(extension)]
         # Blocks that share a program run one after another.
         self.blocks = sorted(blocks, key=lambda block: block.group)
+        counts = [ceil_div(block.rows.size, identity["width"]) for block in self.blocks]
+        self._starts = np.cumsum([0, *counts]).tolist()  # the first chunk of each block
         self._done = self._verify_parts()
-        if sum(self._done.values()) < sum(block.rows.size for block in self.blocks):
+        if store.share is not None:
+            self.begin()  # before anything runs, so that all shares are of one sweep
+        if any(self.is_left(*key) for key in self._chunks() if key not in self._done):
             store.require_writable()
 
     def begin(self) -> None:
         """Write the manifest if it is not there; it is never changed again."""
         if self.known < len(self.digests):
             self._add_manifest(self.known)
+            self._holds(
+                self.store.read_manifests(), "strict"
+            )  # another process may have been first
             self.known = len(self.digests)
+
+    def is_left(self, number: int, chunk: int) -> bool:
+        """Return whether a chunk is for this process to compute, if it is not among its own."""
+        share = self.store.share
+        if share is None:
+            return True
+        block = self.blocks[number]
+        name = part_name(block.group_index, chunk)
+        is_there = self.store.part_version(block.extension_index, name) is not None
+        return share.has(self._starts[number] + chunk) and not is_there
 
     def done(self) -> dict[tuple[int, int], int]:
         """Return the finished chunks (number of the block, index in it) with their lane counts."""
@@ -138,6 +159,9 @@ class StoreWriter:
         except DamagedManifest as error:
             if not self._has_parts_of_this(error.extension_index):
                 raise
+            if self.store.share is not None:
+                message = f"{error} Make that call without part, before the parts go on."
+                raise DamagedManifest(message, error.extension_index) from error
             self.store.require_writable()
             self.store.set_manifest_aside(error.extension_index)
             self._add_manifest(error.extension_index)
@@ -185,13 +209,19 @@ class StoreWriter:
             blocks.append(Block(extension.extension_index, index, groups[group_key(group)], rows))
         return blocks
 
+    def _chunks(self) -> Iterator[tuple[int, int]]:
+        """Yield all chunks (number of the block, index in it)."""
+        for number, (start, end) in enumerate(itertools.pairwise(self._starts)):
+            yield from ((number, chunk) for chunk in range(end - start))
+
     def _verify_parts(self) -> dict[tuple[int, int], int]:
-        """Read every part; what does not verify is set aside and computed again.
+        """Read every part of this share; what does not verify is set aside and computed again.
 
         An extension whose manifest is not there has only the parts that extend the same sweep:
-        others were left by another extension of the same space, and have other lanes.
+        others were left by another extension of the same space, and have other lanes. All of them
+        are looked at, before this process writes the manifest.
         """
-        found = {}
+        found, share = {}, self.store.share
         numbers = {(b.extension_index, b.group_index): n for n, b in enumerate(self.blocks)}
         for extension_index, sweep in enumerate(self.digests):
             is_orphaned = extension_index >= max(self.known, 1)
@@ -200,6 +230,9 @@ class StoreWriter:
                 number = numbers.get((extension_index, group_index))
                 if number is None:
                     continue  # a file of others: this sweep has no such group
+                is_mine = share is None or share.has(self._starts[number] + chunk)
+                if not (is_mine or is_orphaned):
+                    continue
                 try:
                     arrays, meta = self.store.read_part(extension_index, name, sweep)
                     if is_orphaned and meta.get("extends") != self.digests[extension_index - 1]:
@@ -207,7 +240,10 @@ class StoreWriter:
                 except Damaged:
                     self.store.set_aside(extension_index, name)
                     continue
-                found[number, chunk] = len(arrays["status"])
+                except FileNotFoundError:
+                    continue  # another process has set it aside
+                if is_mine:
+                    found[number, chunk] = len(arrays["status"])
         return found
 
 
