@@ -14,6 +14,7 @@ from jaxmom.coefficients.accelerated import (
     nesterov_strongly_convex,
     triple_momentum,
 )
+from jaxmom.coefficients.adam import ademamix, mars, nadam, qhadam, simplified_ademamix
 from jaxmom.coefficients.aggregated import aggmo, qhm
 from jaxmom.coefficients.basic import ema_momentum, gradient_descent, heavy_ball, sgd
 from jaxmom.coefficients.games import optimistic_gradient
@@ -21,6 +22,7 @@ from jaxmom.coefficients.scheduled import demon
 from jaxmom.coefficients.sign import lion
 
 __all__ = [
+    "ademamix",
     "aggmo",
     "chebyshev",
     "demon",
@@ -28,11 +30,15 @@ __all__ = [
     "gradient_descent",
     "heavy_ball",
     "lion",
+    "mars",
+    "nadam",
     "nesterov",
     "nesterov_convex",
     "nesterov_strongly_convex",
     "optimistic_gradient",
+    "qhadam",
     "qhm",
     "sgd",
+    "simplified_ademamix",
     "triple_momentum",
 ]

@@ -11,13 +11,18 @@ from jaxmom.methods.accelerated import (
     nesterov_strongly_convex,
     triple_momentum,
 )
+from jaxmom.methods.adam import ademamix, adopt, nadam, qhadam, simplified_ademamix
 from jaxmom.methods.aggregated import aggmo, qhm
 from jaxmom.methods.basic import ema_momentum, gradient_descent, heavy_ball, sgd
+from jaxmom.methods.differences import adan, mars
 from jaxmom.methods.games import optimistic_gradient
 from jaxmom.methods.scheduled import demon
 from jaxmom.methods.sign import lion, signum
 
 __all__ = [
+    "adan",
+    "ademamix",
+    "adopt",
     "aggmo",
     "chebyshev",
     "demon",
@@ -25,12 +30,16 @@ __all__ = [
     "gradient_descent",
     "heavy_ball",
     "lion",
+    "mars",
+    "nadam",
     "nesterov",
     "nesterov_convex",
     "nesterov_strongly_convex",
     "optimistic_gradient",
+    "qhadam",
     "qhm",
     "sgd",
     "signum",
+    "simplified_ademamix",
     "triple_momentum",
 ]

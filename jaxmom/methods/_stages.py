@@ -1,4 +1,4 @@
-"""The stages around the filter of a method: weight decay, ascent, sign, and learning rate."""
+"""The stages after the filter of a method: weight decay, ascent, sign, and learning rate."""
 
 from typing import Any
 
@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import optax
 
 from jaxmom._lift import lift
+from jaxmom.combine import chain
 from jaxmom.filters import as_hyperparameter, check_bounds
 from jaxmom.transform import (
     Hyperparameters,
@@ -16,6 +17,24 @@ from jaxmom.transform import (
     transformation,
     wide_dtype,
 )
+
+
+def descend(
+    *stages: Optimizer, learning_rate: ScalarOrSchedule, weight_decay: ScalarOrSchedule | None
+) -> Optimizer:
+    """Chain stages, weight decay and learning rate: ``y <- y - alpha (u + lambda y)``."""
+    decay = add_decayed_weights(weight_decay)
+    return chain(*stages, *decay, scale_by_learning_rate(learning_rate))
+
+
+def descend_proximally(
+    *stages: Optimizer, learning_rate: ScalarOrSchedule, weight_decay: ScalarOrSchedule | None
+) -> Optimizer:
+    """Chain the same for ``y <- (y - alpha u) / (1 + alpha lambda)``."""
+    if weight_decay is None:
+        return chain(*stages, scale_by_learning_rate(learning_rate))
+    hp = {"weight_decay": weight_decay, "learning_rate": learning_rate}
+    return chain(*stages, transformation(_stateless, _step_proximally, hp, check=_check_sign))
 
 
 def add_decayed_weights(weight_decay: ScalarOrSchedule | None) -> list[Optimizer]:
@@ -60,6 +79,15 @@ def _add_weights(
         return u + factor * p
 
     return jax.tree.map(decay, updates, params, is_leaf=lambda leaf: leaf is None), state
+
+
+def _step_proximally(
+    hp: Hyperparameters, updates: PyTree, state: PyTree, params: PyTree, **extra: Any
+) -> tuple[PyTree, PyTree]:
+    updates, _ = _add_weights(hp, updates, state, params, **extra)
+    names = ("learning_rate", "weight_decay")
+    rate, decay = (as_hyperparameter(name, hp[name]) for name in names)
+    return _scale({"learning_rate": rate / (1 + rate * decay)}, updates, state, params)
 
 
 def _scale(

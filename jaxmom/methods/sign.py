@@ -1,8 +1,7 @@
 """Sign methods, as optimizers."""
 
 from jaxmom import coefficients
-from jaxmom.combine import chain
-from jaxmom.methods._stages import SIGN, add_decayed_weights, scale_by_learning_rate
+from jaxmom.methods._stages import SIGN, descend
 from jaxmom.momentum import momentum_method
 from jaxmom.transform import Optimizer, ScalarOrSchedule
 
@@ -27,7 +26,7 @@ def signum(
       >>> optimizer = jm.signum(1e-3, beta=0.9)
     """
     filtered = momentum_method(coefficients.ema_momentum, None, beta=beta)
-    return _sign_step(filtered, learning_rate, weight_decay)
+    return descend(filtered, SIGN, learning_rate=learning_rate, weight_decay=weight_decay)
 
 
 def lion(
@@ -49,11 +48,4 @@ def lion(
       >>> optimizer = jm.lion(1e-4, b1=0.9, b2=0.99, weight_decay=0.1)
     """
     filtered = momentum_method(coefficients.lion, None, b1=b1, b2=b2)
-    return _sign_step(filtered, learning_rate, weight_decay)
-
-
-def _sign_step(
-    filtered: Optimizer, learning_rate: ScalarOrSchedule, weight_decay: ScalarOrSchedule | None
-) -> Optimizer:
-    decay = add_decayed_weights(weight_decay)
-    return chain(filtered, SIGN, *decay, scale_by_learning_rate(learning_rate))
+    return descend(filtered, SIGN, learning_rate=learning_rate, weight_decay=weight_decay)

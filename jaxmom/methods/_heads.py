@@ -1,0 +1,197 @@
+"""Heads: what turns the output of any momentum filter into a step."""
+
+from collections.abc import Callable
+from typing import Any, TypeAlias
+
+import jax
+import jax.numpy as jnp
+import optax
+from jax.core import Tracer
+from jax.tree_util import Partial
+
+from jaxmom import coefficients
+from jaxmom.combine import chain
+from jaxmom.filters import (
+    Coefficients,
+    CoefficientsFn,
+    Recurrence,
+    as_hyperparameter,
+    check_bounds,
+)
+from jaxmom.momentum import momentum_method, scale_by_momentum
+from jaxmom.transform import (
+    NUMBER,
+    Hyperparameters,
+    Optimizer,
+    PyTree,
+    ScalarOrSchedule,
+    TransformFns,
+    as_leaf,
+    as_pytree,
+    assemble,
+    hyperparameters,
+    transformation,
+    wide_dtype,
+)
+
+# What may stand before a head: a filter as data, an optimizer without a learning rate, or beta.
+Momentum: TypeAlias = Coefficients | Recurrence | optax.GradientTransformation | ScalarOrSchedule
+
+
+def as_filter(momentum: Momentum, coefficients_fn: CoefficientsFn) -> Optimizer:
+    """Return what stands before a head as an optimizer whose updates have the gradient's sign.
+
+    Args:
+      momentum: `Coefficients`, a `Recurrence`, or an optimizer that ends without a learning rate;
+        or the beta of `coefficients_fn`, a number or a schedule.
+      coefficients_fn: The usual filter of the method, of one hyperparameter, beta.
+
+    Raises:
+      ValueError: An optimizer that has a learning rate, which the method has as well.
+    """
+    if isinstance(momentum, Coefficients | Recurrence):
+        return scale_by_momentum(momentum)
+    if not isinstance(momentum, optax.GradientTransformation):
+        return momentum_method(coefficients_fn, None, beta=momentum)
+    optimizer = as_pytree(momentum)
+    names = [n for n in hyperparameters(optimizer) if n.rpartition(".")[2] == "learning_rate"]
+    if names or _turns_gradients_around(optimizer):
+        found = f"a hyperparameter {names[0]!r}" if names else "updates against the gradient"
+        raise ValueError(
+            f"momentum ends with a learning rate (it has {found}), and the method has its own; "
+            "give the filter alone, as in jm.scale_by_momentum(jm.coefficients.heavy_ball(0.9)) or "
+            "optax.trace(0.9)."
+        )
+    return optimizer
+
+
+def _turns_gradients_around(optimizer: Optimizer) -> bool:
+    """Whether the first update of a plain optimizer points against its gradient, as a step does."""
+    if any(isinstance(leaf, Tracer) for leaf in jax.tree.leaves(optimizer)):
+        return False
+    ones = jnp.ones((2, 2))
+    try:
+        with jax.ensure_compile_time_eval():
+            update: Any = optimizer.update(ones, optimizer.init(ones), ones)[0]
+            return bool(jnp.sum(update) < 0)
+    except Exception:  # a batch to be mapped over, or one that needs other arguments
+        return False
+
+
+def scale_by_second_moment(
+    momentum: Momentum, b2: ScalarOrSchedule = 0.999, eps: ScalarOrSchedule = 1e-8
+) -> Optimizer:
+    """Put Adam's denominator under any momentum: ``u = m / (sqrt(v / (1 - b2^t)) + eps)``.
+
+    m is what the filter makes of the gradients, and ``v <- b2 v + (1 - b2) |g|^2``, t from 1. The
+    result has the gradient's sign and no learning rate.
+
+    Args:
+      momentum: The numerator: `Coefficients`, a `Recurrence`, or any optimizer that ends without a
+        learning rate. A number or a schedule is the beta of Adam's own debiased average.
+      b2: The decay of v, in [0, 1).
+      eps: Not negative; it is outside of the root.
+
+    Returns:
+      A pytree optimizer; its state is the pair of those of m and v.
+
+    Raises:
+      ValueError: `momentum` ends with a learning rate.
+
+    Source:
+      Kingma and Ba 2015 (arXiv 1412.6980), algorithm 1.
+
+    Example:
+      >>> import optax, jaxmom as jm
+      >>> two = jm.Coefficients([0.9, 0.99], [0.1, 0.01], read_new=[0.5, 0.5])
+      >>> optimizer = jm.chain(jm.scale_by_second_moment(two, b2=0.95), optax.scale(-1e-3))
+    """
+    second_moment = chain(SQUARE, momentum_method(_second_moment, None, b2=b2))
+    return divide_by_root(as_filter(momentum, _debiased_average), second_moment, eps)
+
+
+def divide_by_root(
+    numerator: Optimizer, second_moment: Optimizer, eps: ScalarOrSchedule
+) -> Optimizer:
+    """Return the optimizer ``numerator(g) / (sqrt(second_moment(g)) + eps)``, entry by entry."""
+    return assemble(_ADD_EPS, (), {"eps": as_leaf("eps", eps)}, (numerator, second_moment), ())
+
+
+def divide_by_root_at_least(
+    numerator: Optimizer, second_moment: Optimizer, eps: ScalarOrSchedule
+) -> Optimizer:
+    """Return the optimizer ``numerator(g) / max(sqrt(second_moment(g)), eps)``, entry by entry."""
+    values = {"eps": as_leaf("eps", eps)}
+    return assemble(_AT_LEAST_EPS, (), values, (numerator, second_moment), ())
+
+
+def _debiased_average(beta: Any) -> Coefficients | Recurrence:
+    return coefficients.ema_momentum(beta, debias=True)
+
+
+def _second_moment(b2: Any) -> Coefficients | Recurrence:
+    return coefficients.ema_momentum(as_hyperparameter("b2", b2, "[0, 1)"), debias=True)
+
+
+# The ratio as pure functions; the two children are the numerator and the second moment.
+
+
+def _init_both(hp: Hyperparameters, params: PyTree) -> tuple[PyTree, ...]:
+    return tuple(init(params) for init in hp["transforms"])
+
+
+def _ratio(guard: Callable[[Any, Any], jax.Array]) -> TransformFns:
+    def divide(
+        hp: Hyperparameters, updates: PyTree, state: PyTree, params: PyTree, **extra: Any
+    ) -> tuple[PyTree, PyTree]:
+        eps = as_hyperparameter("eps", hp["eps"])
+        wide = jax.tree.map(lambda g: jnp.asarray(g, wide_dtype(g)), updates)  # to be squared
+        (above, below), states = zip(
+            *(
+                update(wide, inner, params, **extra)
+                for update, inner in zip(hp["transforms"], state, strict=True)
+            ),
+            strict=True,
+        )
+
+        def quotient(m: jax.Array, v: jax.Array) -> jax.Array:
+            root = safe_sqrt(v.real)
+            return m / guard(root, jnp.asarray(eps, root.dtype))
+
+        return jax.tree.map(quotient, above, below), states
+
+    return TransformFns(_init_both, divide, check=_check_eps)
+
+
+def _check_eps(hp: Hyperparameters) -> None:
+    eps = hp["eps"]
+    if isinstance(eps, NUMBER):
+        check_bounds("eps", eps, "[0, inf)")
+    elif not isinstance(eps, Partial):  # a tree, say: refused at once
+        as_hyperparameter("eps", eps)
+
+
+_ADD_EPS = _ratio(jnp.add)
+_AT_LEAST_EPS = _ratio(jnp.maximum)
+
+
+def safe_sqrt(x: jax.Array) -> jax.Array:
+    """Return the root, whose derivative at zero is taken as zero and not as infinity."""
+    zero = x == 0
+    return jnp.where(zero, 0.0, jnp.sqrt(jnp.where(zero, 1.0, x)))
+
+
+def stateless(hp: Hyperparameters, params: PyTree) -> optax.EmptyState:
+    """Make the state of a stage that has none."""
+    del hp, params
+    return optax.EmptyState()
+
+
+def _square(
+    hp: Hyperparameters, updates: PyTree, state: PyTree, params: PyTree, **extra: Any
+) -> tuple[PyTree, PyTree]:
+    del hp, params, extra
+    return jax.tree.map(lambda g: (g.conj() * g).real, updates), state
+
+
+SQUARE = transformation(stateless, _square, {})
