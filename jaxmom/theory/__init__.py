@@ -6,6 +6,7 @@
     theory.stationary_variance  the noise floor; `curvature_noise_limit` for noise that multiplies
     theory.frequency_response   the filter's gain and delay; `effective_learning_rate`, `memory`
     theory.kernel               the weights of past gradients in a step; their `mean_age`
+    theory.equivalent           whether two optimizers are one linear system, or where they part
     theory.tune                 the best hyperparameters on quadratics, with their rate
     theory.max_stable_alpha     the largest stable step of Q-learning with momentum
     theory.certified_rate       the worst case over smooth strongly convex functions, with a proof
@@ -16,8 +17,9 @@ Exact formulas need exact numbers: enable ``jax_enable_x64``.
 """
 
 from jaxmom.theory._constraints import inequality
+from jaxmom.theory._equivalent import Equivalence, equivalent
 from jaxmom.theory._kernel import kernel, mean_age
-from jaxmom.theory._linearize import NotLinearError, linearize
+from jaxmom.theory._linearize import NotLinearError, TimeVaryingError, linearize
 from jaxmom.theory._minimal import minimal
 from jaxmom.theory._systems import Linear
 from jaxmom.theory.certificate import Certificate, certified_rate
@@ -58,9 +60,11 @@ from jaxmom.theory.tuning import CLOSED_FORMS, Tuning, lower_bound, tune
 __all__ = [
     "CLOSED_FORMS",
     "Certificate",
+    "Equivalence",
     "Linear",
     "LinearSystem",
     "NotLinearError",
+    "TimeVaryingError",
     "Tuning",
     "certified_rate",
     "characteristic_polynomial",
@@ -69,13 +73,14 @@ __all__ = [
     "dc_gain",
     "effective_learning_rate",
     "eigenvalues",
+    "equivalent",
     "excess_loss",
     "flip_bound",
     "frequency_response",
     "half_life",
     "inequality",
-    "kernel",
     "iteration_matrix",
+    "kernel",
     "linearize",
     "lower_bound",
     "max_stable_alpha",

@@ -100,17 +100,16 @@ def mean_age(optimizer: Linear) -> jax.Array:
 
 
 def filter_matrix(system: LinearSystem) -> jax.Array:
-    """Return the matrix of the buffers while params are held.
+    """Return the matrix of the buffers while params are held; NaN where the basis hides them."""
+    return buffers_only(system, held_state(system)) if system.names else system.A
 
-    It is NaN where the basis does not tell it.
-    """
-    if not system.names:  # nothing moves
-        return system.A
+
+def held_state(system: LinearSystem) -> jax.Array:
+    """Return the state of params at 1 and empty buffers; NaN where the basis does not tell it."""
     rest = rest_state(system)
     first = jnp.eye(len(system.C), dtype=system.C.dtype)[0]
     separates = jnp.all(first == system.C) & (system.names[0] == "params")
-    held = jnp.where(rest.integrates, rest.state, jnp.where(separates, first, jnp.nan))
-    return buffers_only(system, held)
+    return jnp.where(rest.integrates, rest.state, jnp.where(separates, first, jnp.nan))
 
 
 def _drop_unreached(system: LinearSystem, matrix: jax.Array) -> jax.Array:

@@ -22,6 +22,12 @@ class NotLinearError(ValueError):
     __module__ = "jaxmom.theory"  # where users find it
 
 
+class TimeVaryingError(NotLinearError):
+    """An optimizer is linear, but its coefficients vary with time."""
+
+    __module__ = "jaxmom.theory"
+
+
 def linearize(
     optimizer: optax.GradientTransformation,
     *,
@@ -48,8 +54,8 @@ def linearize(
       A `LinearSystem`.
 
     Raises:
-      NotLinearError: A stage is not linear, or varies with time while `count` is None. The message
-        names the stage, and says by how much superposition or constancy fails.
+      NotLinearError: A stage is not linear, or (`TimeVaryingError`) varies with time while `count`
+        is None. The message names the stage, and says by how much superposition or constancy fails.
 
     Example:
       >>> import optax, jaxmom as jm
@@ -71,6 +77,18 @@ def linearize(
     for _ in range(_steps_to_rest(program, proof)):
         start = program.advance(start)
     return _system_at(program, proof, start)
+
+
+def linearize_to_rest(optimizer: optax.GradientTransformation) -> list[LinearSystem]:
+    """Return the systems of the first updates, up to the one that stays; as `linearize`."""
+    program = _Program(optimizer, None)
+    proof = _prove(program)
+    leaves = program.start()
+    systems = [_system_at(program, proof, leaves)]
+    for _ in range(_steps_to_rest(program, proof)):
+        leaves = program.advance(leaves)
+        systems.append(_system_at(program, proof, leaves))
+    return systems
 
 
 def linearize_steps(
@@ -224,7 +242,7 @@ def _steps_to_rest(program: _Program, proof: _Proof) -> int:
             [new if old.kind == CONSTANT else old for old, new in zip(before, after, strict=True)]
         )
     index, stage = next(iter(moving.items()))
-    raise NotLinearError(_explain_varying(program, proof, program.names[index], stage))
+    raise TimeVaryingError(_explain_varying(program, proof, program.names[index], stage))
 
 
 def _moving_clocks(
