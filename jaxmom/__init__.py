@@ -8,9 +8,13 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 from jaxmom import coefficients, schedules
+from jaxmom._averages import average, read_averages
+from jaxmom._cautious import cautious
 from jaxmom._lift import lift
 from jaxmom._optimize import Step, Trajectory, optimize
+from jaxmom._outer import lookahead
 from jaxmom._partition import masked, partition
+from jaxmom._restart import reset, restart
 from jaxmom.combine import chain, mix
 from jaxmom.filters import Coefficients, Recurrence, Stack, reading_new, stack
 from jaxmom.methods import (
@@ -82,8 +86,10 @@ __all__ = [
     "ademamix",
     "adopt",
     "aggmo",
+    "average",
     "bands",
     "best",
+    "cautious",
     "chain",
     "chebyshev",
     "coefficients",
@@ -101,6 +107,7 @@ __all__ = [
     "lift",
     "lion",
     "log_uniform",
+    "lookahead",
     "mars",
     "masked",
     "memory",
@@ -119,8 +126,11 @@ __all__ = [
     "problems",
     "qhadam",
     "qhm",
+    "read_averages",
     "reading_new",
     "replace",
+    "reset",
+    "restart",
     "rl",
     "sample",
     "scale_by_momentum",

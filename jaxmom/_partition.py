@@ -16,6 +16,7 @@ from jaxmom.transform import (
     TransformFns,
     as_pytree,
     assemble,
+    has_node,
     read_out,
 )
 
@@ -234,6 +235,11 @@ def _read_parts(hp: Hyperparameters, state: PartitionState, params: PyTree) -> P
         for name, label, update in _parts(hp)
     }
     offsets = {label: offset for label, offset in offsets.items() if offset is not None}
+    if len({has_node(u, "absolute") for _, label, u in _parts(hp) if label in offsets}) > 1:
+        raise ValueError(
+            "one optimizer of the partition keeps an average of params and another evaluates at a "
+            "point of its own; put jm.average around the whole partition."
+        )
     return _merge(labels, offsets, zeros) if offsets else None
 
 

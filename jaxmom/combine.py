@@ -20,6 +20,7 @@ from jaxmom.transform import (
     as_plain_vector,
     as_pytree,
     assemble,
+    has_node,
     read_out,
     wide_dtype,
 )
@@ -34,6 +35,9 @@ def chain(*transforms: optax.GradientTransformation) -> Optimizer:
 
     Returns:
       A pytree optimizer; a plain optax transformation in it has no leaves.
+
+    Raises:
+      ValueError: A `jaxmom.lookahead` is not the last stage.
 
     Example:
       >>> import optax, jaxmom as jm
@@ -90,13 +94,28 @@ def _update_in_turn(
 
 
 def _readout_in_turn(hp: Hyperparameters, state: PyTree, params: PyTree) -> PyTree | None:
-    offset = None
+    offset, fixed = None, None
     for i, (update, inner) in enumerate(zip(hp["transforms"], state, strict=True)):
-        passed = None if offset is None else _pass_through(i, update, inner, params, offset)
         own = read_out(update, inner, params)
+        if own is not None and has_node(update, "absolute"):
+            fixed, own = own, None
+        passed = None if offset is None else _pass_through(i, update, inner, params, offset)
         both = passed is not None and own is not None
         offset = jax.tree.map(jnp.add, passed, own) if both else own if passed is None else passed
-    return offset
+    if offset is not None and fixed is not None:
+        raise ValueError(
+            "a stage of the chain keeps an average of params and another evaluates at a point of "
+            "its own; put jm.average around the whole chain."
+        )
+    return offset if fixed is None else fixed
+
+
+def _check_order(hp: Hyperparameters) -> None:
+    if any(has_node(stage.update, "last") for stage in hp["transforms"][:-1]):
+        raise ValueError(
+            "lookahead moves params at the end of a period, so no later stage may change its "
+            "updates; make it the last stage of the chain, or put it around the whole chain."
+        )
 
 
 def _pass_through(
@@ -153,6 +172,11 @@ def _readout_side_by_side(hp: Hyperparameters, state: PyTree, params: PyTree) ->
     offsets = [read_out(u, s, params) for u, s in zip(hp["transforms"], state, strict=True)]
     if all(offset is None for offset in offsets):
         return None
+    if any(has_node(update, "absolute") for update in hp["transforms"]):
+        raise ValueError(
+            "one of the mixed optimizers keeps an average of params, which a mixture cannot weigh; "
+            "put jm.average around the mixture."
+        )
     zero = jax.tree.map(jnp.zeros_like, params)
     return _weighted_sum(hp["weights"], [zero if offset is None else offset for offset in offsets])
 
@@ -161,6 +185,8 @@ def _check_weights(hp: Hyperparameters) -> None:
     weights, n = hp["weights"], len(hp["transforms"])
     if n == 0:
         raise ValueError("mix needs at least one transformation.")
+    if any(has_node(child.update, "last") for child in hp["transforms"]):
+        raise ValueError("lookahead moves params itself; put it around the mixture.")
     if isinstance(weights, Partial):  # known when it is called
         return
     shape = (len(weights),) if isinstance(weights, tuple) else jnp.shape(weights)
@@ -190,5 +216,5 @@ def _weighted_sum(weights: Any, trees: Sequence[PyTree]) -> PyTree:
     return jax.tree.map(combine, *trees)
 
 
-_CHAIN = TransformFns(_init_all, _update_in_turn, _readout_in_turn)
+_CHAIN = TransformFns(_init_all, _update_in_turn, _readout_in_turn, _check_order)
 _MIX = TransformFns(_init_all, _update_side_by_side, _readout_side_by_side, _check_weights)

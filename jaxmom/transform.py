@@ -62,6 +62,7 @@ __all__ = [
     "as_pytree",
     "assemble",
     "eval_params",
+    "has_node",
     "hyperparameters",
     "read_out",
     "replace",
@@ -231,7 +232,7 @@ def _rebuild(optimizer: Optimizer, path: tuple[int, ...], changes: dict[Any, Any
     update: Any = optimizer.update
     if not isinstance(update.func, Update):
         return optimizer
-    halves = zip(init.args[1], update.args[1], strict=True)
+    halves = zip(init.args[1], update.args[1], strict=False)  # an update may hold inits, too
     children = [_rebuild(Optimizer(*c), (*path, i), changes) for i, c in enumerate(halves)]
     values = {**update.args[0], **changes.get(path, {})}
     return assemble(update.func.fns, update.func.static, values, children, init.func.needs)
@@ -267,6 +268,11 @@ def _label_hyperparameters(
         one if short.count(one) == 1 else all_words: (path, name)
         for one, all_words, (path, _, name) in zip(short, full, found, strict=True)
     }
+
+
+def has_node(update: Any, flag: str) -> bool:
+    """Whether an optimizer, given by its `update`, or one that it is made of, has a flag set."""
+    return any(getattr(node.func.fns, flag) for _, _, node in _walk(update))
 
 
 def _join(words: Iterable[str]) -> str:
