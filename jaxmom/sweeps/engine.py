@@ -28,6 +28,7 @@ from jaxmom.sweeps.run.interrupts import describe_interrupts
 from jaxmom.sweeps.run.live import LiveMetrics, OnChunkFn
 from jaxmom.sweeps.space.space import Space
 from jaxmom.sweeps.store.files import Store
+from jaxmom.sweeps.store.job_array import Share, as_share, require_width
 from jaxmom.sweeps.store.reader import open_store
 from jaxmom.sweeps.store.writer import Resume, StoreWriter, read_choice
 
@@ -49,6 +50,7 @@ def sweep(
     workers: int | None = None,
     store: str | os.PathLike[str] | None = None,
     resume: Resume = "strict",
+    part: tuple[int, int] | None = None,
     on_error: OnError = "raise",
     on_chunk: OnChunkFn | None = None,
     progress: bool = True,
@@ -89,6 +91,11 @@ def sweep(
         otherwise, saying what differs; "fresh" deletes it; "extend" runs the lanes of this space
         that it does not have, all else being the same. Only the versions of JAX may differ: each
         part records those that it was computed with.
+      part: ``(i, n)``: this process is number i, from 0, of n that share the store and need no
+        driver, such as those of a job array. It computes every n-th chunk and returns the sweep as
+        it is then. Any of them may die and be started again, and others may come with another n;
+        the same call without part computes what is missing. Give a `width`, as "auto" is refused
+        until one of them has begun, and from then on is theirs.
       on_error: What to do when a chunk fails: "raise", or "record" it (its lanes have status
         "failed") and go on. What cannot be traced or compiled is raised at once in any case.
       on_chunk: ``on_chunk(dataset, progress)``, called in this process after each chunk that is
@@ -132,6 +139,7 @@ def sweep(
     _check_choice("resume", resume, get_args(Resume))
     _check_choice("on_error", on_error, get_args(OnError))
     asked = _Asked(as_width(width), as_options(options), on_error)
+    share = as_share(part, store, resume)
     executor = as_executor(executor, workers)
     live = LiveMetrics(on_chunk, space)
     refuse_fork()
@@ -139,7 +147,7 @@ def sweep(
     dispatcher = Dispatcher(used, stall_seconds)
     traced = trace_groups(fn, space)
     with contextlib.ExitStack() as stack:
-        folder = None if store is None else stack.enter_context(_lock_folder(store, resume))
+        folder = None if store is None else stack.enter_context(_lock_folder(store, resume, share))
         config = _choose_config(space, traced, used, asked, folder, dispatcher)
         driver = Driver(config, _writer_fn(folder, resume), on_error, progress, live)
         start = time.perf_counter()
@@ -179,9 +187,11 @@ def _check_choice(name: str, given: str, choices: Sequence[str]) -> None:
 
 
 @contextlib.contextmanager
-def _lock_folder(store: str | os.PathLike[str], resume: Resume) -> Iterator[Store]:
+def _lock_folder(
+    store: str | os.PathLike[str], resume: Resume, share: Share | None
+) -> Iterator[Store]:
     folder = Store(store)
-    with folder.locked():
+    with folder.locked(share):
         if resume == "fresh":
             folder.clear()
         yield folder
@@ -210,6 +220,7 @@ def _choose_config(
     """Take the width and the options as given, from the store, or from probes."""
     width, options, on_error = asked
     stored = None if folder is None else read_choice(folder)
+    require_width(width, stored, None if folder is None else folder.share)
     if stored is not None:
         width = stored.width if width == "auto" else width
         options = stored.options if options is None else options

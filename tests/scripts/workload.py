@@ -68,5 +68,5 @@ def walk(x, seed):
     return {"y": y, "history": history[::1000]}
 
 
-def run_long(store):
-    return sweep(walk, LONG_SPACE, width=8, store=store, progress=False)
+def run_long(store, **options):
+    return sweep(walk, LONG_SPACE, width=8, store=store, progress=False, **options)

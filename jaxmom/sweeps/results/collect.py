@@ -55,6 +55,10 @@ class ResultWriter(Protocol):
         """Return the finished chunks (number of the block, index in it) with their lane counts."""
         ...
 
+    def is_left(self, number: int, chunk: int) -> bool:
+        """Return whether a chunk that is not done is for this process to compute, as of now."""
+        ...
+
     def count(self) -> int:
         """Return how many chunks would survive the end of the process now."""
         ...
@@ -120,6 +124,10 @@ class InMemoryResults:
     def done(self) -> dict[tuple[int, int], int]:
         """Return none: a sweep in memory starts empty."""
         return {}
+
+    def is_left(self, number: int, chunk: int) -> bool:
+        """Return True: no other process computes anything."""
+        return True
 
     def count(self) -> int:
         """Return 0: nothing in memory survives the process."""

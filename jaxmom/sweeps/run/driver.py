@@ -106,8 +106,10 @@ class Driver:
 
     def run(self, runner: ChunkRunner) -> None:
         """Compute and keep all chunks that are not there yet."""
-        total = sum(block.rows.size for block in self.writer.blocks)
         done = sum(self.finished.values())
+        width, blocks = self.config.width, self.writer.blocks
+        sizes = (blocks[t.number].rows.size - t.chunk * width for t in self._tasks())
+        total = done + sum(min(width, size) for size in sizes)
         self.live.begin(done, total)
         with progress_bar(total, done, self.is_shown, self.config.notes) as progress:
             for task, arrays in self.prefetched.items():
@@ -141,7 +143,8 @@ class Driver:
         """Yield the chunks to compute."""
         for number, block in enumerate(self.writer.blocks):
             for chunk in range(ceil_div(block.rows.size, self.config.width)):
-                if (number, chunk) not in self.finished:
+                is_done = (number, chunk) in self.finished
+                if not is_done and self.writer.is_left(number, chunk):
                     yield Task(number, chunk, block.group)
 
     def _lanes(self, task: Task) -> Index:

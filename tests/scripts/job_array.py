@@ -1,0 +1,47 @@
+"""Fork the processes of a job array, kill some of them at random, and start those again.
+
+The process forks before JAX starts its threads. Prints how many were killed, and how often the
+number of parts was another one then.
+"""
+
+import os
+import random
+import signal
+import sys
+import time
+
+from workload import parts, run_long
+
+
+def start(store, part):
+    pid = os.fork()
+    if pid == 0:
+        run_long(store, part=part)
+        os._exit(0)
+    return pid
+
+
+def main(store, seed, processes, deaths):
+    draw, killed, seen = random.Random(int(seed)), 0, set()
+    shares = [(i, int(processes)) for i in range(int(processes))]
+    running = {start(store, part): part for part in shares}
+    while running:
+        time.sleep(draw.uniform(0, 0.5))
+        if killed < int(deaths):
+            victim = draw.choice(sorted(running))
+            os.kill(victim, signal.SIGKILL)
+            _, status = os.waitpid(victim, 0)
+            part = running.pop(victim)
+            killed += os.WIFSIGNALED(status)
+            seen.add(len(parts(store)))
+            running[start(store, part)] = part
+        for pid in list(running):
+            ended, status = os.waitpid(pid, os.WNOHANG)
+            if ended:
+                assert status == 0, status
+                del running[pid]
+    print(killed, len(seen))
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
