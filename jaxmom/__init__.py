@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from jaxmom import coefficients, schedules
 from jaxmom._averages import average, read_averages
 from jaxmom._cautious import cautious
+from jaxmom._fit_kernel import fit_kernel, kernel_error
 from jaxmom._lift import lift
 from jaxmom._optimize import Step, Trajectory, optimize
 from jaxmom._outer import lookahead
@@ -97,12 +98,14 @@ __all__ = [
     "ema_momentum",
     "eval_params",
     "explain",
+    "fit_kernel",
     "gradient_descent",
     "grid",
     "half_life",
     "halving",
     "heavy_ball",
     "hyperparameters",
+    "kernel_error",
     "lazy_momentum",
     "lift",
     "lion",

@@ -28,6 +28,7 @@ MAY_IMPORT = {
     "transform": {"_frame", "_states", "_values"},
     "schedules": {"_captures", "_values"},
     "filters": {"_captures", "_values"},
+    "_fit_kernel": {"filters"},
     "_jaxpr": set(),
     "_outcomes": set(),
     "combine": {"transform", "_jaxpr"},
