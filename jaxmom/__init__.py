@@ -30,10 +30,14 @@ from jaxmom.methods import (
     heavy_ball,
     lion,
     mars,
+    muon,
     nadam,
     nesterov,
     nesterov_convex,
     nesterov_strongly_convex,
+    nigt,
+    normalized_momentum,
+    normuon,
     optimistic_gradient,
     qhadam,
     qhm,
@@ -42,7 +46,8 @@ from jaxmom.methods import (
     simplified_ademamix,
     triple_momentum,
 )
-from jaxmom.methods._heads import scale_by_second_moment
+from jaxmom.methods._heads import scale_by_norm, scale_by_second_moment
+from jaxmom.methods._polar import scale_by_polar_factor
 from jaxmom.momentum import MomentumState, momentum_method, scale_by_momentum
 from jaxmom.sweeps import (
     Space,
@@ -116,10 +121,14 @@ __all__ = [
     "memory",
     "mix",
     "momentum_method",
+    "muon",
     "nadam",
     "nesterov",
     "nesterov_convex",
     "nesterov_strongly_convex",
+    "nigt",
+    "normalized_momentum",
+    "normuon",
     "open_sweep",
     "optimistic_gradient",
     "optimize",
@@ -137,6 +146,8 @@ __all__ = [
     "rl",
     "sample",
     "scale_by_momentum",
+    "scale_by_norm",
+    "scale_by_polar_factor",
     "scale_by_second_moment",
     "schedules",
     "sgd",

@@ -16,6 +16,8 @@ from jaxmom.methods.aggregated import aggmo, qhm
 from jaxmom.methods.basic import ema_momentum, gradient_descent, heavy_ball, sgd
 from jaxmom.methods.differences import adan, mars
 from jaxmom.methods.games import optimistic_gradient
+from jaxmom.methods.norm import nigt, normalized_momentum
+from jaxmom.methods.polar import muon, normuon
 from jaxmom.methods.scheduled import demon
 from jaxmom.methods.sign import lion, signum
 
@@ -31,10 +33,14 @@ __all__ = [
     "heavy_ball",
     "lion",
     "mars",
+    "muon",
     "nadam",
     "nesterov",
     "nesterov_convex",
     "nesterov_strongly_convex",
+    "nigt",
+    "normalized_momentum",
+    "normuon",
     "optimistic_gradient",
     "qhadam",
     "qhm",

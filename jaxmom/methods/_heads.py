@@ -163,12 +163,16 @@ def _ratio(guard: Callable[[Any, Any], jax.Array]) -> TransformFns:
     return TransformFns(_init_both, divide, check=_check_eps)
 
 
+def check_number(name: str, value: Any, bounds: str) -> None:
+    """Refuse a plain number out of bounds, and at once what is no number, such as a tree."""
+    if isinstance(value, NUMBER):
+        check_bounds(name, value, bounds)
+    elif not isinstance(value, Partial):  # which is a schedule
+        as_hyperparameter(name, value)
+
+
 def _check_eps(hp: Hyperparameters) -> None:
-    eps = hp["eps"]
-    if isinstance(eps, NUMBER):
-        check_bounds("eps", eps, "[0, inf)")
-    elif not isinstance(eps, Partial):  # a tree, say: refused at once
-        as_hyperparameter("eps", eps)
+    check_number("eps", hp["eps"], "[0, inf)")
 
 
 _ADD_EPS = _ratio(jnp.add)
@@ -195,3 +199,59 @@ def _square(
 
 
 SQUARE = transformation(stateless, _square, {})
+
+
+def scale_by_norm(per_array: bool = False) -> Optimizer:
+    """Divide the updates by their Euclidean norm: ``u / |u|``, and 0 where u is 0.
+
+    Args:
+      per_array: Whether each array of params has its own norm, and not all of them together.
+
+    Returns:
+      A stage without state, for `jaxmom.chain` after a filter and before a learning rate.
+      `optax.normalize_by_update_norm` adds a number to the norm instead, and has no `per_array`.
+
+    Example:
+      >>> import jax.numpy as jnp, jaxmom as jm
+      >>> head = jm.scale_by_norm()
+      >>> updates, _ = head.update(jnp.array([3.0, 4.0]), head.init(jnp.zeros(2)))
+      >>> print(f"{updates[0]:.1f} {updates[1]:.1f}")
+      0.6 0.8
+    """
+    return transformation(stateless, _divide_by_norm, {"per_array": per_array})
+
+
+def _divide_by_norm(
+    hp: Hyperparameters, updates: PyTree, state: PyTree, params: PyTree, **extra: Any
+) -> tuple[PyTree, PyTree]:
+    del params, extra
+    return normalize(updates, hp["per_array"]), state
+
+
+def normalize(updates: PyTree, per_array: bool) -> PyTree:
+    """Return updates of norm 1, in each array or over all of them."""
+
+    def square(u: Any) -> jax.Array:
+        u = jnp.asarray(u, wide_dtype(u))
+        return jnp.asarray(jnp.sum((u.conj() * u).real), float)
+
+    squares = jax.tree.map(square, updates)
+    if not per_array:
+        total = sum(jax.tree.leaves(squares), jnp.zeros([]))
+        squares = jax.tree.map(lambda _: total, squares)
+
+    def divide(u: Any, norm_squared: jax.Array) -> jax.Array:
+        u, norm = jnp.asarray(u, wide_dtype(u)), safe_sqrt(norm_squared)
+        return u / jnp.asarray(jnp.where(norm == 0, 1.0, norm), u.dtype)
+
+    return jax.tree.map(divide, updates, squares)
+
+
+def map_pairs(
+    function: Callable[..., tuple[Any, Any]], updates: PyTree, *states: PyTree
+) -> tuple[PyTree, PyTree]:
+    """Map a function over updates (None is a leaf of them) and states; return two trees."""
+    leaves, treedef = jax.tree.flatten(updates, is_leaf=lambda leaf: leaf is None)
+    columns = [treedef.flatten_up_to(state) for state in states]
+    pairs = [function(*row) for row in zip(leaves, *columns, strict=True)]
+    return treedef.unflatten([p[0] for p in pairs]), treedef.unflatten([p[1] for p in pairs])

@@ -112,7 +112,7 @@ def mars(
       eps: Not negative.
       weight_decay: lambda of decoupled decay, ``- eta lambda y``, which needs params; or None.
       exact: Whether g' is the gradient of the current batch at the previous params, which `update`
-        then needs as the extra argument ``previous_gradient``. Otherwise g' is the gradient of the
+        then needs as the extra argument ``previous_grad``. Otherwise g' is the gradient of the
         step before, and zero at the first step, as in the authors' code.
 
     Source:
@@ -145,17 +145,17 @@ def _correct(
     hp: Hyperparameters, updates: PyTree, state: PyTree, params: PyTree, **extra: Any
 ) -> tuple[PyTree, PyTree]:
     del params
-    if "previous_gradient" not in extra:
+    if "previous_grad" not in extra:
         raise TypeError(
             "mars with exact=True needs the gradient of the current batch at the previous params: "
-            "call update(gradient, state, params, previous_gradient=...)."
+            "call update(gradient, state, params, previous_grad=...)."
         )
     c = coefficients.mars(hp["b1"], hp["gamma"])
 
     def combine(g: Any, previous: Any) -> jax.Array:
         return c.direct.astype(g.dtype) * g + c.read[0].astype(g.dtype) * previous
 
-    return jax.tree.map(combine, updates, extra["previous_gradient"]), state
+    return jax.tree.map(combine, updates, extra["previous_grad"]), state
 
 
 def _shorten(

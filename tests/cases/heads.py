@@ -1,9 +1,111 @@
 """Methods with a head after their filter: each paper's own loop, and the rows of the table."""
 
+import functools
+import math
+
+import jax
+import jax.numpy as jnp
 import numpy as np
 
 import jaxmom as jm
 from cases.case import Case, Points
+from jaxmom.transform import TransformFns, assemble
+
+# The laws are asked of vectors, and a polar factor is that of a matrix: a vector of six is seen as
+# a matrix of two rows and three columns, and any other array as a matrix as square as it can be.
+
+
+def matrix_shape(leaf):
+    size = math.prod(leaf.shape)
+    rows = max(n for n in range(1, math.isqrt(size) + 1) if size % n == 0)
+    return rows, size // rows
+
+
+def _as_matrices(tree):
+    def reshape(leaf):
+        if isinstance(leaf, jax.ShapeDtypeStruct):
+            return jax.ShapeDtypeStruct(matrix_shape(leaf), leaf.dtype)
+        return jnp.reshape(leaf, matrix_shape(leaf))
+
+    return jax.tree.map(reshape, tree)
+
+
+def _init(hp, params):
+    return hp["transforms"][0](_as_matrices(params))
+
+
+def _update(hp, updates, state, params, **extra):
+    matrices = None if params is None else _as_matrices(params)
+    new, state = hp["transforms"][0](_as_matrices(updates), state, matrices, **extra)
+    return jax.tree.map(lambda u, old: u.reshape(old.shape), new, updates), state
+
+
+def on_matrices(method):
+    """The method, beta by its own name, on arrays of any shape."""
+
+    @functools.wraps(method)
+    def make(learning_rate, beta, **hyperparameters):
+        optimizer = method(learning_rate, beta, **hyperparameters)
+        return assemble(TransformFns(_init, _update), (), {}, (optimizer,), ())
+
+    return make
+
+
+def newton_schulz(G, eps):
+    a, b, c = 3.4445, -4.7750, 2.0315
+    X = G.T if G.shape[0] > G.shape[1] else G
+    X = X / (np.linalg.norm(X) + eps)
+    for _ in range(5):
+        A = X @ X.T
+        B = b * A + c * A @ A
+        X = a * X + B @ X
+    return X.T if G.shape[0] > G.shape[1] else X
+
+
+def muon(gradient, x, learning_rate, beta, weight_decay, ns_eps, output_axis) -> Points:
+    """The authors' code, in their layout: rows are outputs."""
+    m, t = np.zeros(matrix_shape(x)), 0
+    while True:
+        yield x, x
+        G, t = gradient(x, t).reshape(m.shape), t + 1
+        m = m + (1 - beta) * (G - m)
+        polar = newton_schulz(G + beta * (m - G), ns_eps) * max(1, m.shape[0] / m.shape[1]) ** 0.5
+        x = x * (1 - learning_rate * weight_decay) - learning_rate * polar.ravel()
+
+
+def normuon(gradient, x, learning_rate, beta, b2, eps, weight_decay, ns_eps, output_axis) -> Points:
+    """The authors' code, in their layout: rows are outputs."""
+    m, t = np.zeros(matrix_shape(x)), 0
+    v = np.zeros((m.shape[0], 1))
+    while True:
+        yield x, x
+        G, t = gradient(x, t).reshape(m.shape), t + 1
+        m = m + (1 - beta) * (G - m)
+        polar = newton_schulz(G + beta * (m - G), ns_eps)
+        norm = np.linalg.norm(polar)
+        v = v + (1 - b2) * (np.mean(polar * polar, axis=1, keepdims=True) - v)
+        polar = polar / (np.sqrt(v) + eps)
+        polar = (
+            polar * norm / (np.linalg.norm(polar) + eps) * max(1, m.shape[0] / m.shape[1]) ** 0.5
+        )
+        x = x * (1 - learning_rate * weight_decay) - learning_rate * polar.ravel()
+
+
+def normalized_momentum(gradient, x, learning_rate, beta, weight_decay) -> Points:
+    m, t = np.zeros_like(x), 0
+    while True:
+        yield x, x
+        m = beta * m + (1 - beta) * gradient(x, t)
+        x, t = x - learning_rate * (m / np.linalg.norm(m) + weight_decay * x), t + 1
+
+
+def nigt(gradient, x, learning_rate, beta) -> Points:
+    previous, m, t = x, np.zeros_like(x), 0
+    while True:
+        y = x + beta / (1 - beta) * (x - previous)
+        yield y, x
+        m = beta * m + (1 - beta) * gradient(y, t)
+        x, previous, t = x - learning_rate * m / np.linalg.norm(m), x, t + 1
 
 
 def qhadam(gradient, x, learning_rate, b1, b2, nu1, nu2, eps, weight_decay) -> Points:
@@ -99,10 +201,25 @@ def adopt(gradient, x, learning_rate, b1, b2, eps, weight_decay) -> Points:
         x, t = x - learning_rate * (step + weight_decay * x), t + 1
 
 
+_BETA = {"learning_rate": 0.03, "beta": 0.9}
+_MATRIX = {**_BETA, "weight_decay": 0.1, "ns_eps": 1e-3}
+_ROWS = {"output_axis": -2}  # the authors' layout
 _ADAM = {"learning_rate": 0.03, "b1": 0.9, "b2": 0.98, "eps": 0.5, "weight_decay": 0.1}
 _ADEMAMIX = {**_ADAM, "b3": 0.99, "alpha": 2.0}
 
 METHODS = {
+    "normalized_momentum": Case(
+        jm.normalized_momentum, {**_BETA, "weight_decay": 0.1}, normalized_momentum, linear=False
+    ),
+    "nigt": Case(jm.nigt, _BETA, nigt, linear=False),
+    "muon": Case(on_matrices(jm.muon), _MATRIX, muon, _ROWS, linear=False),
+    "normuon": Case(
+        on_matrices(jm.normuon),
+        {**_MATRIX, "b2": 0.95, "eps": 1e-3},
+        normuon,
+        _ROWS,
+        linear=False,
+    ),
     "qhadam": Case(jm.qhadam, {**_ADAM, "nu1": 0.7, "nu2": 0.8}, qhadam, linear=False),
     "nadam": Case(jm.nadam, {**_ADAM, "momentum_decay": 4e-3}, nadam, linear=False),
     "ademamix": Case(jm.ademamix, _ADEMAMIX, ademamix, linear=False),

@@ -50,10 +50,12 @@ def test_a_batch_outside_vmap_is_refused(case):
 
 @every_method
 def test_the_same_batch_is_admitted_by_vmap(case):
-    values = {name: batch_of(value) for name, value in case.hyperparameters.items()}
-    lanes = jax.vmap(first_update)(make(case, **values))
+    plain = make(case)
+    values = {name: batch_of(value) for name, value in jm.hyperparameters(plain).items()}
+    lanes = jax.vmap(first_update)(jm.replace(plain, **values))
     for i, lane in enumerate(lanes):
-        alone = first_update(make(case, **{name: value[i] for name, value in values.items()}))
+        own = {name: value[i] for name, value in values.items()}
+        alone = first_update(jm.replace(plain, **own))
         np.testing.assert_allclose(lane, alone, rtol=1e-13)
 
 
