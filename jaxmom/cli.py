@@ -8,7 +8,8 @@ from typing import TypeAlias
 
 from jaxmom.sweeps.store.export import FORMATS, export
 from jaxmom.sweeps.store.extensions import Chunk, Extension, read_extensions
-from jaxmom.sweeps.store.files import Damaged, DamagedManifest, Store
+from jaxmom.sweeps.store.files import Damaged, Store
+from jaxmom.sweeps.store.manifests import DamagedManifest
 
 CommandFn: TypeAlias = Callable[[Store, argparse.Namespace], int]  # -> the exit status
 

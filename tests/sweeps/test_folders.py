@@ -10,11 +10,12 @@ import pytest
 
 import jaxmom as jm
 from jaxmom import cli
-from jaxmom.sweeps import best, grid, open_sweep, sweep
+from jaxmom.sweeps import best, grid, halving, open_sweep, sweep
 from jaxmom.sweeps.compile import identity as identity_module
 from jaxmom.sweeps.results.dataset import MISSING, OK
 from jaxmom.sweeps.store import writer
 from jaxmom.sweeps.store.files import Store
+from jaxmom.sweeps.store.manifests import encode_manifest
 
 SPACE = grid(a=np.arange(8.0))
 LARGER = grid(a=np.arange(12.0))
@@ -178,6 +179,59 @@ def test_a_damaged_manifest_of_an_extension_is_written_again(tmp_path, how):
     assert {path: path.stat().st_mtime_ns for path in times} == times
 
 
+@pytest.mark.parametrize("how", DAMAGE)
+@pytest.mark.parametrize("name", ["sweep.json", "sweep-1.json"])
+def test_manifests_of_an_extended_store_are_restored_to_the_last_byte(tmp_path, name, how):
+    largest = grid(a=np.arange(14.0))
+    run(tmp_path)
+    for space in (LARGER, largest):
+        expected = run(tmp_path, space, resume="extend").load()
+    before = {path: path.read_bytes() for path in tmp_path.glob("parts*/*.npz")}
+    before |= {path: path.read_bytes() for path in tmp_path.glob("sweep*.json")}
+    damage(tmp_path / name, how)
+    with pytest.raises(ValueError, match="The same call of jm.sweep writes it again"):
+        open_sweep(tmp_path)
+    assert same(run(tmp_path, largest), expected)  # which is what the message advises
+    assert {path: path.read_bytes() for path in before} == before
+    assert (tmp_path / name).with_suffix(".bad").exists() == (how != "absent")
+
+
+@pytest.mark.parametrize("how", DAMAGE)
+def test_an_extended_store_without_copies_is_mended_as_its_message_advises(tmp_path, how):
+    run(tmp_path)
+    expected = run(tmp_path, LARGER, resume="extend").load()
+    later = json.loads((tmp_path / "sweep-1.json").read_text())
+    bare = {key: later[key] for key in later if key not in ("previous", "checksum")}
+    (tmp_path / "sweep-1.json").write_bytes(encode_manifest(bare))
+    times = {path: path.stat().st_mtime_ns for path in tmp_path.rglob("*.npz")}
+    damage(tmp_path / "sweep.json", how)
+    with pytest.raises(ValueError, match="make the call of that sweep, which writes it again"):
+        run(tmp_path, LARGER)
+    with pytest.raises(ValueError, match=r"holds another sweep:\n  space\.a: was 12 values"):
+        run(tmp_path)
+    assert same(run(tmp_path, LARGER), expected)
+    assert {path: path.stat().st_mtime_ns for path in times} == times
+
+
+def grow(state, steps, a):
+    state = a if state is None else state + a * steps
+    return state, {"value": state}
+
+
+@pytest.mark.parametrize("how", [how for how in DAMAGE if how not in ("absent", "letter")])
+def test_a_damaged_manifest_of_a_halving_is_mended_as_its_message_advises(tmp_path, how):
+    expected = halving(grow, SPACE, [1, 2, 3], 1.0, width=2)
+    halving(grow, SPACE, [1, 2], 1.0, width=2, store=tmp_path)
+    text = (tmp_path / "sweep.json").read_text()
+    damage(tmp_path / "sweep.json", how)
+    with pytest.raises(ValueError, match="The same call of jm.halving writes it again") as caught:
+        halving(grow, LARGER, [1, 2], 1.0, width=2, store=tmp_path)
+    assert "fresh" not in str(caught.value)
+    runs = halving(grow, SPACE, [1, 2, 3], 1.0, width=2, store=tmp_path)
+    assert same(runs, expected)
+    assert (tmp_path / "sweep.json").read_text() == text
+
+
 def test_orphaned_parts_of_another_sweep_do_not_count(tmp_path):
     run(tmp_path, grid(a=[5.0, 6.0, 7.0]))
     (tmp_path / "sweep.json").unlink()  # as by a kill in the middle of resume="fresh"
@@ -269,6 +323,38 @@ def test_failures_are_seen_as_they_come_and_go(tmp_path):
 
 
 # Paths and arguments
+
+
+@pytest.mark.parametrize("store", [3, "", b"runs", ["runs"], 0.5])
+def test_what_is_no_path_is_no_store(store, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    calls = [
+        lambda: run(store),
+        lambda: open_sweep(store),
+        lambda: halving(grow, SPACE, [1], width=2, store=store),
+    ]
+    for call in calls:
+        with pytest.raises(ValueError, match="a store is the path of a folder, such as 'runs'"):
+            call()
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("name", ["sweep.json", "parts/0-0.npz", "failed/0-0.json"])
+def test_a_folder_with_the_name_of_a_file_is_refused_and_stays(tmp_path, name, capsys):
+    run(tmp_path)
+    (tmp_path / name).unlink(missing_ok=True)
+    (tmp_path / name / "mine").mkdir(parents=True)
+    (tmp_path / "parts/0-3.npz").unlink()
+    message = rf"{name} is a folder, and a store keeps a file of this name; move it away"
+    if name != "failed/0-0.json":  # which nobody needs
+        with pytest.raises(ValueError, match=message):
+            run(tmp_path)
+    for command in ("status", "verify"):
+        assert cli.main([command, str(tmp_path)]) in (1, 2)
+    assert (tmp_path / name / "mine").is_dir()
+    (tmp_path / name).rename(tmp_path / "mine")
+    run(tmp_path)
+    assert cli.main(["verify", str(tmp_path)]) == 0
 
 
 def test_a_tilde_is_the_home_folder(tmp_path, monkeypatch):

@@ -287,7 +287,7 @@ def test_a_stored_halving_goes_on_with_its_own_continuation_alone(tmp_path, rung
     assert runs.drop_attrs().identical(whole.drop_attrs())
 
 
-def test_continuations_are_compared_for_each_group_and_with_runs_in_the_state(tmp_path):
+def test_continuations_are_compared_group_by_group_with_runs_in_the_state(tmp_path):
     def descend(rate, factor):
         def segment(run, steps, a, k):
             start = jnp.ones(2) if run is None else run

@@ -239,7 +239,7 @@ def test_disks_without_links_have_manifests_too(tmp_path, monkeypatch, whole):
 def test_a_damaged_manifest_is_mended_by_the_call_without_part(tmp_path, whole):
     run_all(tmp_path, 2)
     (tmp_path / "sweep.json").write_text("{")
-    with pytest.raises(ValueError, match="Make that call without part"):
+    with pytest.raises(ValueError, match="Make the same call without part"):
         run(tmp_path, (0, 2))
     run(tmp_path)
     found = contents(tmp_path)

@@ -28,7 +28,7 @@ def describe_interrupts(
     def describe(event: str) -> str:
         return (
             f"{event}: {count_done()} are in {os.fspath(store)}; run the same call again to go on "
-            "from there."
+            "from there. This process ends when the chunk that is running has ended."
         )
 
     def terminate(number: int, frame: FrameType | None) -> NoReturn:

@@ -8,19 +8,29 @@ from jaxmom.sweeps.compile.identity import (
 )
 from jaxmom.sweeps.compile.program import Arrays
 from jaxmom.sweeps.store.extensions import part_name, split_part_name
-from jaxmom.sweeps.store.files import HALVING, Damaged, Store
+from jaxmom.sweeps.store.files import Damaged, Store
+from jaxmom.sweeps.store.manifests import HALVING, DamagedManifest, Manifest
+
+_ADVICE = (
+    "The same call of jm.halving writes it again if a segment of that halving is there; else "
+    "choose another store."
+)
 
 
 class Checkpoint:
     """A store with one part, which each segment replaces.
 
+    Args:
+      store: A locked folder.
+      identity: Of the halving.
+
     Raises:
-      ValueError: The store holds something else.
+      ValueError: The store holds something else, or its manifest is damaged.
     """
 
     def __init__(self, store: Store, identity: Identity):
         self.store, self.digest = store, digest_identity(identity)
-        manifests = store.read_manifests()
+        manifests = self._read_manifests()
         if not manifests:
             manifest = {"identity": identity, HALVING: True, "provenance": collect_provenance()}
             store.add_manifest(0, manifest)
@@ -52,3 +62,14 @@ class Checkpoint:
         for other in self.store.list_parts(0):
             if split_part_name(other)[1] < number:
                 self.store.remove_part(0, other)
+
+    def _read_manifests(self) -> list[Manifest]:
+        """Read the manifest; a damaged one that described this halving is to be written again."""
+        try:
+            return self.store.read_manifests()
+        except DamagedManifest as error:
+            metas = (self.store.read_meta(0, name) for name in self.store.list_parts(0))
+            if not any(meta is not None and meta.get("sweep") == self.digest for meta in metas):
+                raise DamagedManifest(error.problem, error.extension_index, _ADVICE) from error
+            self.store.set_manifest_aside(0)
+            return []

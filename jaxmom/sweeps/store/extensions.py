@@ -10,7 +10,7 @@ from jaxmom.sweeps.compile.identity import digest_identity
 from jaxmom.sweeps.space.index_maps import Index, IndexMap, ceil_div, select_indices
 from jaxmom.sweeps.space.serialize import from_json, hash_lanes
 from jaxmom.sweeps.space.space import Space
-from jaxmom.sweeps.store.files import HALVING, Manifest
+from jaxmom.sweeps.store.manifests import HALVING, Manifest
 
 LaneHashes: TypeAlias = NDArray[np.uint64]  # [lanes, 2]
 

@@ -35,41 +35,35 @@ from jaxmom.sweeps.store.atomic import (
 )
 from jaxmom.sweeps.store.job_array import Share
 from jaxmom.sweeps.store.lock import hold_lock
+from jaxmom.sweeps.store.manifests import (
+    MANIFEST,
+    Manifest,
+    encode_manifest,
+    manifest_name,
+    read_copy,
+    read_manifest,
+    refuse_folder,
+    unlink_manifest,
+)
 
-FORMAT = 2
-HALVING = "halving"  # the key of a manifest whose folder holds a halving and no sweep
-
-_FOLDER = re.compile(r"(parts|failed)(-\d+)?")
+_FOLDER = re.compile(r"(parts|failed|lanes)(-\d+)?")
 _FILE = re.compile(r"\d+-\d+\.(npz|bad|json)")
-_MANIFEST = re.compile(r"sweep(-\d+)?\.json")
 # Of a process, in new stores with its machine and its share: .0-3.npz.123-0f1e2d-2-8.tmp
 _TEMPORARY = re.compile(
     r"\.(sweep(-\d+)?\.json|\d+-\d+\.(npz|json))\.\d+(-[0-9a-f]{6}(-\d+-\d+)?)?\.tmp"
 )
 _SHARE_LOCK = re.compile(r"\d+-\d+")
-_IDENTITY = {"space", "labels", "programs", "width", "options", "settings", "versions", "backend"}
 _READ_ONLY = (errno.EROFS, errno.EACCES, errno.EPERM)
 
-Manifest: TypeAlias = dict[str, Any]
 Failure: TypeAlias = dict[str, Any]  # message, attempts
-
-
-class DamagedManifest(ValueError):
-    """A manifest that does not have the content that was written.
-
-    Attributes:
-      extension_index: The number of the manifest.
-    """
-
-    def __init__(self, message: str, extension_index: int):
-        super().__init__(message)
-        self.extension_index = extension_index
 
 
 class Store:
     """One folder; reading needs no lock, writing is inside of ``with store.locked()``."""
 
     def __init__(self, path: str | os.PathLike[str]):
+        if not isinstance(path, str | os.PathLike) or not os.fspath(path):
+            raise ValueError(f"a store is the path of a folder, such as 'runs'; got {path!r}.")
         # Absolute, since a result that is read later may be read from another folder.
         self.path = pathlib.Path(path).expanduser().absolute()
         self.write_error: OSError | None = None  # of a folder that can only be read
@@ -83,46 +77,43 @@ class Store:
           ValueError: One is of a later format than this version reads.
         """
         found = []
-        while (path := self.path / _manifest_name(len(found))).exists():
-            try:
-                manifest = json.loads(path.read_text(encoding="utf8"))
-                is_later = manifest["format"] > FORMAT
-                if not is_later:
-                    _check_manifest(manifest)
-            except (ValueError, KeyError, TypeError) as error:
-                raise DamagedManifest(
-                    f"{path} is no manifest of a sweep, or is damaged: {error}. The same call of "
-                    'jm.sweep writes it again if parts of that sweep are there; resume="fresh" '
-                    "starts over.",
-                    len(found),
-                ) from error
-            if is_later:
-                raise ValueError(
-                    f"{path} has format {manifest['format']}, and this version of jaxmom reads "
-                    f"formats up to {FORMAT}; install a later one."
-                )
-            found.append(manifest)
+        while self.has_manifest(len(found)) or self.has_manifest(len(found) + 1):
+            found.append(read_manifest(self.path, len(found)))
         return found
 
     def add_manifest(self, extension_index: int, manifest: Manifest) -> None:
         """Write the manifest of a sweep or of an extension; one that is there stays as it is."""
-        manifest = {"format": FORMAT, **manifest}
-        text = json.dumps(manifest | {"checksum": _checksum(manifest)}, indent=1)
-        self._write(_manifest_name(extension_index), text.encode(), link_new)
+        previous = read_manifest(self.path, extension_index - 1) if extension_index else None
+        content = encode_manifest(manifest, previous)
+        self._write(manifest_name(extension_index), content, link_new)
+
+    def restore_manifest(self, extension_index: int) -> bool:
+        """Write a damaged manifest again from its copy in the next one, and return if there is one.
+
+        Those before it are whole.
+        """
+        copy = read_copy(self.path, extension_index)
+        if copy is None:
+            return False
+        self.set_manifest_aside(extension_index)
+        self.add_manifest(extension_index, copy)
+        return True
 
     def set_manifest_aside(self, extension_index: int) -> None:
         """Move a damaged manifest out of the way, and keep it as ``.bad``."""
-        path = self.path / _manifest_name(extension_index)
-        path.replace(path.with_suffix(".bad"))
+        self.require_writable()
+        path = self.path / manifest_name(extension_index)
+        if path.exists():
+            path.replace(path.with_suffix(".bad"))
 
     def clear(self) -> None:
         """Delete the sweep: manifests first, so that an interruption leaves orphaned parts only."""
         self.require_writable()
         with locate_errors(self.path, "cannot delete the sweep in"):
             files = filter(pathlib.Path.is_file, self.path.iterdir())
-            manifests = [path for path in files if _MANIFEST.fullmatch(path.name)]
+            manifests = [path for path in files if MANIFEST.fullmatch(path.name)]
             for path in sorted(manifests, key=lambda p: (len(p.name), p.name), reverse=True):
-                _unlink_manifest(path)  # the last extension first
+                unlink_manifest(path)  # the last extension first
             for folder in self._folders():
                 for path in filter(pathlib.Path.is_file, folder.iterdir()):
                     if _TEMPORARY.fullmatch(path.name) or _is_of_store(path):
@@ -153,6 +144,7 @@ class Store:
           Damaged: It is not what was written, or belongs to another sweep.
         """
         path = self._part_path(extension_index, name)
+        refuse_folder(path)
         read = unpack(path.read_bytes(), path) if only is None else read_arrays(path, only)
         _, meta = read
         if (meta.get("sweep"), meta.get("chunk")) != (digest, name):
@@ -163,8 +155,10 @@ class Store:
 
     def read_meta(self, extension_index: int, name: str) -> dict[str, Any] | None:
         """Return the metadata of a part, whatever sweep it is of; None if it is damaged."""
+        path = self._part_path(extension_index, name)
+        refuse_folder(path)
         try:
-            return read_arrays(self._part_path(extension_index, name), ())[1]
+            return read_arrays(path, ())[1]
         except Damaged:
             return None
 
@@ -228,7 +222,7 @@ class Store:
                     self.path.mkdir(parents=True, exist_ok=True)
                     is_alone = stack.enter_context(self._hold_lock(share))
             except OSError as error:
-                if error.errno not in _READ_ONLY or not (self.path / _manifest_name(0)).exists():
+                if error.errno not in _READ_ONLY or not (self.path / manifest_name(0)).exists():
                     raise
                 is_alone, self.write_error = False, error
             self.share = share
@@ -273,6 +267,10 @@ class Store:
     def _folders(self) -> list[pathlib.Path]:
         return [p for p in self.path.iterdir() if _FOLDER.fullmatch(p.name) and p.is_dir()]
 
+    def has_manifest(self, extension_index: int) -> bool:
+        """Return whether there is a manifest, whole or not."""
+        return (self.path / manifest_name(extension_index)).exists()
+
     def _part_path(self, extension_index: int, name: str) -> pathlib.Path:
         return self.path / _folder_name(extension_index) / f"{name}.npz"
 
@@ -293,10 +291,6 @@ class Store:
         return f"{os.getpid()}-{machine}{end}"
 
 
-def _manifest_name(extension_index: int) -> str:
-    return f"sweep-{extension_index}.json" if extension_index else "sweep.json"
-
-
 def _folder_name(extension_index: int, kind: str = "parts") -> str:
     return f"{kind}-{extension_index}" if extension_index else kind
 
@@ -314,7 +308,7 @@ def _parse_failure(path: pathlib.Path) -> Failure | None:
     """Return the record of a failure, or None if the file is damaged or of others."""
     try:
         record = json.loads(path.read_text(encoding="utf8"))
-    except ValueError:
+    except (ValueError, IsADirectoryError):
         return None
     is_record = isinstance(record, dict) and set(record) == {"message", "attempts"}
     return record if is_record else None
@@ -322,26 +316,3 @@ def _parse_failure(path: pathlib.Path) -> Failure | None:
 
 def _read_failure(path: pathlib.Path) -> Failure:
     return _parse_failure(path) or {"message": "the record of it is damaged", "attempts": 0}
-
-
-def _checksum(manifest: Manifest) -> str:
-    content = {name: value for name, value in manifest.items() if name != "checksum"}
-    return hashlib.sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
-
-
-def _check_manifest(manifest: Manifest) -> None:
-    """Raise an error if a manifest is incomplete, or not what was written."""
-    if not set(manifest["identity"]) >= _IDENTITY:
-        raise ValueError("its identity is incomplete")
-    if manifest["format"] > 1 and manifest["checksum"] != _checksum(manifest):
-        raise ValueError("its checksum is not that of its content")
-
-
-def _unlink_manifest(path: pathlib.Path) -> None:
-    """Delete a manifest; a file that is none, or that is damaged, is kept as ``.bad``."""
-    try:
-        _check_manifest(json.loads(path.read_text(encoding="utf8")))
-    except (ValueError, KeyError, TypeError):
-        path.replace(path.with_suffix(".bad"))
-    else:
-        path.unlink()

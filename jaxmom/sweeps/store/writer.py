@@ -26,7 +26,15 @@ from jaxmom.sweeps.store.extensions import (
     read_extensions,
     split_part_name,
 )
-from jaxmom.sweeps.store.files import Damaged, DamagedManifest, Manifest, Store
+from jaxmom.sweeps.store.files import Damaged, Store
+from jaxmom.sweeps.store.manifests import DamagedManifest, Manifest
+
+# Of a store that was extended before manifests had a copy of the one before them.
+_ADVICE = (
+    "It describes the sweep before it was extended: make the call of that sweep, which writes it "
+    "again and is then told what the store has been extended to; then the last call goes on. Or "
+    'start over with resume="fresh".'
+)
 
 Resume: TypeAlias = Literal["strict", "fresh", "extend"]
 OpenFn: TypeAlias = Callable[[Store, Mapping[str, Any]], Any]  # a store -> its Dataset
@@ -157,14 +165,17 @@ class StoreWriter:
         try:
             return self.store.read_manifests()
         except DamagedManifest as error:
-            if not self._has_parts_of_this(error.extension_index):
-                raise
+            index = error.extension_index
             if self.store.share is not None:
-                message = f"{error} Make that call without part, before the parts go on."
-                raise DamagedManifest(message, error.extension_index) from error
-            self.store.require_writable()
-            self.store.set_manifest_aside(error.extension_index)
-            self._add_manifest(error.extension_index)
+                advice = "Make the same call without part, which mends it, before the parts go on."
+                raise DamagedManifest(error.problem, index, advice) from error
+            if not self.store.restore_manifest(index):
+                if not self._has_parts_of_this(index):
+                    if self.store.has_manifest(index + 1):
+                        raise DamagedManifest(error.problem, index, _ADVICE) from error
+                    raise
+                self.store.set_manifest_aside(index)
+                self._add_manifest(index)
             return self._read_manifests()
 
     def _has_parts_of_this(self, extension_index: int) -> bool:
