@@ -11,6 +11,7 @@ import numpy as np
 from jax.tree_util import Partial
 
 from jaxmom.sweeps.compile.autotune import Autotuner, Probe, default_options
+from jaxmom.sweeps.compile.choices import Choice
 from jaxmom.sweeps.compile.program import BLOCK, LANES_LAST, SweptFn, TracedGroup, trace_group
 from jaxmom.sweeps.compile.watchdog import Dispatcher, StalledError, describe_stall
 from jaxmom.sweeps.results.checks import check_result
@@ -30,7 +31,7 @@ class Plan:
       chunks: The number of chunks of `width` lanes.
       device_bytes: Memory on each device.
       result_bytes: Results of all lanes, on the host or in the store.
-      seconds: To run, without compiling; estimated from the probes.
+      seconds: To run, without compiling; estimated from the probes, or from counted operations.
       compile_seconds: To compile all groups, likewise.
       options: Of the program, as for `sweep`.
       probes: The widths and programs that were tried.
@@ -61,7 +62,9 @@ class Plan:
         ]
         for probe in self.probes:
             note = "".join(f", {name}={value}" for name, value in probe.options.items())
-            lines.append(f"  width {probe.width}{note}: {_format_seconds(probe.total)}")
+            how = f"ran {probe.lanes:,} lanes" if probe.lanes else "nothing was run: counted"
+            seconds = _format_seconds(probe.total)
+            lines.append(f"  width {probe.width}{note}: {seconds} ({how})")
         lines += [f"note: {note}" for note in self.notes]
         return "\n".join(lines)
 
@@ -76,13 +79,14 @@ def explain(
 ) -> Plan:
     """Estimate the cost of a sweep before anything long runs.
 
-    A few widths are compiled and timed on the first lanes of the largest group, as `sweep` does
-    first; nothing is kept.
+    The program that `sweep` would start with is compiled, and it is kept for this process. It runs
+    at most a twentieth of the lanes, if so few are a chunk; else nothing runs, and the seconds
+    follow from the operations of a lane and are right to a factor of ten or so.
 
     Args:
       fn: As for `sweep`.
       space: As for `sweep`.
-      width: As for `sweep`; a number is timed and not chosen.
+      width: As for `sweep`.
       devices: As for `sweep`.
       options: As for `sweep`.
 
@@ -103,9 +107,10 @@ def explain(
     tuner = Autotuner(space, largest_group(traced), used, Dispatcher(used))
     try:
         if asked == "auto":
-            tuner.search(given)
+            choice = tuner.choose_first(given)
         else:
-            tuner.try_width(asked, default_options(used) if given is None else given)
+            choice = Choice(asked, default_options(used) if given is None else given)
+        tuner.explain(choice)
     except StalledError as error:
         raise RuntimeError(describe_stall("while it tries widths", error)) from None
     return _make_plan(traced, tuner)

@@ -261,59 +261,6 @@ def test_explain_estimates_a_sweep_and_auto_follows_it():
     np.testing.assert_array_equal(runs.value, known.value)
 
 
-def searched(monkeypatch, seconds, budget=float("inf")):
-    """A search in which each width and program takes the seconds that a function says."""
-    from jaxmom.sweeps.compile import autotune as search
-    from jaxmom.sweeps.compile.watchdog import Dispatcher
-    from jaxmom.sweeps.estimate import trace_groups
-
-    space = grid(x=np.linspace(0, 1, 10**4), y=np.linspace(0, 1, 10**4))
-    lanes = trace_groups(lambda x, y: {"z": x * y}, space)[0]
-    found = search.Autotuner(space, lanes, jax.local_devices(), Dispatcher(jax.local_devices()))
-    monkeypatch.setattr(search, "memory_budget", lambda devices: budget)
-    monkeypatch.setattr(found, "_seconds", lambda programs: seconds(programs[0].width, found.asked))
-    try_width = found.try_width
-
-    def asking(width, options, gain=1.0):
-        found.asked = options
-        return try_width(width, options, gain)
-
-    monkeypatch.setattr(found, "try_width", asking)
-    found.search(None)
-    return found
-
-
-def test_the_search_stays_within_the_memory(monkeypatch):
-    for budget, width in ((1.0, 1), (1e3, 32)):  # 24 bytes a lane, more while it is computed
-        found = searched(monkeypatch, lambda width, options: 1.0, budget)
-        assert {probe.width for probe in found.tried} == {width}
-        assert found.best.bytes <= max(budget, 24)
-
-
-@pytest.mark.parametrize("wanted", [{}, {"lanes_last": 1}, {"lanes_last": 4}])
-def test_the_search_finds_the_fastest_width_and_program(monkeypatch, wanted):
-    def seconds(width, options):
-        extra = 0.0 if wanted.items() <= options.items() else 1.0
-        return 0.05 * max(width / 128, 1) ** 1.5 * (1 + extra)  # the fewer the better, from 128
-
-    found = searched(monkeypatch, seconds)
-    assert found.best.width == 128
-    assert wanted.items() <= found.best.options.items()
-    assert found.programs[0].width == 128
-
-
-def test_chunks_that_are_over_at_once_are_put_together(monkeypatch):
-    def seconds(width, options):
-        block = options.get("block", width)
-        return width / block * 1e-5 * max(block / 32, 1) ** 1.5
-
-    found = searched(monkeypatch, seconds)
-    best = found.best
-    assert best.width % best.options["block"] == 0
-    assert best.width // best.options["block"] > 10
-    assert best.width * 8 <= 10**8
-
-
 # What goes wrong
 
 

@@ -23,7 +23,7 @@ from jaxmom.sweeps.compile.executables import (
     keep_executable,
     program_key,
 )
-from jaxmom.sweeps.compile.lanes_last import lanes_last
+from jaxmom.sweeps.compile.lanes_last import UnsupportedPrimitive, lanes_last
 from jaxmom.sweeps.compile.lapack import avoid_deadlock
 from jaxmom.sweeps.compile.outputs import (
     STEP,
@@ -221,6 +221,20 @@ def compile_group(
         for device, executable in found.items()
     }
     return [programs[device] for device in used]
+
+
+def missing_rule(group: TracedGroup) -> str | None:
+    """Return the name of a primitive for which lanes last have no rule, or None if there is none.
+
+    Args:
+      group: From `trace_group`; it is traced as a chunk of two lanes, and not compiled.
+    """
+    columns = jax.tree.map(lambda x: jax.ShapeDtypeStruct((2, *x.shape), x.dtype), group.arguments)
+    try:
+        jax.eval_shape(_batched_call(group, 2, {LANES_LAST: 1}), group.data, columns)
+    except UnsupportedPrimitive as error:
+        return error.primitive
+    return None
 
 
 def _lower_for(

@@ -3,7 +3,7 @@
 import contextlib
 import itertools
 import warnings
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple, TypeAlias
 
 import jax
@@ -12,11 +12,11 @@ import numpy as np
 from jaxmom.sweeps.compile.identity import Identity, sweep_identity
 from jaxmom.sweeps.compile.memory import is_out_of_memory
 from jaxmom.sweeps.compile.outputs import STEP
-from jaxmom.sweeps.compile.program import BLOCK, Arguments, Arrays, Program, TracedGroup
+from jaxmom.sweeps.compile.program import BLOCK, Arguments, Arrays, TracedGroup
 from jaxmom.sweeps.compile.watchdog import Dispatcher, StalledError, describe_stall
 from jaxmom.sweeps.results.collect import InMemoryResults, ResultWriter
 from jaxmom.sweeps.results.dataset import add_status
-from jaxmom.sweeps.run.dispatch import run_tasks
+from jaxmom.sweeps.run.dispatch import Outcome, fill_up, run_tasks
 from jaxmom.sweeps.run.executors import has_ended
 from jaxmom.sweeps.run.live import LiveMetrics
 from jaxmom.sweeps.run.progress import ProgressFn, progress_bar
@@ -34,7 +34,7 @@ class SweepConfig(NamedTuple):
     devices: Sequence[Any]
     width: int
     options: Mapping[str, Any]
-    programs: Sequence[Program] = ()  # of the fastest probe
+    computed: Mapping[tuple[int, int], Arrays] = {}  # (group, chunk) -> results of the search
     notes: Sequence[str] = ()  # about the program, for the user
 
     def identity(self) -> Identity:
@@ -44,6 +44,10 @@ class SweepConfig(NamedTuple):
 
 
 WriterFn: TypeAlias = Callable[[SweepConfig], ResultWriter]
+# ``loop(runner, width, tasks, arguments)`` yields the tasks with their results, as `run_tasks` does
+LoopFn: TypeAlias = Callable[
+    [ChunkRunner, int, Iterator[Task], Callable[[Task], Arguments]], Generator[Outcome]
+]
 
 
 class Driver:
@@ -70,7 +74,7 @@ class Driver:
     ):
         self.open_writer, self.on_error, self.is_shown = open_writer, on_error, is_shown
         self.live, self.has_begun = live, False
-        self.prefetched: dict[Task, Arrays] = {}  # results of the search for a width that fits
+        self.prefetched: dict[Task, Arrays] = {}  # results of the search for a width
         self._set_config(config)
 
     @property
@@ -88,7 +92,7 @@ class Driver:
         while True:
             runner = self._local_runner(dispatcher)
             tasks = list(itertools.islice(self._tasks(), count))
-            if self.finished or not tasks:
+            if self.finished or self.prefetched or not tasks:
                 return runner
             tasks = [task for task in tasks if task.group == tasks[0].group]
             try:
@@ -104,8 +108,13 @@ class Driver:
                 self._halve_width()
                 count, handles = 2 * len(self.config.devices), []
 
-    def run(self, runner: ChunkRunner) -> None:
-        """Compute and keep all chunks that are not there yet."""
+    def run(self, runner: ChunkRunner, loop: LoopFn | None = None) -> None:
+        """Compute and keep all chunks that are not there yet.
+
+        Args:
+          runner: Computes them.
+          loop: Runs the tasks; `run_tasks` by default.
+        """
         done = sum(self.finished.values())
         width, blocks = self.config.width, self.writer.blocks
         sizes = (blocks[t.number].rows.size - t.chunk * width for t in self._tasks())
@@ -115,7 +124,10 @@ class Driver:
             for task, arrays in self.prefetched.items():
                 self._keep(task, arrays, progress)
             self.prefetched = {}
-            with contextlib.closing(run_tasks(runner, self._tasks(), self._columns)) as outcomes:
+            run = run_tasks(runner, self._tasks(), self._columns)
+            if loop is not None:
+                run = loop(runner, width, self._tasks(), self._arguments)
+            with contextlib.closing(run) as outcomes:
                 for task, outcome in outcomes:
                     self._keep(task, outcome, progress)
         self._begin()  # if there was nothing to do
@@ -132,12 +144,18 @@ class Driver:
             config.devices,
             config.options,
             dispatcher,
-            config.programs,
         )
 
     def _set_config(self, config: SweepConfig) -> None:
         self.config, self.writer = config, self.open_writer(config)
         self.finished = self.writer.done()
+        # Of a sweep that is new, with a block for each group: another one has its choice.
+        self.prefetched = {
+            Task(number, chunk, group): arrays
+            for number, block in enumerate(self.writer.blocks)
+            for (group, chunk), arrays in self.config.computed.items()
+            if group == block.group and not self.finished
+        }
 
     def _tasks(self) -> Iterator[Task]:
         """Yield the chunks to compute."""
@@ -152,12 +170,15 @@ class Driver:
         width, rows = self.config.width, self.writer.blocks[task.number].rows
         return rows.at(np.arange(task.chunk * width, min((task.chunk + 1) * width, rows.size)))
 
+    def _arguments(self, task: Task) -> Arguments:
+        """Return the arguments of the lanes of a chunk."""
+        taken = self.config.space.take(self._lanes(task))
+        return {name: taken[name] for name in self.config.traced[task.group].group.names}
+
     def _columns(self, task: Task) -> Arguments:
         """Return the arguments of a chunk; the last one is filled up with its last lane."""
-        lanes = self._lanes(task)
-        padded = np.pad(lanes, (0, self.config.width - len(lanes)), mode="edge")
-        taken = self.config.space.take(padded)
-        return {name: taken[name] for name in self.config.traced[task.group].group.names}
+        missing = self.config.width - len(self._lanes(task))
+        return jax.tree.map(lambda x: fill_up(x, missing), self._arguments(task))
 
     def _keep(self, task: Task, outcome: Arrays | Exception, progress: ProgressFn) -> None:
         """Write the results of a task, or deal with its error."""
@@ -200,7 +221,7 @@ class Driver:
         warnings.warn(
             f"{width} lanes at a time do not fit into memory; going on with {half}.", stacklevel=4
         )
-        self._set_config(self.config._replace(width=half, options=options, programs=()))
+        self._set_config(self.config._replace(width=half, options=options, computed={}))
 
     def _describe_task(self, task: Task) -> str:
         group = label_groups([one.group for one in self.config.traced])[task.group]

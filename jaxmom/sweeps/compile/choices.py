@@ -1,0 +1,97 @@
+"""Widths and programs that searches have found, remembered for the next sweep of the same function.
+
+A choice is kept for this process, and as a small file in the cache folder of the user for the next
+one. Its key has all that the speed depends on: the function and its data, the machine, the devices
+and the versions of JAX. What is remembered only takes the place of a search: the width and the
+options are part of the identity of a sweep, whoever chose them.
+"""
+
+import contextlib
+import functools
+import hashlib
+import json
+import os
+import pathlib
+import platform
+import tempfile
+from collections.abc import Mapping, Sequence
+from typing import Any, NamedTuple
+
+from jaxmom.sweeps.compile.identity import read_settings, read_versions
+from jaxmom.sweeps.compile.program import TracedGroup
+
+_FOLDER_VARIABLE = "JAXMOM_CACHE_DIR"
+_KEPT = 1000  # files; older ones are deleted
+
+
+class Choice(NamedTuple):
+    """The width of a sweep and the options of its program."""
+
+    width: int
+    options: Mapping[str, Any]
+
+
+def cache_folder() -> pathlib.Path:
+    """Return the folder of what is remembered: that of the environment variable, or the user's."""
+    given = os.environ.get(_FOLDER_VARIABLE)
+    if given:
+        return pathlib.Path(given)
+    import platformdirs
+
+    return pathlib.Path(platformdirs.user_cache_dir("jaxmom"))
+
+
+def recall_choice(group: TracedGroup, devices: Sequence[Any]) -> Choice | None:
+    """Return what an earlier search found for a group on such devices, or None.
+
+    A file that cannot be read, or is damaged, counts as none.
+    """
+    try:
+        content = json.loads(_choice_path(group, devices).read_text())
+        width, options = content["width"], content["options"]
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+    is_choice = isinstance(width, int) and width > 0 and isinstance(options, dict)
+    return Choice(width, options) if is_choice else None
+
+
+def remember_choice(
+    group: TracedGroup, devices: Sequence[Any], width: int, options: Mapping[str, Any]
+) -> None:
+    """Keep what a search found; a folder that cannot be written to is left as it is."""
+    path = _choice_path(group, devices)
+    with contextlib.suppress(OSError):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.NamedTemporaryFile("w", dir=path.parent, delete=False) as file:
+            json.dump({"width": width, "options": dict(options)}, file)
+        os.replace(file.name, path)
+        _delete_oldest(path.parent)
+
+
+def _choice_path(group: TracedGroup, devices: Sequence[Any]) -> pathlib.Path:
+    machine = [platform.machine(), _read_processor(), _count_cores()]
+    kinds = [len(devices), devices[0].platform, devices[0].device_kind]
+    parts = [group.fingerprint, machine, kinds, read_versions(), read_settings()]
+    digest = hashlib.sha256(json.dumps(parts, sort_keys=True, default=str).encode()).hexdigest()
+    return cache_folder() / "choices" / f"{digest[:32]}.json"
+
+
+@functools.cache
+def _read_processor() -> str:
+    """Return the name of the processor."""
+    try:
+        lines = pathlib.Path("/proc/cpuinfo").read_text().splitlines()
+    except OSError:
+        return platform.processor()
+    return next((line for line in lines if line.startswith("model name")), platform.processor())
+
+
+def _count_cores() -> int | None:
+    """Return the cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+
+
+def _delete_oldest(folder: pathlib.Path) -> None:
+    files = sorted(folder.glob("*.json"), key=lambda path: path.stat().st_mtime)
+    for path in files[:-_KEPT]:
+        path.unlink(missing_ok=True)

@@ -1,0 +1,126 @@
+"""The work of one lane, counted on its jaxpr before anything is compiled.
+
+The counts decide where the autotuner starts, so they need not be exact to a factor of two: whether
+products of matrices dominate, how many bytes a lane carries through its loops, and roughly how
+long it takes.
+"""
+
+import math
+from typing import Any, NamedTuple
+
+from jaxmom import _jaxpr
+from jaxmom._jaxpr import primitives as p
+
+_UNKNOWN_TRIPS = 100  # of a loop that ends when its lane says so
+
+# What a core does in a second at a good width: operations within products of matrices, and numbers
+# written by everything else, most of which the compiler fuses.
+_MULTIPLICATIONS_PER_SECOND, _ELEMENTS_PER_SECOND = 5e10, 1e10
+
+
+class Work(NamedTuple):
+    """What one lane computes.
+
+    Attributes:
+      multiplications: Floating-point operations in products of matrices and convolutions.
+      elements: Numbers that all other operations write.
+      carried_bytes: The most that one of its loops carries from step to step.
+      has_unknown_loop: Whether a loop runs until its lane ends it.
+    """
+
+    multiplications: float = 0.0
+    elements: float = 0.0
+    carried_bytes: float = 0.0
+    has_unknown_loop: bool = False
+
+    @property
+    def seconds(self) -> float:
+        """Roughly how long a lane takes on one core, right to a factor of ten or so."""
+        return (
+            self.multiplications / _MULTIPLICATIONS_PER_SECOND
+            + self.elements / _ELEMENTS_PER_SECOND
+        )
+
+    @property
+    def is_products(self) -> bool:
+        """Whether products of matrices take most of the time."""
+        return (
+            self.multiplications / _MULTIPLICATIONS_PER_SECOND
+            > self.elements / _ELEMENTS_PER_SECOND
+        )
+
+    def repeat(self, trips: float) -> "Work":
+        """Return the work of a loop whose body does this."""
+        return self._replace(
+            multiplications=trips * self.multiplications, elements=trips * self.elements
+        )
+
+    def join(self, other: "Work") -> "Work":
+        """Return the work of both."""
+        return Work(
+            self.multiplications + other.multiplications,
+            self.elements + other.elements,
+            max(self.carried_bytes, other.carried_bytes),
+            self.has_unknown_loop or other.has_unknown_loop,
+        )
+
+
+def count_work(program: Any) -> Work:
+    """Count the work of a program.
+
+    Args:
+      program: The jaxpr of one lane. Of branches, the most costly one counts.
+
+    Example:
+      >>> import jax, jax.numpy as jnp
+      >>> def power(a, x):
+      ...     return jax.lax.fori_loop(0, 10, lambda _, x: a @ x, x)
+      >>> work = count_work(jax.make_jaxpr(power)(jnp.ones((4, 4)), jnp.ones(4)))
+      >>> work.multiplications, work.is_products
+      (320.0, True)
+    """
+    total = Work()
+    for equation in _jaxpr.open_program(program)[0].eqns:
+        total = total.join(_count_equation(equation))
+    return total
+
+
+def _count_equation(equation: Any) -> Work:
+    primitive = equation.primitive
+    if primitive is p.scan_p:
+        body, constants, carry = _jaxpr.scan_parts(equation)
+        carried = _count_bytes(equation.invars[constants : constants + carry])
+        once = count_work(body).join(Work(carried_bytes=carried))
+        return once.repeat(equation.params["length"])
+    if primitive is p.while_p:
+        carried = Work(0.0, 0.0, _count_bytes(equation.outvars), True)
+        return count_work(equation.params["body_jaxpr"]).join(carried).repeat(_UNKNOWN_TRIPS)
+    if primitive is p.cond_p:
+        branches = [count_work(branch) for branch in equation.params["branches"]]
+        return max(branches, key=lambda work: work.seconds)
+    inner = list(_jaxpr.sub_programs(equation))
+    called = _jaxpr.called_program(equation)
+    if called is not None:
+        return count_work(called)
+    written = float(sum(_size(variable) for variable in equation.outvars))
+    if primitive is p.dot_general_p:
+        (contracted, _), _ = equation.params["dimension_numbers"]
+        shape = equation.invars[0].aval.shape
+        return Work(2 * written * math.prod(shape[axis] for axis in contracted))
+    if primitive is p.conv_general_dilated_p:
+        kernel = equation.invars[1].aval.shape
+        outputs = kernel[equation.params["dimension_numbers"].rhs_spec[0]]
+        return Work(2 * written * math.prod(kernel) / max(outputs, 1))
+    total = Work(elements=written)
+    for program in inner:  # of a primitive that is not known in detail
+        total = total.join(count_work(program))
+    return total
+
+
+def _size(atom: Any) -> int:
+    return math.prod(getattr(atom.aval, "shape", ()))
+
+
+def _count_bytes(atoms: Any) -> float:
+    sizes = (_size(atom) * getattr(atom.aval.dtype, "itemsize", 8) for atom in atoms)
+    return float(sum(sizes))

@@ -1,0 +1,333 @@
+"""The autotuner: where it starts, when it searches, what that may cost, and what is kept of it."""
+
+import json
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+import jaxmom as jm
+from jaxmom.sweeps import explain, grid, paired, sweep
+from jaxmom.sweeps.compile import autotune, choices
+from jaxmom.sweeps.compile.autotune import Autotuner, fit_choice
+from jaxmom.sweeps.compile.choices import Choice, cache_folder, recall_choice, remember_choice
+from jaxmom.sweeps.compile.program import BLOCK, LANES_LAST
+from jaxmom.sweeps.compile.watchdog import Dispatcher
+from jaxmom.sweeps.compile.work import count_work
+from jaxmom.sweeps.estimate import trace_groups
+
+DEVICES = jax.local_devices()[:1]
+SPACE = grid(x=np.linspace(0, 1, 10**4), y=np.linspace(0, 1, 10**4))
+
+
+def tuner_of(fn, space=SPACE):
+    (group,) = trace_groups(fn, space)
+    return Autotuner(space, group, DEVICES, Dispatcher(DEVICES))
+
+
+def loop(x, y):
+    return {"z": jax.lax.fori_loop(0, 1000, lambda _, z: y * z + x, x)}
+
+
+@pytest.fixture(autouse=True)
+def nothing_remembered(monkeypatch, tmp_path):
+    monkeypatch.setenv("JAXMOM_CACHE_DIR", str(tmp_path / "cache"))
+
+
+# The work of a lane
+
+
+def repeated(x, steps):
+    return jax.lax.scan(lambda z, _: (x @ z, None), jnp.ones((4, 5)), length=steps)[0]
+
+
+def branch(x):
+    return jax.lax.cond(x[0, 0] > 0, lambda: x, lambda: x @ x @ x)
+
+
+def convolved(x):
+    return jax.lax.conv(x[None, None], jnp.ones((7, 1, 2, 2)), (1, 1), "VALID")
+
+
+@pytest.mark.parametrize(
+    ("fn", "expected"),
+    [
+        (lambda x: x @ x, 2 * 4 * 4 * 4),
+        (lambda x: repeated(x, 10), 10 * 2 * 4 * 4 * 5),
+        (lambda x: jax.jit(repeated, static_argnums=1)(x, 3), 3 * 2 * 4 * 4 * 5),
+        (branch, 2 * 2 * 4 * 4 * 4),
+        (convolved, 2 * (7 * 3 * 3) * (2 * 2)),
+        (lambda x: x + x, 0),
+    ],
+)
+def test_products_are_counted_with_the_trips_of_their_loops(fn, expected):
+    assert count_work(jax.make_jaxpr(fn)(jnp.ones((4, 4)))).multiplications == expected
+
+
+def test_elements_and_what_a_loop_carries_are_counted():
+    def fn(x):
+        return jax.lax.fori_loop(0, 10, lambda _, z: z * x, x)
+
+    work = count_work(jax.make_jaxpr(fn)(jnp.ones(100, jnp.float32)))
+    assert 10 * 100 <= work.elements <= 10 * 100 + 100
+    assert 400 <= work.carried_bytes <= 420  # and the counter
+    assert not work.has_unknown_loop
+    assert not work.is_products
+
+    def until(x):
+        return jax.lax.while_loop(lambda z: jnp.sum(z) > 1, lambda z: z / 2, x)
+
+    assert count_work(jax.make_jaxpr(until)(jnp.ones(100))).has_unknown_loop
+
+
+# Where it starts
+
+
+def of_network(hidden):
+    problem = jm.problems.digits_mlp((hidden, hidden))
+
+    def train(x, y):
+        run = jm.optimize(
+            *(problem.loss, problem.params, jm.heavy_ball(x, y), 50),
+            batches=problem.batches,
+            key=jax.random.key(0),
+        )
+        return {"value": run.history["value"][-1]}
+
+    return train
+
+
+def of_quadratic(x, y):
+    run = jm.optimize(lambda z: jnp.sum(z**2), jnp.ones(2), jm.heavy_ball(x, y), 1000, every=1000)
+    return {"value": run.history["value"][-1]}
+
+
+def of_gathers(x, y):
+    def step(table, i):
+        place = (7 * i + (10 * x).astype(int)) % 64
+        return table.at[place].add(y * table[(place + 1) % 64]), None
+
+    return {"value": jnp.sum(jax.lax.scan(step, jnp.ones(64), jnp.arange(100))[0])}
+
+
+def of_unknown_length(x, y):
+    return {"value": jax.lax.while_loop(lambda z: z < 1, lambda z: z + x + y, x)}
+
+
+# A function -> the least and the largest width, and whether the lanes are last.
+STARTS = {
+    "quadratic": (of_quadratic, 128, 2048, True),
+    "network of 256": (of_network(256), 2, 8, False),
+    "network of 1024": (of_network(1024), 2, 2, False),
+    "gathers": (of_gathers, 64, 256, False),
+    "a loop of unknown length": (of_unknown_length, 64, 256, False),
+}
+
+
+@pytest.mark.parametrize("name", STARTS)
+def test_the_work_of_a_lane_decides_where_the_search_starts(name):
+    fn, least, largest, is_last = STARTS[name]
+    first = tuner_of(fn).choose_first(None)
+    width = first.options.get(BLOCK, first.width)
+    assert least <= width <= largest
+    assert (LANES_LAST in first.options) == is_last
+
+
+def test_it_says_once_why_lanes_are_first():
+    tuner = tuner_of(of_gathers)
+    tuner.choose_first(None)
+    (note,) = tuner.notes
+    assert note.startswith("lanes first: lanes_last has no rule for ")
+    assert sweep(of_gathers, paired(x=[0.1, 0.2], y=[0.1, 0.2])).attrs["options"]
+
+
+@given(st.integers(1, 5000), st.integers(1, 5000), st.one_of(st.none(), st.integers(1, 600)))
+def test_a_fitted_choice_is_no_wider_and_has_whole_blocks(width, lanes, block):
+    options = {} if block is None else {BLOCK: block}
+    asked = Choice(width * (block or 1), options)
+    fitted = fit_choice(asked, lanes)
+    assert 1 <= fitted.width <= asked.width
+    chunks = -(-lanes // fitted.width)
+    if BLOCK in fitted.options:
+        assert fitted.width % block == 0
+        assert fitted.width * chunks - lanes < block * chunks
+    else:
+        assert fitted.width <= lanes
+        assert fitted.width * chunks - lanes < autotune._EVEN * chunks
+
+
+# When it searches, and what that may cost
+
+
+def searched(monkeypatch, seconds, compile_seconds=0.01, fn=loop):
+    """A search in which each program takes the seconds that a function says."""
+    tuner = tuner_of(fn)
+    compiled = []
+
+    def compile_nothing(choice):
+        compiled.append(choice)
+        program = type("Program", (), {"width": choice.width, "bytes": 24 * choice.width})
+        return [program], compile_seconds
+
+    def time_nothing(programs):
+        return seconds(*compiled[-1]), {0: compiled[-1]}
+
+    monkeypatch.setattr(tuner, "_compile", compile_nothing)
+    monkeypatch.setattr(tuner, "_time_chunks", time_nothing)
+    return tuner, tuner.search(None)
+
+
+def test_a_short_sweep_compiles_one_program(monkeypatch):
+    tuner, choice = searched(monkeypatch, lambda width, options: 2.0 * width / 10**8)
+    assert len(tuner.tried) == 1
+    assert choice == tuner.choose_first(None)
+    assert tuner.computed == {0: choice}
+    assert not cache_folder().exists()
+
+
+WANTED = {
+    "wider": lambda width, options: options.get(BLOCK, width) >= 2**12,
+    "narrower": lambda width, options: options.get(BLOCK, width) <= 2**8,
+    "unrolled": lambda width, options: options.get(LANES_LAST) == 4,
+    "lanes first": lambda width, options: LANES_LAST not in options,
+    "XLA's own": lambda width, options: not any(name.startswith("xla") for name in options),
+}
+
+
+@pytest.mark.parametrize("name", WANTED)
+def test_a_long_sweep_finds_what_is_faster_and_keeps_its_results(monkeypatch, name):
+    is_wanted = WANTED[name]
+
+    def seconds(width, options):
+        return width * 1e-6 * (1.0 if is_wanted(width, options) else 2.0)
+
+    tuner, choice = searched(monkeypatch, seconds)
+    assert is_wanted(*choice)
+    assert tuner.computed == {0: choice}
+    assert recall_choice(tuner.group, DEVICES) == choice
+
+
+@pytest.mark.parametrize("job", [4.0, 40.0, 400.0, 4000.0])
+def test_a_search_takes_at_most_a_tenth_of_the_time(monkeypatch, job):
+    compile_seconds = 3.0
+    tuner, _ = searched(
+        monkeypatch, lambda width, options: job * width / 10**8, compile_seconds=compile_seconds
+    )
+    others = tuner.tried[1:]
+    if job < 10 * compile_seconds:
+        assert not others
+    else:
+        assert others
+
+
+def test_the_seconds_that_a_search_has_spent_count(monkeypatch):
+    tuner, _ = searched(monkeypatch, lambda width, options: 1e-6 * width)
+    before = len(tuner.tried)
+    tuner._spent = 0.1 * tuner._job_seconds()
+    assert not tuner._try_if_worth(Choice(3, {}))
+    assert len(tuner.tried) == before
+
+
+@pytest.mark.parametrize("budget", [1.0, 1e4])
+def test_a_search_stays_within_the_memory(monkeypatch, budget):
+    monkeypatch.setattr(autotune, "memory_budget", lambda devices: budget)
+    tuner, choice = searched(monkeypatch, lambda width, options: 1e-3 * width)
+    assert all(probe.bytes <= max(budget, 24) for probe in tuner.tried)
+    assert choice.width <= max(budget / 24, 1)
+
+
+# What is kept
+
+
+def counting(ran):
+    def fn(x):
+        jax.debug.callback(lambda v: ran.append(float(v)), x)
+        return {"y": 2 * x}
+
+    return fn
+
+
+def test_chunks_that_were_timed_are_not_run_again():
+    ran = []
+    runs = sweep(counting(ran), grid(x=np.arange(20.0)))
+    jax.effects_barrier()
+    assert sorted(ran) == runs.x.values.tolist()
+    np.testing.assert_array_equal(runs.y, 2 * runs.x)
+
+
+def test_results_of_the_search_have_the_bits_of_its_choice(tmp_path):
+    space = grid(x=np.linspace(0.1, 1.0, 700), y=[0.5])
+    runs = sweep(loop, space, store=tmp_path / "store")
+    width, options = runs.attrs["width"], json.loads(runs.attrs["options"])
+    again = sweep(loop, space, width=width, options=options)
+    np.testing.assert_array_equal(runs.z, again.z)
+    assert (runs.status == 1).all()
+
+
+def test_what_is_remembered_takes_the_place_of_a_search(monkeypatch):
+    (group,) = trace_groups(loop, SPACE)
+    assert recall_choice(group, DEVICES) is None
+    remember_choice(group, DEVICES, 96, {LANES_LAST: 4})
+    assert recall_choice(group, DEVICES) == (96, {LANES_LAST: 4})
+    assert recall_choice(group, DEVICES * 2) is None
+    (other,) = trace_groups(lambda x, y: {"z": loop(x, y)["z"] + 1}, SPACE)
+    assert recall_choice(other, DEVICES) is None
+    monkeypatch.setattr(autotune, "_SHORT_SWEEP", 0.0)
+    tuner, choice = searched(monkeypatch, lambda width, options: 1.0)
+    assert choice == (96, {LANES_LAST: 4})
+    assert tuner.tried == []
+    assert any("earlier search" in note for note in tuner.notes)
+
+
+@pytest.mark.parametrize(
+    "content", ["", "{", "[]", '{"width": "a", "options": {}}', '{"width": 3}']
+)
+def test_a_damaged_memory_counts_as_none(content):
+    (group,) = trace_groups(loop, SPACE)
+    remember_choice(group, DEVICES, 96, {})
+    (file,) = (cache_folder() / "choices").iterdir()
+    file.write_text(content)
+    assert recall_choice(group, DEVICES) is None
+
+
+def test_a_memory_that_cannot_be_written_is_no_error(monkeypatch, tmp_path):
+    file = tmp_path / "a file"
+    file.touch()
+    monkeypatch.setenv("JAXMOM_CACHE_DIR", str(file))
+    (group,) = trace_groups(loop, SPACE)
+    remember_choice(group, DEVICES, 96, {})
+    assert recall_choice(group, DEVICES) is None
+
+
+def test_the_number_of_remembered_choices_is_bounded(monkeypatch):
+    monkeypatch.setattr(choices, "_KEPT", 3)
+    for number in range(5):
+        (group,) = trace_groups(lambda x, y, n=number: {"z": x + n * y}, SPACE)
+        remember_choice(group, DEVICES, number + 1, {})
+    assert len(list((cache_folder() / "choices").iterdir())) == 3
+    assert recall_choice(group, DEVICES) == (5, {})
+
+
+def test_the_cache_of_the_user_is_used_by_default(monkeypatch):
+    monkeypatch.delenv("JAXMOM_CACHE_DIR")
+    assert cache_folder().name == "jaxmom"
+    assert cache_folder().is_absolute()
+
+
+# explain
+
+
+def test_explain_runs_at_most_a_twentieth_and_says_what():
+    ran = []
+    few = explain(counting(ran), grid(x=np.arange(30.0)))
+    jax.effects_barrier()
+    assert ran == []
+    assert "(nothing was run: counted)" in str(few)
+    many = explain(counting(ran), grid(x=np.arange(1000.0)), width=50)
+    jax.effects_barrier()
+    assert set(ran) == set(range(50))
+    assert "(ran 50 lanes)" in str(many)
+    assert many.seconds > 0
