@@ -189,7 +189,7 @@ def test_manifests_of_an_extended_store_are_restored_to_the_last_byte(tmp_path, 
     before = {path: path.read_bytes() for path in tmp_path.glob("parts*/*.npz")}
     before |= {path: path.read_bytes() for path in tmp_path.glob("sweep*.json")}
     damage(tmp_path / name, how)
-    with pytest.raises(ValueError, match="The same call of jm.sweep writes it again"):
+    with pytest.raises(ValueError, match=r"The same call of jm\.sweep writes it again"):
         open_sweep(tmp_path)
     assert same(run(tmp_path, largest), expected)  # which is what the message advises
     assert {path: path.read_bytes() for path in before} == before
@@ -224,7 +224,7 @@ def test_a_damaged_manifest_of_a_halving_is_mended_as_its_message_advises(tmp_pa
     halving(grow, SPACE, [1, 2], 1.0, width=2, store=tmp_path)
     text = (tmp_path / "sweep.json").read_text()
     damage(tmp_path / "sweep.json", how)
-    with pytest.raises(ValueError, match="The same call of jm.halving writes it again") as caught:
+    with pytest.raises(ValueError, match=r"The same call of jm\.halving writes it again") as caught:
         halving(grow, LARGER, [1, 2], 1.0, width=2, store=tmp_path)
     assert "fresh" not in str(caught.value)
     runs = halving(grow, SPACE, [1, 2, 3], 1.0, width=2, store=tmp_path)

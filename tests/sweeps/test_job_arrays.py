@@ -4,7 +4,10 @@ import itertools
 import json
 import os
 import pathlib
+import re
 import signal
+import subprocess
+import sys
 import threading
 import time
 
@@ -376,3 +379,30 @@ def test_what_dead_processes_leave_is_finished_without_part(tmp_path, long):
     run_long(tmp_path)
     assert contents(tmp_path) == long
     assert not list(pathlib.Path(tmp_path).rglob("*.tmp"))
+
+
+@pytest.mark.slow
+def test_the_script_of_the_docs_runs(tmp_path):
+    page = (pathlib.Path(__file__).parents[2] / "docs/sweeps.md").read_text(encoding="utf8")
+    section = page.split("## Job arrays")[1].split("\n## ")[0]
+    code, script = re.findall(r"```(?:python|sh)\n(.*?)```", section, re.DOTALL)
+    (tmp_path / "sweep_beta.py").write_text(code)
+    (tmp_path / "job.sh").write_text(script)
+    first, last = map(int, re.search(r"--array=(\d+)-(\d+)", script).groups())
+    path = f"{pathlib.Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
+    jobs = [
+        subprocess.Popen(
+            ["bash", "job.sh"],
+            cwd=tmp_path,
+            env=os.environ | {"SLURM_ARRAY_TASK_ID": str(number), "PATH": path},
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for number in range(first, last + 1)
+    ]
+    for job in jobs:
+        _, errors = finish(job)
+        assert job.returncode == 0, errors
+    runs = open_sweep(tmp_path / "beta_sweep")
+    assert (runs.status != MISSING).all()
+    assert cli.main(["status", str(tmp_path / "beta_sweep")]) == 0
