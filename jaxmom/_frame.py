@@ -79,7 +79,8 @@ class Update:
         self, values: dict[str, Any], children: Children, state: PyTree
     ) -> tuple[Hyperparameters, PyTree]:
         """Return the hyperparameters at the state's count, and the state of `fns.update`."""
-        count, scheduled = None, _has_schedule(values)
+        count: Any = None
+        scheduled = _has_schedule(values)
         _check_origin(state, scheduled)
         if scheduled:
             count, state = state

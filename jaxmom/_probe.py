@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jaxmom._values import NUMBER, PyTree, Static, is_plain_number, is_static
+from jaxmom._values import NUMBER, PyTree, Static, is_complex, is_plain_number, is_static
 from jaxmom.filters import (
     Coefficients,
     CoefficientsFn,
@@ -26,6 +26,7 @@ class Probed(NamedTuple):
     buffers: int
     start: PyTree  # of a recurrence
     evaluates: bool
+    is_complex: bool
 
 
 def probe(coefficients_fn: CoefficientsFn, hp: Mapping[str, Any]) -> Probed:
@@ -65,7 +66,8 @@ def _trace_coefficients(
         return Static(found.start), found.step(as_carry(found.start))[1]
 
     start, c = jax.eval_shape(first_coefficients, others)
-    return Probed(c.decay.shape[-1], start.value, c.evaluate is not None)
+    complex_numbers = any(is_complex(x.dtype) for x in jax.tree.leaves(c))
+    return Probed(c.decay.shape[-1], start.value, c.evaluate is not None, complex_numbers)
 
 
 def _require_coefficients(found: Any) -> Coefficients:
@@ -100,8 +102,16 @@ def _stand_in(value: Any, default: tuple[float, ...] | None) -> jax.ShapeDtypeSt
         return jax.ShapeDtypeStruct((), dtype)
     if isinstance(value, list | tuple):
         return jax.ShapeDtypeStruct((len(value),), dtype)
-    shape = np.shape(default) if callable(value) else np.shape(value)
+    count = jax.ShapeDtypeStruct((), jnp.int32)
+    shape = jax.eval_shape(value, count).shape if callable(value) else np.shape(value)
     return jax.ShapeDtypeStruct(shape[-1:], dtype)
+
+
+@functools.cache
+def names_ahead(coefficients_fn: CoefficientsFn) -> tuple[str, ...]:
+    """Return the hyperparameters that are needed at the next count too, as ``next_<name>``."""
+    names = inspect.signature(coefficients_fn).parameters
+    return tuple(n.removeprefix("next_") for n in names if n.startswith("next_"))
 
 
 @functools.cache
@@ -123,4 +133,4 @@ def coefficients_as_given(coefficients: CoefficientsOrSchedule) -> CoefficientsO
 
 def without_learning_rate(hp: Mapping[str, Any]) -> dict[str, Any]:
     """Return the hyperparameters of the coefficients function."""
-    return {n: v for n, v in hp.items() if n not in ("learning_rate", "settings", "transforms")}
+    return {n: v for n, v in hp.items() if n not in ("learning_rate", "settings", "transforms", "ahead")}

@@ -12,6 +12,7 @@ from jaxmom._captures import Captured, as_partial
 from jaxmom._probe import (
     as_carry,
     coefficients_as_given,
+    names_ahead,
     probe,
     vector_defaults,
     without_learning_rate,
@@ -130,7 +131,8 @@ def momentum_method(
     Args:
       coefficients_fn: A function at the top of a module, of hyperparameters alone, that returns
         `Coefficients` or a `Recurrence`. A hyperparameter whose default is a tuple has one number
-        for each buffer.
+        for each buffer. A parameter ``next_<name>``, None by default, gets what a schedule of
+        ``name`` returns for the next step. Complex coefficients have complex buffers.
       learning_rate_position: Where -learning_rate stands (-1 if there is none among the
         hyperparameters). With "outside", ``y <- y - alpha filter(g)``: a change of alpha acts on
         all gradients in the buffers at once. With "inside", ``y <- y + filter(-alpha g)``: the
@@ -181,21 +183,30 @@ class _Settings:
     buffers: int = 0
     start: PyTree = ()
     evaluates: bool = False  # whether eval_params differs from params
+    is_complex: bool = False  # whether the buffers are complex for real params
 
 
 def _make_filter(settings: _Settings, values: dict[str, Any]) -> Optimizer:
     vectors = vector_defaults(settings.coefficients_fn)
     values = {n: as_plain_vector(v) if n in vectors else as_plain(v) for n, v in values.items()}
-    buffers, start, evaluates = probe(settings.coefficients_fn, values)
-    settings = dataclasses.replace(settings, buffers=buffers, start=start, evaluates=evaluates)
+    found = probe(settings.coefficients_fn, values)
+    settings = dataclasses.replace(
+        settings,
+        buffers=found.buffers,
+        start=found.start,
+        evaluates=found.evaluates,
+        is_complex=found.is_complex and settings.coefficients_fn is not coefficients_as_given,
+    )
     hp = {**values, "settings": Static(settings)}
-    readout = _read_evaluation if evaluates else None
+    if ahead := names_ahead(settings.coefficients_fn):
+        hp["ahead"] = Static(ahead)
+    readout = _read_evaluation if found.evaluates else None
     return transformation(_init_filter, _filter_gradients, hp, readout=readout, check=_check_filter)
 
 
 def _init_filter(hp: Hyperparameters, params: PyTree) -> MomentumState:
     settings = hp["settings"]
-    zeros = functools.partial(_zero_buffer, dtype=settings.accumulator_dtype)
+    zeros = functools.partial(_zero_buffer, settings=settings)
     buffers = tuple(jax.tree.map(zeros, params) for _ in range(settings.buffers))
     # One vector, not a tree like params: what maps over the params in a state must not find it.
     leaves = len(jax.tree.leaves(params))
@@ -360,7 +371,7 @@ def _check_filter(hp: Hyperparameters) -> None:
     settings = hp["settings"]
     check_bounds("learning_rate", hp.get("learning_rate"), "[0, inf)")
     _refuse_uncalled(hp.get("coefficients"))
-    buffers, _, _ = probe(settings.coefficients_fn, hp)
+    buffers = probe(settings.coefficients_fn, hp).buffers
     if buffers != settings.buffers:
         raise ValueError(
             f"this optimizer has {settings.buffers} buffers, the new coefficients are for "
@@ -368,6 +379,8 @@ def _check_filter(hp: Hyperparameters) -> None:
         )
 
 
-def _zero_buffer(leaf: Any, dtype: Any) -> jax.Array:
+def _zero_buffer(leaf: Any, settings: _Settings) -> jax.Array:
+    dtype = state_dtype(leaf, settings.accumulator_dtype)
+    dtype = np.result_type(dtype, np.complex64) if settings.is_complex else dtype
     # Zeros like a leaf follow its sharding.
-    return jnp.zeros_like(leaf, dtype=state_dtype(leaf, dtype))
+    return jnp.zeros_like(leaf, dtype=dtype)

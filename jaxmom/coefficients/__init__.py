@@ -12,33 +12,68 @@ from jaxmom.coefficients.accelerated import (
     nesterov,
     nesterov_convex,
     nesterov_strongly_convex,
+    optimal_heavy_ball,
+    robust_momentum,
+    sutskever_nesterov,
+    synthesized_nesterov,
     triple_momentum,
 )
 from jaxmom.coefficients.adam import ademamix, mars, nadam, qhadam, simplified_ademamix
-from jaxmom.coefficients.aggregated import aggmo, qhm
+from jaxmom.coefficients.aggregated import aggmo, grokfast, maxwell, qhm
+from jaxmom.coefficients.averaging import ema_nesterov, gpa, primal_averaging, schedule_free
 from jaxmom.coefficients.basic import ema_momentum, gradient_descent, heavy_ball, sgd
-from jaxmom.coefficients.games import optimistic_gradient
-from jaxmom.coefficients.scheduled import demon
+from jaxmom.coefficients.games import complex_momentum, optimistic_gradient
+from jaxmom.coefficients.optimized import (
+    item,
+    ogm_gradient,
+    ogm_strongly_convex,
+    optimized_gradient,
+)
+from jaxmom.coefficients.scheduled import am1, dana, demon, fsgdm
 from jaxmom.coefficients.sign import lion
+from jaxmom.coefficients.stochastic import accelerated_sgd, mass, pid, pnm, unified_momentum
 
 __all__ = [
+    "accelerated_sgd",
     "ademamix",
     "aggmo",
+    "am1",
     "chebyshev",
+    "complex_momentum",
+    "dana",
     "demon",
     "ema_momentum",
+    "ema_nesterov",
+    "fsgdm",
+    "gpa",
     "gradient_descent",
+    "grokfast",
     "heavy_ball",
+    "item",
     "lion",
     "mars",
+    "mass",
+    "maxwell",
     "nadam",
     "nesterov",
     "nesterov_convex",
     "nesterov_strongly_convex",
+    "ogm_gradient",
+    "ogm_strongly_convex",
+    "optimal_heavy_ball",
     "optimistic_gradient",
+    "optimized_gradient",
+    "pid",
+    "pnm",
+    "primal_averaging",
     "qhadam",
     "qhm",
+    "robust_momentum",
+    "schedule_free",
     "sgd",
     "simplified_ademamix",
+    "sutskever_nesterov",
+    "synthesized_nesterov",
     "triple_momentum",
+    "unified_momentum",
 ]

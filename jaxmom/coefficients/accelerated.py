@@ -1,4 +1,4 @@
-"""Accelerated methods: Nesterov, triple momentum, Chebyshev, as coefficients."""
+"""Accelerated methods: Nesterov, triple and robust momentum, Chebyshev, as coefficients."""
 
 from typing import Any
 
@@ -20,6 +20,25 @@ def nesterov(beta: ArrayLike = 0.9) -> Coefficients:
       Nesterov 1983 (Soviet Math. Dokl. 27(2)); Sutskever et al. 2013 (ICML), section 2.
     """
     return _extrapolated(1.0, as_hyperparameter("beta", beta, "(-1, 1)"))
+
+
+def sutskever_nesterov(beta: ArrayLike = 0.9, next_beta: ArrayLike | None = None) -> Coefficients:
+    """Nesterov's in Sutskever's velocities, at the point of the gradient.
+
+    ``v_{t+1} = mu_t v_t - alpha grad f(theta_t + mu_t v_t); theta_{t+1} = theta_t + v_{t+1}``.
+    params is ``theta_t + mu_t v_t``, and theta is `eval_params`. The decay is mu_t, and the
+    extrapolation to the next point mu_{t+1}: a schedule in both places at t would be no Nesterov.
+
+    Args:
+      beta: mu_t, in (-1, 1).
+      next_beta: mu_{t+1}; the same by default.
+
+    Source:
+      Sutskever, Martens, Dahl and Hinton 2013 (ICML), equations 3 and 4.
+    """
+    mu = as_hyperparameter("beta", beta, "(-1, 1)")
+    ahead = mu if next_beta is None else as_hyperparameter("next_beta", next_beta, "(-1, 1)")
+    return reading_new(decay=mu, gain=1.0, read=ahead, direct=1.0, evaluate=-mu)
 
 
 def nesterov_convex() -> Recurrence:
@@ -56,6 +75,68 @@ def _extrapolated(step: Any, beta: Any) -> Coefficients:
     return reading_new(decay=beta, gain=beta * step, read=1.0, direct=step, evaluate=-1.0)
 
 
+def synthesized_nesterov(beta1: ArrayLike, beta2: ArrayLike) -> Coefficients:
+    """Synthesized Nesterov: all methods of two points, one for the gradient and one to move.
+
+    ``xi_{t+1} = xi_t + beta_1 (xi_t - xi_{t-1}) - alpha g(y_t); y_t = xi_t + beta_2 (xi_t -
+    xi_{t-1})``. params is y, and xi is `eval_params`: beta_2 = 0 is the heavy ball, beta_2 = beta_1
+    Nesterov's method.
+
+    Source:
+      Lessard, Recht and Packard 2016 (arXiv 1408.3595), section 6.
+    """
+    beta1 = as_hyperparameter("beta1", beta1, "(-1, 1)")
+    beta2 = as_hyperparameter("beta2", beta2)
+    return Coefficients(
+        decay=beta1,
+        gain=1.0,
+        read=beta1 + beta2 * (beta1 - 1),
+        direct=1 + beta2,
+        evaluate=-beta2,
+    )
+
+
+def robust_momentum(mu: ArrayLike, L: ArrayLike, rho: ArrayLike) -> Coefficients:
+    """Robust momentum: from triple momentum to gradient descent, slower and less sensitive.
+
+    ``x_{t+1} = x_t + beta (x_t - x_{t-1}) - alpha g(y_t); y_t = x_t + gamma (x_t - x_{t-1})`` with
+    kappa = L/mu and ``alpha = kappa (1-rho)^2 (1+rho) / L``, ``beta = kappa rho^3 / (kappa-1)``,
+    ``gamma = rho^3 / ((kappa-1) (1-rho)^2 (1+rho))``. params is y; the rate rho is that of x, which
+    is `eval_params`.
+
+    Args:
+      mu: The constant of strong convexity, positive.
+      L: The constant of smoothness, above mu.
+      rho: In [1 - sqrt(mu/L), 1 - mu/L]; the least is triple momentum, the greatest gradient
+        descent with the learning rate 1/L.
+
+    Source:
+      Cyrus, Hu, Van Scoy and Lessard 2018 (arXiv 1710.04753), equations 3 and 4.
+    """
+    mu, L = as_curvatures(mu, L)
+    rho = as_hyperparameter("rho", rho, "[0, 1)")
+    _check_rate(mu, L, rho)
+    beta = rho**3 * L / (L - mu)
+    return reading_new(
+        decay=beta,
+        gain=1 / L,
+        read=(1 - rho) ** 2 * (1 + rho) * L / mu + beta - 1,
+        direct=1 / L,
+        evaluate=-beta,
+    )
+
+
+def _check_rate(mu: Any, L: Any, rho: Any) -> None:
+    if not all(isinstance(number, float) for number in (mu, L, rho)):
+        return
+    least, greatest, rounding = 1 - (mu / L) ** 0.5, 1 - mu / L, 1e-6
+    if mu == L or not least - rounding <= rho <= greatest + rounding:
+        raise ValueError(
+            f"rho = {rho} is no rate of robust momentum for mu = {mu} and L = {L}: mu is below L, "
+            f"and rho in [1 - sqrt(mu/L), 1 - mu/L] = [{least:.6g}, {greatest:.6g}]."
+        )
+
+
 def triple_momentum(mu: ArrayLike, L: ArrayLike) -> Coefficients:
     """Triple momentum: the fastest first-order method known for smooth strongly convex functions.
 
@@ -78,6 +159,21 @@ def triple_momentum(mu: ArrayLike, L: ArrayLike) -> Coefficients:
         direct=1 / L,
         evaluate=(out - ahead) * (1 + rho),
     )
+
+
+def optimal_heavy_ball(mu: ArrayLike, L: ArrayLike) -> Coefficients:
+    """The heavy ball with the best constants for quadratics with curvatures in [mu, L].
+
+    ``alpha = (2 / (sqrt(L) + sqrt(mu)))^2; beta = ((sqrt(L) - sqrt(mu)) / (sqrt(L) +
+    sqrt(mu)))^2``, of rate sqrt(beta). Off quadratics it may cycle for ever.
+
+    Source:
+      Polyak 1964 (USSR Comput. Math. Math. Phys. 4(5)), theorem 9.
+    """
+    mu, L = as_curvatures(mu, L)
+    total = jnp.sqrt(L) + jnp.sqrt(mu)
+    beta = ((jnp.sqrt(L) - jnp.sqrt(mu)) / total) ** 2
+    return reading_new(decay=beta, gain=(2 / total) ** 2, read=1.0)
 
 
 def chebyshev(mu: ArrayLike, L: ArrayLike) -> Recurrence:

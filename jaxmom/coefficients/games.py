@@ -1,8 +1,10 @@
 """Methods for games and saddle points, as coefficients."""
 
+import jax
+import jax.numpy as jnp
 from jax.typing import ArrayLike
 
-from jaxmom.filters import Coefficients, as_hyperparameter
+from jaxmom.filters import Coefficients, as_hyperparameter, reading_new
 
 
 def optimistic_gradient(optimism: ArrayLike = 1.0) -> Coefficients:
@@ -17,3 +19,21 @@ def optimistic_gradient(optimism: ArrayLike = 1.0) -> Coefficients:
     """
     o = as_hyperparameter("optimism", optimism)
     return Coefficients(decay=0.0, gain=1.0, read=-o, direct=1 + o)
+
+
+def complex_momentum(beta: ArrayLike = 0.9, phi: ArrayLike = 0.39269908169872414) -> Coefficients:
+    """Complex momentum: ``m_{t+1} = beta e^{i phi} m_t - g_t; y_{t+1} = y_t + Re(alpha m_{t+1})``.
+
+    Between heavy ball (phi = 0) and negative momentum (phi = pi); in games played simultaneously it
+    converges where both diverge. It is a filter with complex buffers, for real parameters.
+
+    Args:
+      beta: In [0, 1).
+      phi: In radians; pi / 8 by default.
+
+    Source:
+      Lorraine, Acuna, Vicol and Duvenaud 2022 (arXiv 2102.08431), algorithm 1.
+    """
+    beta, phi = as_hyperparameter("beta", beta, "[0, 1)"), as_hyperparameter("phi", phi)
+    decay = jax.lax.complex(beta * jnp.cos(phi), beta * jnp.sin(phi))
+    return reading_new(decay=decay, gain=1.0, read=1.0)

@@ -9,30 +9,48 @@ from jaxmom.methods.accelerated import (
     nesterov,
     nesterov_convex,
     nesterov_strongly_convex,
+    optimal_heavy_ball,
+    robust_momentum,
+    sutskever_nesterov,
+    synthesized_nesterov,
     triple_momentum,
 )
 from jaxmom.methods.adam import ademamix, adopt, nadam, qhadam, simplified_ademamix
-from jaxmom.methods.aggregated import aggmo, qhm
+from jaxmom.methods.aggregated import aggmo, grokfast, maxwell, qhm
+from jaxmom.methods.averaging import ema_nesterov, gpa, primal_averaging, schedule_free
 from jaxmom.methods.basic import ema_momentum, gradient_descent, heavy_ball, sgd
 from jaxmom.methods.differences import adan, mars
-from jaxmom.methods.games import optimistic_gradient
+from jaxmom.methods.games import complex_momentum, optimistic_gradient
 from jaxmom.methods.norm import nigt, normalized_momentum
+from jaxmom.methods.optimized import item, ogm_gradient, ogm_strongly_convex, optimized_gradient
 from jaxmom.methods.polar import muon, normuon
-from jaxmom.methods.scheduled import demon
+from jaxmom.methods.scheduled import am1, dana, demon, fsgdm
 from jaxmom.methods.sign import lion, signum
+from jaxmom.methods.stochastic import accelerated_sgd, mass, pid, pnm, unified_momentum
 
 __all__ = [
+    "accelerated_sgd",
     "adan",
     "ademamix",
     "adopt",
     "aggmo",
+    "am1",
     "chebyshev",
+    "complex_momentum",
+    "dana",
     "demon",
     "ema_momentum",
+    "ema_nesterov",
+    "fsgdm",
+    "gpa",
     "gradient_descent",
+    "grokfast",
     "heavy_ball",
+    "item",
     "lion",
     "mars",
+    "mass",
+    "maxwell",
     "muon",
     "nadam",
     "nesterov",
@@ -41,11 +59,23 @@ __all__ = [
     "nigt",
     "normalized_momentum",
     "normuon",
+    "ogm_gradient",
+    "ogm_strongly_convex",
+    "optimal_heavy_ball",
     "optimistic_gradient",
+    "optimized_gradient",
+    "pid",
+    "pnm",
+    "primal_averaging",
     "qhadam",
     "qhm",
+    "robust_momentum",
+    "schedule_free",
     "sgd",
     "signum",
     "simplified_ademamix",
+    "sutskever_nesterov",
+    "synthesized_nesterov",
     "triple_momentum",
+    "unified_momentum",
 ]

@@ -24,3 +24,27 @@ def optimistic_gradient(
         learning_rate=learning_rate,
         optimism=optimism,
     )
+
+
+def complex_momentum(
+    learning_rate: ScalarOrSchedule,
+    beta: ScalarOrSchedule = 0.9,
+    phi: ScalarOrSchedule = 0.39269908169872414,
+) -> Optimizer:
+    """Complex momentum: ``m <- beta e^{i phi} m - g; y <- y + alpha Re(m)``, for games.
+
+    Its buffers are complex, complex64 at least. Complex parameters take the whole of alpha m.
+
+    Args:
+      learning_rate: alpha.
+      beta: The modulus of the decay, in [0, 1).
+      phi: Its argument; 0 is `heavy_ball`, pi is negative momentum, pi / 8 the default.
+
+    Example:
+      >>> import jaxmom as jm
+      >>> jm.complex_momentum(0.1, beta=0.9, phi=0.4).init(0.0).buffers[0].dtype
+      dtype('complex64')
+    """
+    return momentum_method(
+        coefficients.complex_momentum, "outside", learning_rate=learning_rate, beta=beta, phi=phi
+    )

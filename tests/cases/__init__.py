@@ -6,10 +6,24 @@ never in the form in which jaxmom stores it. It gets ``gradient(point, t)`` and 
 which it asks for gradients, and, where they differ, the points that its theorem speaks of.
 """
 
-from cases import accelerated, aggregated, basic, games, heads, scheduled, sign
+from cases import (
+    accelerated,
+    aggregated,
+    averaging,
+    basic,
+    games,
+    heads,
+    optimized,
+    scheduled,
+    sign,
+    stochastic,
+)
 from cases.case import Case, Points
 
-_FAMILIES = [basic, accelerated, aggregated, scheduled, sign, heads, games]
+_FAMILIES = [
+    *[basic, accelerated, optimized, averaging, stochastic],
+    *[aggregated, scheduled, sign, heads, games],
+]
 
 METHODS: dict[str, Case] = {
     name: case for family in _FAMILIES for name, case in family.METHODS.items()

@@ -33,6 +33,39 @@ def nesterov_strongly_convex(gradient, y, mu, L) -> Points:
     return extrapolated(gradient, y, 1 / L, lambda t: (1 - q) / (1 + q))
 
 
+def sutskever_nesterov(gradient, theta, learning_rate, beta) -> Points:
+    v, t = np.zeros_like(theta), 0
+    while True:
+        yield theta + beta * v, theta
+        v = beta * v - learning_rate * gradient(theta + beta * v, t)
+        theta, t = theta + v, t + 1
+
+
+def synthesized_nesterov(gradient, xi, learning_rate, beta1, beta2) -> Points:
+    previous, t = xi, 0
+    while True:
+        y = xi + beta2 * (xi - previous)
+        yield y, xi
+        new = xi + beta1 * (xi - previous) - learning_rate * gradient(y, t)
+        xi, previous, t = new, xi, t + 1
+
+
+def robust_momentum(gradient, x, mu, L, rho) -> Points:
+    kappa = L / mu
+    alpha, beta = kappa * (1 - rho) ** 2 * (1 + rho) / L, kappa * rho**3 / (kappa - 1)
+    gamma = rho**3 / ((kappa - 1) * (1 - rho) ** 2 * (1 + rho))
+    return synthesized_nesterov(gradient, x, alpha, beta, gamma)
+
+
+def optimal_heavy_ball(gradient, x, mu, L) -> Points:
+    alpha = (2 / (np.sqrt(L) + np.sqrt(mu))) ** 2
+    root, previous, t = (np.sqrt(L / mu) - 1) / (np.sqrt(L / mu) + 1), x, 0
+    while True:
+        yield x, x
+        new = x - alpha * gradient(x, t) + root**2 * (x - previous)
+        x, previous, t = new, x, t + 1
+
+
 def triple_momentum(gradient, x, mu, L) -> Points:
     rho = 1 - 1 / np.sqrt(L / mu)
     alpha, beta = (1 + rho) / L, rho**2 / (2 - rho)
@@ -65,6 +98,21 @@ METHODS = {
     "nesterov_convex": Case(jm.nesterov_convex, {"learning_rate": 0.05}, nesterov_convex),
     "nesterov_strongly_convex": Case(
         jm.nesterov_strongly_convex, _CURVATURES, nesterov_strongly_convex, positive=("mu", "L")
+    ),
+    "sutskever_nesterov": Case(jm.sutskever_nesterov, _BETA, sutskever_nesterov),
+    "synthesized_nesterov": Case(
+        jm.synthesized_nesterov,
+        {"learning_rate": 0.05, "beta1": 0.8, "beta2": 0.5},
+        synthesized_nesterov,
+    ),
+    "robust_momentum": Case(
+        jm.robust_momentum,
+        {**_CURVATURES, "rho": 0.8},
+        robust_momentum,
+        positive=("mu", "L", "rho"),
+    ),
+    "optimal_heavy_ball": Case(
+        jm.optimal_heavy_ball, _CURVATURES, optimal_heavy_ball, positive=("mu", "L")
     ),
     "triple_momentum": Case(jm.triple_momentum, _CURVATURES, triple_momentum, positive=("mu", "L")),
     "chebyshev": Case(jm.chebyshev, _CURVATURES, chebyshev, positive=("mu", "L")),

@@ -15,7 +15,21 @@ def optimistic_gradient(gradient, x, learning_rate, optimism) -> Points:
         previous, t = g, t + 1
 
 
+def complex_momentum(gradient, x, learning_rate, beta, phi) -> Points:
+    momentum, t = np.zeros_like(x) * 1j, 0
+    while True:
+        yield x, x
+        momentum = beta * np.exp(1j * phi) * momentum - gradient(x, t)
+        x, t = x + (learning_rate * momentum).real, t + 1
+
+
 METHODS = {
+    "complex_momentum": Case(
+        jm.complex_momentum,
+        {"learning_rate": 0.05, "beta": 0.8, "phi": 0.4},
+        complex_momentum,
+        is_complex=True,
+    ),
     "optimistic_gradient": Case(
         jm.optimistic_gradient, {"learning_rate": 0.05, "optimism": 0.8}, optimistic_gradient
     ),

@@ -1,5 +1,7 @@
 """Equalities between methods, and with optax and PyTorch: one family seen from many sides."""
 
+import dataclasses
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -8,6 +10,7 @@ import pytest
 from cases import METHODS
 
 import jaxmom as jm
+from jaxmom.transform import as_pytree
 
 RNG = np.random.default_rng(2)
 HESSIAN = np.diag(np.linspace(1.0, 9.0, 5))
@@ -16,12 +19,29 @@ MU, L = 1.0, 9.0
 RHO = 1 - np.sqrt(MU / L)
 
 
+@jax.jit
+def follow(optimizer, noise):
+    """Params and `eval_params` of a bare loop; methods of one structure share its compilation."""
+
+    def step(carry, e):
+        x, state = carry
+        updates, state = optimizer.update(jnp.asarray(HESSIAN) @ x + e, state, x)
+        x = x + updates
+        return (x, state), (x, jm.eval_params(optimizer, x, state))
+
+    start = jnp.asarray(START)
+    return jax.lax.scan(step, (start, optimizer.init(start)), noise)[1]
+
+
 def path(optimizer, steps=60):
     """The points at which an optimizer asks for gradients on a noisy quadratic, [steps + 1, 5]."""
-    loss = lambda x, noise: x @ jnp.asarray(HESSIAN) @ x / 2 + noise @ x  # noqa: E731
-    batches = jnp.asarray(NOISE[:steps])
-    run = jm.optimize(loss, jnp.asarray(START), optimizer, steps, batches=batches, record="params")
-    return np.asarray(run.history["params"])
+    optimizer = as_pytree(optimizer)
+    return np.concatenate([[START], follow(optimizer, jnp.asarray(NOISE[:steps]))[0]])
+
+
+def evaluated(optimizer, steps):
+    """`eval_params` without noise, [steps, 5]."""
+    return np.asarray(follow(optimizer, jnp.zeros((steps, 5)))[1])
 
 
 def descent(filtered, alpha):
@@ -43,6 +63,59 @@ IDENTITIES = {
     "HB = QHM(nu 1)": (HB, jm.qhm(ALPHA / (1 - BETA), BETA, 1.0)),
     "HB = AggMo(K = 1)": (HB, jm.aggmo(ALPHA, (BETA,))),
     "HB = sgd": (HB, jm.sgd(ALPHA, BETA)),
+    "GD = RMM(1 - 1 / kappa)": (jm.gradient_descent(1 / L), jm.robust_momentum(MU, L, 1 - MU / L)),
+    "GD = SUM(1 / (1 - beta))": (
+        GD,
+        jm.unified_momentum(ALPHA * (1 - BETA), BETA, 1 / (1 - BETA)),
+    ),
+    "GD = AM1(alpha 0)": (GD, jm.am1(ALPHA, alpha=0.0)),
+    "GD = schedule-free(beta 0), at z": (GD, jm.schedule_free(ALPHA, 0.0)),
+    "HB = SUM(0)": (HB, jm.unified_momentum(ALPHA, BETA, 0.0)),
+    "HB = synthesized(beta2 0)": (HB, jm.synthesized_nesterov(ALPHA, BETA, 0.0)),
+    "HB = primal averaging": (HB, jm.primal_averaging(ALPHA / (1 - BETA), 1 - BETA)),
+    "HB = complex(phi 0)": (HB, jm.complex_momentum(ALPHA, BETA, 0.0)),
+    "negative HB = complex(phi pi)": (
+        jm.heavy_ball(ALPHA, -BETA),
+        jm.complex_momentum(ALPHA, BETA, np.pi),
+    ),
+    "HB = maxwell(K = 1)": (HB, jm.maxwell(ALPHA / (1 - BETA), (BETA,), (1.0,))),
+    "NAG = SUM(1)": (NAG, jm.unified_momentum(ALPHA, BETA, 1.0)),
+    "NAG = synthesized(beta1 = beta2)": (NAG, jm.synthesized_nesterov(ALPHA, BETA, BETA)),
+    "NAG = MaSS(0)": (NAG, jm.mass(ALPHA, BETA, 0.0)),
+    "NAG = GPA(mu_x = mu_y)": (NAG, jm.gpa(ALPHA / (1 - BETA), BETA, BETA)),
+    "NAG = EMA-Nesterov(gamma 0)": (NAG, jm.ema_nesterov(ALPHA, BETA, 0.0)),
+    "NAG = Sutskever": (NAG, jm.sutskever_nesterov(ALPHA, BETA)),
+    "NAG = maxwell with look-ahead": (
+        NAG,
+        jm.maxwell(ALPHA / (1 - BETA), (BETA,), (1.0,), look_ahead=BETA),
+    ),
+    "QHM = GPA": (jm.qhm(ALPHA, 0.95, 0.6), jm.gpa(ALPHA, 0.95, 0.6)),
+    "QHM = grokfast": (
+        jm.qhm(ALPHA, BETA, 2 / 3),
+        descent(jm.scale_by_momentum(jm.coefficients.grokfast(BETA, 2.0)), ALPHA / 3),
+    ),
+    "triple momentum = RMM(1 - 1 / sqrt(kappa))": (
+        jm.triple_momentum(MU, L),
+        jm.robust_momentum(MU, L, RHO),
+    ),
+    "maxwell = mix of averages": (
+        jm.maxwell(ALPHA, (0.5, BETA), (0.3, 0.7)),
+        descent(jm.mix([optax.ema(0.5, debias=False), EMA], [0.3, 0.7]), ALPHA),
+    ),
+    "annealed maxwell = mix of averages": (
+        jm.maxwell(ALPHA, (0.5, BETA), jm.schedules.linear((0.3, 0.7), (0.9, 0.1), 40)),
+        descent(
+            jm.mix(
+                [optax.ema(0.5, debias=False), EMA],
+                jm.schedules.linear((0.3, 0.7), (0.9, 0.1), 40),
+            ),
+            ALPHA,
+        ),
+    ),
+    "schedule-free = optax, without warm-up": (
+        jm.schedule_free(ALPHA, BETA),
+        optax.contrib.schedule_free(optax.sgd(ALPHA), ALPHA, b1=BETA),
+    ),
     "HB = demon(T = inf)": (HB, jm.demon(ALPHA, np.inf, BETA)),
     "HB = HB twice in AggMo": (HB, jm.aggmo(ALPHA, (BETA, BETA))),
     "NAG = QHM(nu = beta)": (NAG, jm.qhm(ALPHA / (1 - BETA), BETA, BETA)),
@@ -166,25 +239,166 @@ def test_where_the_learning_rate_stands():
 
 def test_chebyshev_is_the_polynomial_and_tends_to_the_best_heavy_ball():
     """Without noise the error is T_t((L+mu-2 lambda)/(L-mu)) / T_t((L+mu)/(L-mu)) of the first."""
-    loss = lambda x: x @ jnp.asarray(HESSIAN) @ x / 2  # noqa: E731
-    run = jm.optimize(loss, jnp.asarray(START), jm.chebyshev(MU, L), 20, record="params")
     at = lambda z: np.polynomial.chebyshev.Chebyshev.basis(20)(z)  # noqa: E731
     ratio = at((L + MU - 2 * np.diag(HESSIAN)) / (L - MU)) / at((L + MU) / (L - MU))
-    np.testing.assert_allclose(run.history["params"][-1], ratio * START, rtol=0, atol=1e-14)
+    found = evaluated(jm.chebyshev(MU, L), 20)[-1]
+    np.testing.assert_allclose(found, ratio * START, rtol=0, atol=1e-14)
     w, q = 0.0, jm.coefficients.chebyshev(MU, L)
     for _ in range(60):
         w, c = q.step(w)
+    best = jm.coefficients.optimal_heavy_ball(MU, L)
     s = np.sqrt(L / MU)
     np.testing.assert_allclose(c.decay[0], ((s - 1) / (s + 1)) ** 2, rtol=1e-12)
     np.testing.assert_allclose(c.gain[0], (2 / (np.sqrt(L) + np.sqrt(MU))) ** 2, rtol=1e-12)
+    np.testing.assert_allclose([c.decay, c.gain], [best.decay, best.gain], rtol=1e-12)
 
 
 def test_fista_bound_holds_at_eval_params():
     """f(x_N) - f* <= 2 L |x_0 - x*|^2 / (N + 1)^2 for every N, on the quadratic."""
-    loss = lambda x: x @ jnp.asarray(HESSIAN) @ x / 2  # noqa: E731
-    run = jm.optimize(loss, jnp.asarray(START), jm.nesterov_convex(1 / L), 200, record="eval_value")
-    bound = 2 * L * START @ START / (np.arange(201) + 1) ** 2
-    assert (run.history["eval_value"] <= bound).all()
+    bound = 2 * L * START @ START / (np.arange(1, 201) + 1) ** 2
+    assert (value(evaluated(jm.nesterov_convex(1 / L), 200)) <= bound).all()
+
+
+def value(x):
+    return np.einsum("...i,ij,...j", x, HESSIAN, x) / 2
+
+
+def thetas(steps):
+    """theta_0 ... theta_N of the optimized gradient methods; 8 replaces 4 in the last."""
+    found = [1.0]
+    for i in range(steps):
+        found.append((1 + np.sqrt(1 + (8 if i == steps - 1 else 4) * found[-1] ** 2)) / 2)
+    return found
+
+
+@pytest.mark.parametrize("steps", [1, 2, 30])
+def test_bounds_of_the_optimized_methods_hold(steps):
+    """Of the value, of the gradient, and of the distance, each at the last of N steps."""
+    theta = thetas(steps)[-1]
+    y = evaluated(jm.optimized_gradient(1 / L, steps), steps)[-1]
+    assert value(y) <= L * START @ START / (2 * theta**2)
+    y = evaluated(jm.ogm_gradient(1 / L, steps), steps)[-1]
+    gradient = HESSIAN @ y
+    assert gradient @ gradient <= 2 * L * value(START) / theta**2
+    q, a = MU / L, 0.0
+    for _ in range(steps):
+        a = ((1 + q) * a + 2 * (1 + np.sqrt((1 + a) * (1 + q * a)))) / (1 - q) ** 2
+    z = evaluated(jm.item(MU, L), steps)[-1]
+    assert z @ z <= START @ START / (1 + q * a)
+
+
+def huber(x, radius):
+    return np.where(np.abs(x) <= radius, x**2 / 2, radius * np.abs(x) - radius**2 / 2)
+
+
+def test_ogm_attains_its_bound_on_its_worst_function():
+    """L = 1, a parabola that becomes a line (Kim and Fessler 2017, arXiv 1510.08573)."""
+    steps = 5
+    radius = 1 / thetas(steps)[-1] ** 2
+    y = jnp.ones(())
+    optimizer = jm.optimized_gradient(1.0, steps)
+    state = optimizer.init(y)
+    for _ in range(steps):
+        update, state = optimizer.update(jnp.clip(y, -radius, radius), state)
+        y = y + update
+    np.testing.assert_allclose(huber(np.asarray(y), radius), radius / 2, rtol=1e-12)
+
+
+def test_item_becomes_triple_momentum():
+    inverse, recurrence = 1.0, jm.coefficients.item(MU, L)
+    for _ in range(400):  # until A has overflowed what float64 can hold
+        inverse, c = recurrence.step(inverse)
+    triple = jm.coefficients.triple_momentum(MU, L)
+    np.testing.assert_allclose(c.decay, triple.decay, rtol=1e-14)
+    np.testing.assert_allclose(c.gain * c.read_new, triple.gain * triple.read_new, rtol=1e-13)
+    np.testing.assert_allclose(c.direct, triple.direct, rtol=1e-14)
+
+
+def test_the_rate_of_ogm_q_is_its_gamma():
+    """The greatest root of z^2 - (1 + b - a c1) z + b (1 - a nu_0) over the spectrum."""
+    for mu in (1.0, 1e-2, 1e-4):
+        c = jm.coefficients.ogm_strongly_convex(mu, 1.0)
+        a = np.linspace(mu, 1.0, 400)
+        middle = 1 + c.decay[0] - a * (1 + c.gain[0])
+        roots = [np.roots([1, -m, c.decay[0] * (1 - x)]) for m, x in zip(middle, a, strict=True)]
+        expected = (2 + mu - np.sqrt(mu**2 + 8 * mu)) / 2
+        # At mu two roots meet, which costs half of the digits.
+        np.testing.assert_allclose(np.abs(roots).max(), expected, rtol=1e-7)
+
+
+MU_AT = lambda t: 1 - 0.5 / (t // 10 + 1)  # noqa: E731
+
+
+def sutskever(mu):
+    theta, v = START, np.zeros(5)
+    for t in range(60):
+        asked = theta + mu(t) * v
+        yield asked, theta
+        v = mu(t) * v - ALPHA * (HESSIAN @ asked + NOISE[t])
+        theta = theta + v
+
+
+def averaged(mu, weight):
+    """z, x and y = mu_t x + (1 - mu_t) z; x moves to z by weight(t)."""
+    z = x = START
+    for t in range(60):
+        y = mu(t) * x + (1 - mu(t)) * z
+        yield y, x
+        z = z - ALPHA * (HESSIAN @ y + NOISE[t])
+        x = (1 - weight(t)) * x + weight(t) * z
+
+
+def looking_ahead(mu, gamma=0.9):
+    x, m = START, np.zeros(5)
+    for t in range(60):
+        y = x + mu(t) * m
+        yield y, x
+        new = y - ALPHA * (HESSIAN @ y + NOISE[t])
+        x, m = new, gamma * m + (1 - gamma) * (new - x)
+
+
+AHEAD = {
+    "sutskever_nesterov": (lambda mu: jm.sutskever_nesterov(ALPHA, mu), sutskever(MU_AT)),
+    "gpa": (lambda mu: jm.gpa(ALPHA, 0.9, mu), averaged(MU_AT, lambda t: 0.1)),
+    "schedule_free": (
+        lambda mu: jm.schedule_free(ALPHA, mu),
+        averaged(MU_AT, lambda t: 1 / (t + 1)),
+    ),
+    "ema_nesterov": (lambda mu: jm.ema_nesterov(ALPHA, mu, 0.9), looking_ahead(MU_AT)),
+}
+
+
+@pytest.mark.parametrize("name", AHEAD)
+def test_a_scheduled_point_of_the_gradient_is_that_of_its_step(name):
+    """y_t is placed with mu_t: the update of step t knows mu_{t+1}."""
+    make, loop = AHEAD[name]
+    asked, expected = map(np.array, zip(*loop, strict=True))
+    schedule = lambda t: MU_AT(t.astype(float))  # noqa: E731
+    for optimizer in (make(schedule), jm.replace(make(0.5), **{mu_of(name): schedule})):
+        y, x = follow(optimizer, jnp.asarray(NOISE))
+        np.testing.assert_allclose(y[:59], asked[1:], rtol=0, atol=1e-12)
+        np.testing.assert_allclose(x[:59], expected[1:], rtol=0, atol=1e-12)
+
+
+def mu_of(name):
+    return "mu_y" if name == "gpa" else "beta"
+
+
+def test_pnm_without_a_negative_part_averages_every_second_gradient():
+    gradients = RNG.normal(size=(12, 3))
+    found = updates_of(jm.pnm(ALPHA, 0.8, 0.0), gradients)
+    for start in (0, 1):
+        expected = updates_of(jm.ema_momentum(ALPHA, 0.8**2), gradients[start::2])
+        np.testing.assert_allclose(found[start::2], expected, rtol=0, atol=1e-15)
+
+
+def updates_of(optimizer, gradients):
+    """The updates for some gradients, without compiling: operations are those of all methods."""
+    state, found = optimizer.init(gradients[0]), []
+    for gradient in gradients:
+        update, state = optimizer.update(gradient, state)
+        found.append(update)
+    return np.array(found)
 
 
 def test_a_steady_gradient_makes_steps_of_alpha_times_the_dc_gain():
@@ -216,15 +430,90 @@ def test_updates_are_linear_in_the_gradients(name):
     case = LINEAR[name]
     hyperparameters = {k: v for k, v in case.hyperparameters.items() if k != "weight_decay"}
     optimizer = case.make(**hyperparameters, **case.static)
-    a, b = RNG.normal(size=(2, 20, 3))
+    a, b = RNG.normal(size=(2, 8, 3))
+    # A filter treats coordinates alike, so that the three runs are one.
+    of_both, of_a, of_b = np.moveaxis(
+        updates_of(optimizer, np.stack([2 * a - 3 * b, a, b], axis=1)), 1, 0
+    )
+    np.testing.assert_allclose(of_both, 2 * of_a - 3 * of_b, rtol=0, atol=1e-13)
+
+
+CONSTANT = {
+    name: case
+    for name, case in LINEAR.items()
+    if name in jm.coefficients.__all__ and not case.is_complex and case.make is not jm.sgd
+}
+
+
+def constant_coefficients():
+    """The rows of the table whose coefficients do not vary, with their learning rates."""
+    for name, case in CONSTANT.items():
+        values = {k: v for k, v in case.hyperparameters.items() if k != "learning_rate"}
+        c = getattr(jm.coefficients, name)(**values)
+        if isinstance(c, jm.Coefficients):
+            yield name, c, case.hyperparameters.get("learning_rate", 1.0)
+
+
+def permuted(c):
+    """The same filter with its buffers in another order, and in other units."""
+    order, units = np.arange(c.decay.shape[-1])[::-1], 2.0
+    fields = {"decay": 1.0, "gain": units, "read": 1 / units, "read_new": 1 / units}
+    changed = {n: f * getattr(c, n)[order] for n, f in fields.items() if getattr(c, n) is not None}
+    return dataclasses.replace(c, **changed, evaluate=None)
+
+
+def test_methods_are_rows_of_one_program():
+    """Padded with zero buffers, permuted and rescaled, each is what it is alone."""
+    names, filters, rates = zip(*constant_coefficients(), strict=True)
+    assert len(names) > 20
+    rows = dict(zip(names, filters, strict=True))
+    rows |= {f"permuted {name}": permuted(c) for name, c in rows.items()}
+    stacked = jm.stack(rows)
+    gradients = jnp.asarray(NOISE[:20])
 
     @jax.jit
-    def updates(gradients):
+    @jax.vmap
+    def filtered(method):
+        optimizer = jm.scale_by_momentum(method)
         state = optimizer.init(gradients[0])
         return jax.lax.scan(lambda s, g: optimizer.update(g, s)[::-1], state, gradients)[1]
 
-    expected = 2 * updates(a) - 3 * updates(b)
-    np.testing.assert_allclose(updates(2 * a - 3 * b), expected, rtol=0, atol=1e-13)
+    together = filtered(stacked.values)
+    for i, (name, rate) in enumerate(zip(names, rates, strict=True)):
+        case = CONSTANT[name]
+        if name == "grokfast":  # whose first average is the first gradient
+            continue
+        alone = updates_of(case.make(**case.hyperparameters), NOISE[:20])
+        for row in (i, i + len(names)):
+            np.testing.assert_allclose(-rate * together[row], alone, rtol=0, atol=1e-13)
+
+
+def steady_gain(c):
+    """The sum of the kernel, from the poles."""
+    c = c.reading_old()
+    return (0.0 if c.direct is None else c.direct) + (c.read * c.gain / (1 - c.decay)).sum()
+
+
+GAINS = {
+    "accelerated_sgd": 0.7 * (1 + 5.0) / 1.7,
+    "pid": 1 + 2.0 / (1 - 0.8),
+    "pnm": 1 / np.hypot(1.8, 0.8),
+    "unified_momentum": 1 / (1 - 0.8),
+    "mass": 1 + (0.8 - 0.6) / (1 - 0.8),
+    "gpa": 1.0,
+    "primal_averaging": 1 / 0.2 * 0.2 / 1.0,
+    "ema_nesterov": 1 / (1 - 0.6),
+    "maxwell": 1.0,
+    "grokfast": 3.0,
+    "synthesized_nesterov": 1 / (1 - 0.8),
+}
+
+
+@pytest.mark.parametrize("name", GAINS)
+def test_steady_gains_of_the_linear_methods(name):
+    """The step in a steady gradient, in units of the learning rate."""
+    found = {label: steady_gain(c) for label, c, _ in constant_coefficients()}
+    np.testing.assert_allclose(found[name], GAINS[name], rtol=1e-12)
 
 
 def random_settings(seed):
@@ -240,18 +529,27 @@ def random_settings(seed):
     }
 
 
+def torch_path(make_optimizer, filter_gradients=None):
+    """The points of an optimizer of PyTorch on the same noisy quadratic."""
+    torch = pytest.importorskip("torch", reason="PyTorch is not installed: pip install torch")
+    module = torch.nn.Module()
+    module.x = torch.nn.Parameter(torch.tensor(START, dtype=torch.float64))
+    theirs, hessian, points = make_optimizer([module.x]), torch.tensor(HESSIAN), [START]
+    for noise in NOISE:
+        theirs.zero_grad()
+        (module.x @ hessian @ module.x / 2 + torch.tensor(noise) @ module.x).backward()
+        if filter_gradients is not None:
+            filter_gradients(module)
+        theirs.step()
+        points.append(module.x.detach().numpy().copy())
+    return np.array(points)
+
+
 @pytest.mark.parametrize("seed", range(20))
 def test_pytorch_sgd(seed):
     torch = pytest.importorskip("torch", reason="PyTorch is not installed: pip install torch")
-    settings = random_settings(seed) | {"maximize": False}
-    x = torch.tensor(START, dtype=torch.float64, requires_grad=True)
-    theirs = torch.optim.SGD([x], **settings)
-    hessian, points = torch.tensor(HESSIAN), [START]
-    for noise in NOISE:
-        theirs.zero_grad()
-        (x @ hessian @ x / 2 + torch.tensor(noise) @ x).backward()
-        theirs.step()
-        points.append(x.detach().numpy().copy())
+    settings = random_settings(seed)
+    points = torch_path(lambda x: torch.optim.SGD(x, **settings, maximize=False))
     ours = jm.sgd(
         settings["lr"],
         settings["momentum"],
@@ -264,16 +562,95 @@ def test_pytorch_sgd(seed):
 
 def test_pytorch_maximize():
     torch = pytest.importorskip("torch", reason="PyTorch is not installed: pip install torch")
-    x = torch.tensor(START, dtype=torch.float64, requires_grad=True)
-    theirs = torch.optim.SGD([x], lr=0.01, momentum=0.5, weight_decay=12.0, maximize=True)
-    points = [START]
-    for noise in NOISE:
-        theirs.zero_grad()
-        (x @ torch.tensor(HESSIAN) @ x / 2 + torch.tensor(noise) @ x).backward()
-        theirs.step()
-        points.append(x.detach().numpy().copy())
+    settings = {"lr": 0.01, "momentum": 0.5, "weight_decay": 12.0, "maximize": True}
+    points = torch_path(lambda x: torch.optim.SGD(x, **settings))
     ours = jm.sgd(0.01, 0.5, weight_decay=12.0, maximize=True)
     np.testing.assert_allclose(path(ours), points, rtol=0, atol=1e-10)
+
+
+def test_the_package_schedulefree():
+    """With its warm-up, at the point of the gradient and at the average."""
+    package = pytest.importorskip("schedulefree", reason="pip install schedulefree")
+    for warmup in (0, 7):
+        made = []
+
+        def make(x, warmup=warmup, made=made):
+            made.append(package.SGDScheduleFree(x, lr=0.1, momentum=0.8, warmup_steps=warmup))
+            made[0].train()
+            return made[0]
+
+        ours = jm.schedule_free(0.1, 0.8, warmup=warmup)
+        np.testing.assert_allclose(path(ours), torch_path(make), rtol=0, atol=1e-10)
+        made[0].eval()
+        average = made[0].param_groups[0]["params"][0].detach().numpy()
+        found = follow(ours, jnp.asarray(NOISE))[1][-1]
+        np.testing.assert_allclose(found, average, rtol=0, atol=1e-10)
+
+
+def test_the_package_fsgdm():
+    package = pytest.importorskip("fsgdm", reason="pip install fsgdm")
+    settings = {"weight_decay": 0.0, "c_scaling": 0.1, "n_stages": 9, "sigma": 60}
+    theirs = torch_path(lambda x: package.FSGDM(x, lr=0.03, v_coefficient=0.8, **settings))
+    ours = jm.fsgdm(0.03, steps=60, stages=9, c=0.1, v=0.8)
+    np.testing.assert_allclose(path(ours), theirs, rtol=0, atol=1e-10)
+
+
+def test_the_package_pytorch_optimizer():
+    optimizers = pytest.importorskip(
+        "pytorch_optimizer.optimizer", reason="pip install pytorch-optimizer"
+    )
+    pairs = [
+        (lambda x: optimizers.PNM(x, lr=0.05, betas=(0.9, 0.8)), jm.pnm(0.05, 0.9, 0.8)),
+        (
+            lambda x: optimizers.AccSGD(x, lr=0.04, kappa=100.0, xi=5.0, constant=0.7),
+            jm.accelerated_sgd(0.04, kappa=100.0, xi=5.0, eps=0.7),
+        ),
+        (
+            lambda x: optimizers.AggMo(x, lr=0.03, betas=(0.0, 0.9, 0.95)),
+            jm.aggmo(0.03, (0.0, 0.9, 0.95)),
+        ),
+        (
+            lambda x: optimizers.QHM(x, lr=0.1, momentum=0.95, nu=0.7),
+            jm.qhm(0.1, 0.95, 0.7),
+        ),
+    ]
+    for theirs, ours in pairs:
+        np.testing.assert_allclose(path(ours), torch_path(theirs), rtol=0, atol=1e-10)
+
+
+def test_grokfast_of_pytorch_optimizer():
+    torch = pytest.importorskip("torch", reason="PyTorch is not installed: pip install torch")
+    package = pytest.importorskip(
+        "pytorch_optimizer.optimizer.grokfast", reason="pip install pytorch-optimizer"
+    )
+    averages = {}
+
+    def filter_gradients(module):
+        averages.update(package.gradfilter_ema(module, averages or None, alpha=0.9, lamb=2.0))
+
+    theirs = torch_path(lambda x: torch.optim.SGD(x, lr=0.02), filter_gradients)
+    ours = descent(jm.grokfast(0.9, 2.0), 0.02)
+    np.testing.assert_allclose(path(ours), theirs, rtol=0, atol=1e-10)
+
+
+def test_the_conversions_of_qhoptim():
+    """Each of its equivalents in QHM is the method that we have under the same name."""
+    convert = pytest.importorskip("qhoptim.common.param_conv", reason="pip install qhoptim")
+    pairs = [
+        (
+            convert.from_synthesized_nesterov(0.05, 0.8, 0.5),
+            jm.synthesized_nesterov(0.05, 0.8, 0.5),
+        ),
+        (convert.from_robust_momentum(L, L / MU, 0.8), jm.robust_momentum(MU, L, 0.8)),
+        (convert.from_robust_momentum(L, L / MU, None), jm.triple_momentum(MU, L)),
+        (
+            convert.from_accsgd(0.04, 100.0, 5.0, 0.7),
+            jm.accelerated_sgd(0.04, kappa=100.0, xi=5.0, eps=0.7),
+        ),
+    ]
+    for qhm, ours in pairs:
+        theirs = jm.qhm(qhm.alpha, qhm.beta, qhm.nu)
+        np.testing.assert_allclose(path(ours), path(theirs), rtol=0, atol=1e-10)
 
 
 def test_the_settings_above_cover_every_branch():

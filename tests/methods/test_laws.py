@@ -48,6 +48,19 @@ def run(optimizer, steps=STEPS, record=("params",)):
     )
 
 
+def descend(optimizer, steps):
+    """Return the params of a few steps; a bare loop, which compiles faster than `optimize`."""
+    hessian, start, noise = quadratic()
+
+    def step(carry, e):
+        x, state = carry
+        updates, state = optimizer.update(hessian @ x + e, state, x)
+        return (x + updates, state), x + updates
+
+    start = jnp.asarray(start)
+    return jax.lax.scan(step, (start, optimizer.init(start)), jnp.asarray(noise[:steps]))[1]
+
+
 def points_of(optimizer, step):
     return {"y": step.params, "x": jm.eval_params(optimizer, step.params, step.state)}
 
@@ -123,7 +136,7 @@ def test_vmap_equals_separate_runs(case):
             name: jnp.asarray(value) * factor
             for name, value in jm.hyperparameters(optimizer).items()
         }
-        return run(jm.replace(optimizer, **scaled), steps=50).params
+        return descend(jm.replace(optimizer, **scaled), steps=50)[-1]
 
     alone = np.stack([final(factor) for factor in factors])
     np.testing.assert_allclose(jax.vmap(final)(factors), alone, rtol=1e-12, atol=1e-12)
@@ -150,12 +163,14 @@ TREES = {
 @pytest.mark.parametrize("tree", TREES.values(), ids=TREES)
 @pytest.mark.parametrize("dtype", [None, jnp.float32])
 def test_types_are_stable(case, tree, dtype):
-    """In scan and cond, for plain numbers and for strongly typed float32 tracers."""
+    """In scan and cond, for plain numbers and for strongly typed float32 tracers.
+
+    Types are known without compiling: so much is asked of each method here that it pays.
+    """
     values = jm.hyperparameters(make(case))
     if dtype is not None:
         values = jax.tree.map(lambda value: jnp.asarray(value, dtype), values)
 
-    @jax.jit
     def two_steps(values):
         optimizer = jm.replace(make(case), **values)
         state = optimizer.init(tree)
@@ -173,7 +188,7 @@ def test_types_are_stable(case, tree, dtype):
         )
         return optimizer.init(tree), state, updates, skipped
 
-    before, after, updates, skipped = two_steps(values)
+    before, after, updates, skipped = jax.eval_shape(two_steps, values)
     assert types(before) == types(after)
     assert types(skipped) == types(jax.tree.map(jnp.asarray, tree))
     assert [u.dtype for u in jax.tree.leaves(updates)] == [p.dtype for p in jax.tree.leaves(tree)]
@@ -224,7 +239,7 @@ def test_hypergradients_equal_central_differences(case):
 
     @jax.jit
     def outcome(values):
-        return run(jm.replace(make(case), **values), steps=12).history["params"][-1].sum()
+        return descend(jm.replace(make(case), **values), steps=12)[-1].sum()
 
     places = [base]
     for name in base:
@@ -293,23 +308,30 @@ WRAPPERS = {
 def test_optax_wrappers_accept_it(case, wrap):
     """In a scan with bfloat16 parameters and float32 traced hyperparameters."""
     params = {"a": jnp.ones(2, jnp.bfloat16), "b": jnp.ones(2, jnp.bfloat16)}
-
-    @jax.jit
-    def steps(values):
-        wrapped = wrap(jm.replace(make(case), **values))
-
-        def step(carry, _):
-            params, state = carry
-            with jax.numpy_dtype_promotion("standard"):  # optax's own wrappers promote
-                updates, state = wrapped.update(params, state, params)
-            return (optax.apply_updates(params, updates), state), None
-
-        with jax.numpy_dtype_promotion("standard"):
-            state = wrapped.init(params)
-        return jax.lax.scan(step, (params, state), length=4)[0][0]
-
     values = jm.hyperparameters(make(case))
-    after = steps(jax.tree.map(lambda value: jnp.asarray(value, jnp.float32), values))
+    values = jax.tree.map(lambda value: jnp.asarray(value, jnp.float32), values)
+
+    def step(wrapped, carry):
+        params, state = carry
+        with jax.numpy_dtype_promotion("standard"):  # optax's own wrappers promote
+            updates, state = wrapped.update(params, state, params)
+        return optax.apply_updates(params, updates), state
+
+    def start(values):
+        wrapped = wrap(jm.replace(make(case), **values))
+        with jax.numpy_dtype_promotion("standard"):
+            return wrapped, (params, wrapped.init(params))
+
+    def steps(values):
+        wrapped, carry = start(values)
+        return jax.lax.scan(lambda carry, _: (step(wrapped, carry), None), carry, length=4)[0][0]
+
+    assert jax.eval_shape(steps, values)["a"].dtype == jnp.bfloat16
+    # Step by step, the operations are those of all methods, and need not be compiled for each.
+    wrapped, carry = start(values)
+    for _ in range(4):
+        carry = step(wrapped, carry)
+    after = carry[0]
     assert after["a"].dtype == jnp.bfloat16
     assert not np.array_equal(after["a"], params["a"])
     assert np.isfinite(after["a"].astype(jnp.float32)).all()

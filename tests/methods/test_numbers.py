@@ -142,6 +142,9 @@ def test_a_state_of_whole_numbers_that_would_lose_fractions_is_refused():
 
 @every_linear_method
 def test_complex_gradients_are_two_real_ones(case):
+    if case.is_complex:  # which turns them, where for real ones it takes the real part
+        assert np.iscomplexobj(updates_of(make(case), [np.ones(2) * 1j])[0])
+        return
     optimizer, rng = without_decay(case), np.random.default_rng(4)
     a, b = rng.normal(size=(2, 3, 2))
     together, real, imaginary = (
@@ -155,7 +158,7 @@ FILTERS = {
         **{k: v for k, v in case.hyperparameters.items() if k != "learning_rate"}
     )
     for name, case in LINEAR.items()
-    if name in jm.coefficients.__all__ and name != "sgd"
+    if name in jm.coefficients.__all__ and name != "sgd" and not case.is_complex
 }
 
 
@@ -315,7 +318,8 @@ def test_a_scan_with_sharded_params(case, axis_type):
         (params, state), _ = jax.lax.scan(step, (params, optimizer.init(params)), length=3)
         return jm.eval_params(optimizer, params, state)
 
-    expected = jax.jit(final)(jnp.ones((4, 2)))
+    with jax.disable_jit():
+        expected = final(jnp.ones((4, 2)))
     if axis_type is AxisType.Auto:
         spec = PartitionSpec("x")
         final = jax.shard_map(final, mesh=mesh, in_specs=spec, out_specs=spec)

@@ -63,7 +63,8 @@ def numeric_parameters(function):
     """The hyperparameters of a function of `jaxmom.coefficients`, with a value for each."""
     rows = [c for c in METHODS.values() if c.make.__name__ == function.__name__]
     known = {k: v for row in rows for k, v in row.hyperparameters.items()}
-    names = [n for n, p in inspect.signature(function).parameters.items() if p.default is not False]
+    parameters = inspect.signature(function).parameters.items()
+    names = [n for n, p in parameters if p.default is not False and not n.startswith("next_")]
     return {name: known[name] for name in names}
 
 
@@ -98,7 +99,8 @@ def test_filters_of_a_batch_outside_vmap_are_refused():
 @pytest.mark.parametrize("tree", [{"w": 0.5}, [{"w": 0.5}, 0.5], ({"w": 0.5},)], ids=str)
 def test_a_tree_of_numbers_is_refused_at_once(case, tree):
     for name in case.hyperparameters:
-        if name == "weight_decay" or (name == "learning_rate" and not case.linear):
+        in_chain = not case.linear or case.make.__module__.startswith("cases")
+        if name == "weight_decay" or (name == "learning_rate" and in_chain):
             continue  # a stage of its own, which refuses at its first update
         with pytest.raises(TypeError, match=rf"{name} = .* is no number; .*optimizer of its own"):
             make(case, **{name: tree})
@@ -118,11 +120,58 @@ def test_a_sequence_is_no_single_number(case):
 
 @every_method
 def test_a_schedule_of_another_length_is_refused(case):
+    """A schedule says how many buffers there are; `replace` has to keep them."""
+    optimizer = make(case)
     for name, value in case.hyperparameters.items():
         if isinstance(value, tuple):
             for longer in (value[:-1], (*value, 0.5)):
-                with pytest.raises(ValueError, match=f"{len(value)} buffers.*{len(longer)},"):
-                    first_update(make(case, **{name: lambda t, v=longer: jnp.array(v)}))
+                schedule = lambda t, v=longer: jnp.array(v)  # noqa: E731
+                with pytest.raises(ValueError, match=r"3 buffers.* 2|3 buffers.* 4|one weight"):
+                    jm.replace(optimizer, **{name: schedule})
+
+
+def test_a_schedule_says_how_many_buffers_there_are():
+    longer = jm.aggmo(0.1, lambda t: jnp.array([0.0, 0.5, 0.9, 0.99]))
+    assert len(longer.init(jnp.ones(2)).inner.buffers) == 4
+
+
+def test_weights_that_do_not_match_the_buffers_are_refused():
+    three = (0.5, 0.3, 0.2)
+    attempts = [
+        lambda: jm.maxwell(0.1, (0.5, 0.9), three),
+        lambda: jm.coefficients.maxwell((0.5, 0.9), three),
+        lambda: jm.maxwell(0.1, jnp.array([0.5, 0.9]), jnp.array(three)),
+        lambda: jm.maxwell(0.1, (0.5, 0.9), lambda t: jnp.array(three)),
+        lambda: jm.replace(jm.maxwell(0.1, (0.5, 0.9), (0.5, 0.5)), weights=three),
+    ]
+    for attempt in attempts:
+        with pytest.raises(ValueError, match="one weight for each average, but got 2 decays and 3"):
+            attempt()
+
+
+OUTSIDE = {
+    "ogm_gradient": ({"steps": 0.5}, r"steps = 0.5 is outside of \[1, inf\)"),
+    "optimized_gradient": ({"steps": 0.5}, r"steps = 0.5 is outside of \[1, inf\]"),
+    "fsgdm": ({"stages": 400.0}, "stages = 400.0 is above steps = 250.0.*fewer stages"),
+    "robust_momentum": ({"rho": 0.5}, r"rho = 0.5 is no rate .*\[0.711325, 0.916667\]"),
+    "accelerated_sgd": ({"xi": 11.0}, r"xi = 11.0 is above sqrt\(kappa\) = 10"),
+    "schedule_free": ({"warmup": -1.0}, r"warmup = -1.0 is outside of \[0, inf\)"),
+    "gpa": ({"mu_x": 1.5}, r"mu_x = 1.5 is outside of \[0, 1\]"),
+    "maxwell": ({"decays": (0.5, 0.9, 1.0)}, r"decays = 1.0 is outside of \[0, 1\)"),
+    "dana": ({"delta": 0.0}, r"delta = 0.0 is outside of \(0, inf\)"),
+}
+
+
+@pytest.mark.parametrize("name", OUTSIDE)
+def test_numbers_that_a_method_cannot_take_are_refused(name):
+    change, message = OUTSIDE[name]
+    case = METHODS[name]
+    for attempt in (lambda: make(case, **change), lambda: jm.replace(make(case), **change)):
+        with pytest.raises(ValueError, match=message):
+            attempt()
+    assert np.isfinite(first_update(make(case))).all()
+    values = {n: jnp.asarray(v, float) for n, v in change.items()}
+    assert np.isfinite(first_update(make(case, **values))).all()  # as the sentences say
 
 
 @every_function
@@ -139,7 +188,8 @@ def test_coefficients_that_were_not_called_are_refused(name, bind):
 
 @every_method
 def test_a_method_is_no_function_of_coefficients(case):
-    with pytest.raises(TypeError, match=r"not Coefficients|missing|unexpected keyword"):
+    reasons = r"not Coefficients|missing|unexpected keyword|shape .* one number"
+    with pytest.raises((TypeError, ValueError), match=reasons):
         jm.momentum_method(case.make, "outside", **case.hyperparameters)
 
 
@@ -172,8 +222,9 @@ def test_a_position_that_does_not_exist_is_refused(name, position):
 CURVATURES = {n: c for n, c in METHODS.items() if {"mu", "L"} <= set(c.hyperparameters)}
 
 
-def test_the_methods_of_two_curvatures_are_three():
-    assert set(CURVATURES) == {"nesterov_strongly_convex", "triple_momentum", "chebyshev"}
+def test_the_methods_of_two_curvatures_are_these():
+    named = {"nesterov_strongly_convex", "triple_momentum", "robust_momentum", "chebyshev"}
+    assert set(CURVATURES) == named | {"item", "ogm_strongly_convex", "optimal_heavy_ball"}
     takes_both = {
         n
         for n in coefficients.__all__
@@ -185,16 +236,19 @@ def test_the_methods_of_two_curvatures_are_three():
 @pytest.mark.parametrize("name", CURVATURES)
 def test_curvatures_in_the_wrong_order_are_refused(name):
     case, function = CURVATURES[name], getattr(coefficients, name)
+    others = {n: v for n, v in case.hyperparameters.items() if n not in ("mu", "L")}
     for mu, L in ((25.0, 1.0), (25, 1), (np.float32(25), np.float64(1)), (1 + 1e-9, 1.0)):
         for attempt in (case.make, function):
             with pytest.raises(ValueError, match=r"mu = .* is above L = .*exchange them"):
-                attempt(mu, L)
+                attempt(mu, L, **others)
     with pytest.raises(ValueError, match=r"mu = 13.0 is above L = 12.0"):
         jm.replace(make(case), mu=13.0)
     with pytest.raises(ValueError, match=r"mu = 1.0 is above L = 0.5"):
         jm.replace(make(case), L=0.5)
-    assert np.isfinite(first_update(case.make(2.0, 2.0))).all()
-    assert np.isfinite(first_update(case.make(jnp.array(25.0), jnp.array(1.0)))).all()
+    if not others:  # robust momentum needs mu < L
+        assert np.isfinite(first_update(case.make(2.0, 2.0))).all()
+    reversed_ones = case.make(jnp.array(25.0), jnp.array(1.0), **others)
+    assert np.isfinite(first_update(reversed_ones)).all()
 
 
 @pytest.mark.parametrize("static", [{"nesterov": True}])
