@@ -9,6 +9,7 @@
     plot.stability_map  theoretical rates and their boundary over a measured heatmap
     plot.spectrum       eigenvalues in the unit circle, as a hyperparameter moves
     plot.frequency      the frequency response of a method
+    plot.kernel         the weights of past gradients in a step
     plot.value_grid     values and a policy on the cells of a grid world
     plot.figure         a figure whose margins make room for legends and color bars
     plot.line_style     the color, dashes and marker of the n-th line of these plots
@@ -23,6 +24,7 @@ from jaxmom.plot._animate import animate as animate
 from jaxmom.plot._curves import curves as curves
 from jaxmom.plot._frequency import frequency as frequency
 from jaxmom.plot._heatmap import heatmap as heatmap
+from jaxmom.plot._kernel import kernel as kernel
 from jaxmom.plot._parallel import parallel as parallel
 from jaxmom.plot._sensitivity import sensitivity as sensitivity
 from jaxmom.plot._shared.style import figure as figure
@@ -42,6 +44,7 @@ __all__ = [
     "figure",
     "frequency",
     "heatmap",
+    "kernel",
     "line_style",
     "parallel",
     "sensitivity",

@@ -20,6 +20,7 @@ from jaxmom.plot._shared import style
 def test_every_plot_has_a_row():
     elsewhere = {"stability_map", "spectrum", "frequency"}  # in test_theory_plots.py
     elsewhere |= {"value_grid", "CLIFF", "LAKE"}  # in test_value_grid.py
+    elsewhere |= {"kernel"}  # in test_kernel_plot.py
     assert set(plot.__all__) - {"figure", "line_style"} - elsewhere == set(PLOTS)
     assert all(case.draw is getattr(plot, name) for name, case in PLOTS.items())
 
