@@ -12,7 +12,7 @@ from jax.tree_util import Partial
 
 from jaxmom.sweeps.compile.autotune import Autotuner, Probe, default_options
 from jaxmom.sweeps.compile.choices import Choice
-from jaxmom.sweeps.compile.program import BLOCK, LANES_LAST, SweptFn, TracedGroup, trace_group
+from jaxmom.sweeps.compile.program import LANES_LAST, OPTIONS, SweptFn, TracedGroup, trace_group
 from jaxmom.sweeps.compile.watchdog import Dispatcher, StalledError, describe_stall
 from jaxmom.sweeps.results.checks import check_result
 from jaxmom.sweeps.space.index_maps import ceil_div
@@ -174,7 +174,7 @@ def as_options(given: Mapping[str, Any] | None) -> Mapping[str, Any] | None:
         raise ValueError(f'options are a mapping, such as {{"{LANES_LAST}": 1}}, not {given!r}.')
     options = {n: v.item() if isinstance(v, np.generic) else v for n, v in given.items()}
     options = {name: value for name, value in options.items() if value is not None}
-    for name in {LANES_LAST, BLOCK} & options.keys():
+    for name in set(OPTIONS) & options.keys():
         count = _as_count(options[name])
         if count is None:
             raise ValueError(
@@ -209,6 +209,7 @@ def _as_count(given: Any) -> int | None:
 
 def _make_plan(traced: Sequence[TracedGroup], tuner: Autotuner) -> Plan:
     best, count = tuner.best, sum(one.group.rows.size for one in traced)
+    run = tuner.count_run([one.group.rows.size for one in traced], best)
     return Plan(
         lanes=count,
         groups=len(traced),
@@ -217,7 +218,7 @@ def _make_plan(traced: Sequence[TracedGroup], tuner: Autotuner) -> Plan:
         chunks=sum(ceil_div(one.group.rows.size, best.width) for one in traced),
         device_bytes=best.bytes,
         result_bytes=sum(one.group.rows.size * one.result_bytes for one in traced),
-        seconds=best.total * count / tuner.group.group.rows.size,
+        seconds=best.total * run / tuner.count_run([tuner.group.group.rows.size], best),
         compile_seconds=best.compile_seconds * len(traced),
         options=best.options,
         probes=tuple(tuner.tried),

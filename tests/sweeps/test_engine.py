@@ -391,7 +391,7 @@ def test_other_things_are_no_widths(width):
             run(lambda x: {"y": x}, grid(x=np.arange(10.0)), width=width)
 
 
-@pytest.mark.parametrize("name", ["lanes_last", "block"])
+@pytest.mark.parametrize("name", ["lanes_last", "block", "narrow"])
 @pytest.mark.parametrize("value", [0, -1, 2.0, np.float32(2), True, False, np.bool_(True), "2"])
 def test_options_of_ours_are_positive_integers(name, value):
     for run in (sweep, explain):
@@ -414,7 +414,7 @@ def test_options_may_be_numpy_integers_or_none():
 def test_an_error_with_an_option_of_the_compiler_says_which_are_ours():
     with pytest.raises(jax.errors.JaxRuntimeError, match="'lane_last'") as caught:
         sweep(lambda x: {"y": x}, grid(x=[1.0]), width=1, options={"lane_last": 1})
-    note = "options 'lanes_last' and 'block'; ['lane_last'] went to the compiler"
+    note = "options 'lanes_last', 'block', 'narrow'; ['lane_last'] went to the compiler"
     assert any(note in one for one in caught.value.__notes__)
 
 

@@ -22,10 +22,12 @@ from jaxmom.sweeps.compile.memory import is_out_of_memory, memory_budget
 from jaxmom.sweeps.compile.program import (
     BLOCK,
     LANES_LAST,
+    NARROW,
     Arguments,
     Arrays,
     Program,
     TracedGroup,
+    chunk_width,
     compile_group,
     missing_rule,
 )
@@ -48,6 +50,7 @@ _SHORT_CHUNK, _FUSED_CHUNK = 0.02, 0.1  # seconds: chunks below the first are fu
 _CHUNKS_LEFT = (
     32  # at least, where short chunks are fused: progress is seen, and `explain` runs one
 )
+_HALVINGS = 20  # of the width, at most, for chunks of few lanes
 _EVEN = 8  # wider chunks are a multiple of so many lanes, which vector units like
 
 # For each kind of program the bytes that the loops of a chunk carry, at best, and the narrowest
@@ -134,7 +137,7 @@ class Autotuner:
             remembered = recall_choice(self.group, self.devices)
             if remembered is not None:
                 self.notes.append("auto: what an earlier search for this function has found")
-                return self._fit(remembered)
+                return self._narrow(self._fit(remembered))
         choice = self.choose_first(options)
         while not self.try_choice(choice):  # too large for the memory
             choice = self._fit(Choice(max(choice.width // _WIDTH_FACTOR, 1), choice.options))
@@ -142,7 +145,8 @@ class Autotuner:
             self._search_beside(choice, others=options is None)
             if options is None:
                 remember_choice(self.group, self.devices, self.best.width, self.best.options)
-        return Choice(self.best.width, self.best.options)
+        found = Choice(self.best.width, self.best.options)
+        return self._narrow(found) if options is None else found
 
     def choose_first(self, options: Mapping[str, Any] | None) -> Choice:
         """Choose a width and program by the work of a lane; nothing is compiled.
@@ -160,6 +164,13 @@ class Autotuner:
                 self.notes.append(f"lanes first: lanes_last has no rule for {missing}")
         width = _first_width(work, options, self.devices)
         return self._fit(_fuse_short_chunks(width, options, work.seconds, self.lanes_per_device))
+
+    def count_run(self, sizes: Sequence[int], choice: Choice | Probe) -> int:
+        """Return how many lanes run for groups of some sizes, with those that fill chunks up."""
+        width = choice.width
+        full = sum(size // width * width for size in sizes)
+        rests = (size % width for size in sizes)
+        return full + sum(chunk_width(width, choice.options, rest) for rest in rests if rest)
 
     def explain(self, choice: Choice) -> Probe:
         """Compile a choice, and time it on a small share of the lanes if a chunk is one."""
@@ -216,7 +227,13 @@ class Autotuner:
 
     def _job_seconds(self) -> float:
         """Return how long all lanes of the space would take, as fast as the best probe."""
-        return self.best.total * self.space.size / self.lanes
+        return self.best.total * self.space.size / self.lanes  # other groups are smaller
+
+    def _narrow(self, choice: Choice) -> Choice:
+        """Let small groups, and last chunks of few lanes, run in programs of fewer lanes."""
+        sizes = [group.rows.size for group in self.space.groups()]
+        narrow = Choice(choice.width, {**choice.options, NARROW: _HALVINGS})
+        return narrow if self.count_run(sizes, narrow) < self.count_run(sizes, choice) else choice
 
     def _fit(self, choice: Choice) -> Choice:
         return fit_choice(choice, self.lanes_per_device)

@@ -35,9 +35,11 @@ from jaxmom.sweeps.compile.outputs import (
     name_outputs,
 )
 from jaxmom.sweeps.space.groups import Group
+from jaxmom.sweeps.space.index_maps import ceil_div
 
 # Options of ours, not of the compiler; the docstring of `jaxmom.sweep` describes them.
-LANES_LAST, BLOCK = "lanes_last", "block"
+LANES_LAST, BLOCK, NARROW = "lanes_last", "block", "narrow"
+OPTIONS = (LANES_LAST, BLOCK, NARROW)
 
 _LARGE_CONSTANT = 64e6  # bytes, above which a constant should be an argument of the program
 
@@ -186,6 +188,39 @@ class Program:
         return sum(sizes[:3]) - sizes[3]
 
 
+def chunk_width(width: int, options: Mapping[str, Any], lanes: int) -> int:
+    """Return the width of the program that runs a chunk of so many lanes.
+
+    That is the width of the sweep, and the chunk is filled up. With the option ``narrow``, the
+    width is halved so many times at most, and as often as there is room for the lanes.
+
+    Args:
+      width: Of the sweep.
+      options: Of the sweep.
+      lanes: Of the chunk, not more than the width.
+
+    Example:
+      >>> [chunk_width(512, {"narrow": 9}, lanes) for lanes in (512, 300, 256, 3, 1)]
+      [512, 512, 256, 4, 1]
+      >>> chunk_width(512, {"narrow": 9, "block": 128}, 140), chunk_width(512, {}, 1)
+      (256, 512)
+    """
+    block = int(options.get(BLOCK, 1))
+    for _ in range(int(options.get(NARROW, 0))):
+        step = block if width > block else 1
+        half = ceil_div(ceil_div(width, 2), step) * step
+        if half < lanes or half == width:
+            break
+        width = half
+    return width
+
+
+def count_lanes(columns: Arguments, width: int) -> int:
+    """Return for how many lanes there are columns; the width if there is no column to count."""
+    leaves = jax.tree.leaves(columns)
+    return len(leaves[0]) if leaves else width
+
+
 def compile_group(
     group: TracedGroup, width: int, devices: Sequence[Any], options: Mapping[str, Any]
 ) -> list[Program]:
@@ -204,7 +239,7 @@ def compile_group(
       UnsupportedPrimitive: Lanes are to be last in a program that has no rule for it.
       ValueError: The width is no multiple of the block.
     """
-    of_xla = {name: value for name, value in options.items() if name not in (LANES_LAST, BLOCK)}
+    of_xla = {name: value for name, value in options.items() if name not in OPTIONS}
     used, of_xla = avoid_deadlock(group.jaxpr, devices, of_xla)
     distinct = list(dict.fromkeys(used))
     choice = width, repr(sorted({**options, **of_xla}.items()))
@@ -258,7 +293,7 @@ def _compile_lowered(lowered: Sequence[Any], of_xla: Mapping[str, Any]) -> list[
     except (jax.errors.JaxRuntimeError, TypeError) as error:
         if "option" in str(error).lower():
             error.add_note(
-                f"jm.sweep has the options {LANES_LAST!r} and {BLOCK!r}; {list(of_xla)} went to "
+                f"jm.sweep has the options {', '.join(map(repr, OPTIONS))}; {list(of_xla)} went to "
                 "the compiler."
             )
         raise
@@ -272,6 +307,8 @@ def _batched_call(
     Columns and results have the lanes as their first axis, but for ``step``, which all lanes share.
     """
     block = int(options.get(BLOCK, width))
+    if NARROW in options:
+        block = min(block, width)  # a chunk of few lanes may be narrower than a block
     if block < 1 or width % block:
         raise ValueError(f"a chunk of width {width} has no whole number of blocks of {block}.")
     out_axes: dict[str, int | None] = {n: None if n == STEP else 0 for n in group.outputs}
