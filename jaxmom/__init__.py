@@ -7,7 +7,7 @@ transformation; momentum is a linear filter of the gradient, and a method is a f
 import importlib
 from typing import TYPE_CHECKING, Any
 
-from jaxmom import coefficients, schedules
+from jaxmom import coefficients, conversions, schedules
 from jaxmom._averages import average, read_averages
 from jaxmom._cautious import cautious
 from jaxmom._fit_kernel import fit_kernel, kernel_error
@@ -15,6 +15,7 @@ from jaxmom._lift import lift
 from jaxmom._optimize import Step, Trajectory, optimize
 from jaxmom._outer import lookahead
 from jaxmom._partition import masked, partition
+from jaxmom._rescale import rescale
 from jaxmom._restart import reset, restart
 from jaxmom.combine import chain, mix
 from jaxmom.filters import Coefficients, Recurrence, Stack, reading_new, stack
@@ -125,6 +126,7 @@ __all__ = [
     "chebyshev",
     "coefficients",
     "complex_momentum",
+    "conversions",
     "dana",
     "demon",
     "ema_momentum",
@@ -182,6 +184,7 @@ __all__ = [
     "read_averages",
     "reading_new",
     "replace",
+    "rescale",
     "reset",
     "restart",
     "rl",

@@ -64,6 +64,7 @@ __all__ = [
     "eval_params",
     "has_node",
     "hyperparameters",
+    "name_owners",
     "read_out",
     "replace",
     "state_dtype",
@@ -268,6 +269,12 @@ def _label_hyperparameters(
         one if short.count(one) == 1 else all_words: (path, name)
         for one, all_words, (path, _, name) in zip(short, full, found, strict=True)
     }
+
+
+def name_owners(optimizer: optax.GradientTransformation) -> dict[str, str]:
+    """Return the name of the wrapper that has each hyperparameter, or ""; names as listed."""
+    owners = {path: node.func.fns.name for path, _, node in _walk(optimizer.update)}
+    return {label: owners[path] for label, (path, _) in _label_hyperparameters(optimizer).items()}
 
 
 def has_node(update: Any, flag: str) -> bool:

@@ -29,6 +29,8 @@ MAY_IMPORT = {
     "schedules": {"_captures", "_values"},
     "filters": {"_captures", "_values"},
     "_fit_kernel": {"filters"},
+    "_rescale": {"transform"},
+    "conversions": {"filters"},
     "_jaxpr": set(),
     "_outcomes": set(),
     "combine": {"transform", "_jaxpr"},
