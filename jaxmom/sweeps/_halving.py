@@ -1,22 +1,20 @@
 """Successive halving: run all lanes a little, the better ones more."""
 
 import contextlib
-import inspect
 import math
-import operator
 import os
 from collections.abc import Sequence
+from concurrent.futures import Executor
 from typing import TYPE_CHECKING, Any
 
-import jax
-
-from jaxmom.sweeps._race import MADE_BY_HALVING, Race, SegmentFn
-from jaxmom.sweeps.compile.watchdog import (
-    STALL_SECONDS,
-    Dispatcher,
-)
-from jaxmom.sweeps.estimate import as_width
+from jaxmom.sweeps._race import MADE_BY_HALVING, Race
+from jaxmom.sweeps.compile.autotune import default_options
+from jaxmom.sweeps.compile.watchdog import STALL_SECONDS, Dispatcher
+from jaxmom.sweeps.estimate import as_devices, as_width
 from jaxmom.sweeps.results.summary import check_over
+from jaxmom.sweeps.run.executors import ExecutorRunner, as_executor
+from jaxmom.sweeps.run.runners import LocalRunner
+from jaxmom.sweeps.run.segments import SegmentFn, as_lengths, check_axes
 from jaxmom.sweeps.space.space import Space, check_space
 from jaxmom.sweeps.store.checkpoint import Checkpoint
 from jaxmom.sweeps.store.files import Store
@@ -36,6 +34,8 @@ def halving(
     maximize: bool = False,
     width: int,
     devices: Sequence[Any] | None = None,
+    executor: Executor | None = None,
+    workers: int | None = None,
     store: str | os.PathLike[str] | None = None,
     stall_seconds: float = STALL_SECONDS,
 ) -> "xarray.Dataset":
@@ -59,6 +59,8 @@ def halving(
       maximize: Whether large is good; small is by default.
       width: As for `sweep`, but always a number: each segment is another program.
       devices: As for `sweep`.
+      executor: As for `sweep`; the states of lanes come and go with each segment.
+      workers: As for `sweep`.
       store: A folder where the lanes are safe after each segment; the same call goes on from the
         last one that is there, and a call with more rungs after the same ones from their end. With
         ``keep=1`` this is a sweep that is saved within its lanes.
@@ -89,8 +91,8 @@ def halving(
     """
     check_space(space)
     check_over(over, [dim.name for dim in space.dims()])
-    _check_axes(segment, space)
-    lengths = _read_lengths(rungs)
+    check_axes(segment, space, MADE_BY_HALVING)
+    lengths = as_lengths("rungs", rungs)
     share = _read_share(keep)
     lanes_at_a_time = as_width(width)
     if lanes_at_a_time == "auto":
@@ -98,38 +100,32 @@ def halving(
             'halving takes a number of lanes as width, not "auto": its programs change from '
             "segment to segment, so that there is none to time."
         )
-    used = list(devices or jax.local_devices())
+    executor = as_executor(executor, workers)
+    used = as_devices(devices)
     dispatcher = Dispatcher(used, stall_seconds)
-    race = Race(segment, space, by, bool(maximize), lanes_at_a_time, used, dispatcher)
-    first = race.check(lengths)
+    # What a store has may be continued, so that how it goes on belongs to its identity.
+    traced = lengths if store is None else [*lengths, lengths[0]]
+    race = Race(segment, space, traced, by, bool(maximize), lanes_at_a_time)
     with contextlib.ExitStack() as stack:
         saved = None
         if store is not None:
             folder = Store(store)
             stack.enter_context(folder.locked())
-            saved = Checkpoint(folder, race.identity(first, lengths[0], share, over))
+            saved = Checkpoint(folder, race.identity(used, lengths[0], share, over))
             race.restore(*saved.load(), lengths)
+        made = race.programs.traced, lanes_at_a_time
+        if executor is None:
+            runner = LocalRunner(*made, used, default_options(used), dispatcher)
+        else:
+            rest = (*made, default_options(used), stall_seconds, workers)
+            runner = stack.enter_context(ExecutorRunner(executor, race.programs.functions, *rest))
         for number in range(len(race.lengths), len(lengths)):
             if number:
                 race.select(share, over)
-            race.run(lengths[number])
+            race.run(runner, lengths[number])
             if saved:
                 saved.save(number + 1, race.snapshot())
     return race.result()
-
-
-def _read_lengths(rungs: Any) -> list[int]:
-    """Return the lengths of the segments as Python numbers."""
-    try:
-        lengths = [operator.index(rung) for rung in rungs]
-    except TypeError:
-        lengths = []
-    if not lengths or min(lengths) < 1:
-        raise ValueError(
-            "rungs are one positive number of updates at least, in a list such as [100, 100, 200]; "
-            f"got {rungs!r}."
-        )
-    return lengths
 
 
 def _read_share(keep: Any) -> float:
@@ -141,15 +137,3 @@ def _read_share(keep: Any) -> float:
     if not 0 < share <= 1:
         raise ValueError(f"keep is in (0, 1], the share of the lanes that goes on; got {keep!r}.")
     return share
-
-
-def _check_axes(segment: SegmentFn, space: Space) -> None:
-    """Refuse axes that have the name of the state, of the steps, or of what a halving makes."""
-    parameters = list(inspect.signature(segment).parameters.values())[:2]
-    own = {p.name for p in parameters if p.kind is p.POSITIONAL_OR_KEYWORD}
-    taken = sorted({*MADE_BY_HALVING, *own} & set(space.names))
-    if taken:
-        raise ValueError(
-            f"the axes {taken} have names of the first two arguments of the segment, the state and "
-            f"the steps, or of {list(MADE_BY_HALVING)}, which a halving makes; rename them."
-        )

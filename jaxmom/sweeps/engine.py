@@ -1,6 +1,7 @@
 """The sweep: a plain loop over chunks of one compiled program for each group."""
 
 import contextlib
+import functools
 import json
 import os
 import time
@@ -21,14 +22,20 @@ from jaxmom.sweeps.estimate import (
     trace_groups,
 )
 from jaxmom.sweeps.results.collect import InMemoryResults, ResultWriter
+from jaxmom.sweeps.run.compaction import LaneStore, run_segments
 from jaxmom.sweeps.run.driver import Driver, SweepConfig, WriterFn
 from jaxmom.sweeps.run.executors import ExecutorRunner, as_executor
 from jaxmom.sweeps.run.forks import refuse_fork
 from jaxmom.sweeps.run.interrupts import describe_interrupts
 from jaxmom.sweeps.run.live import LiveMetrics, OnChunkFn
+from jaxmom.sweeps.run.runners import LocalRunner, Task
+from jaxmom.sweeps.run.segmented import SegmentedSweep
+from jaxmom.sweeps.run.segments import as_lengths
 from jaxmom.sweeps.space.space import Space
+from jaxmom.sweeps.store.extensions import part_name
 from jaxmom.sweeps.store.files import Store
 from jaxmom.sweeps.store.job_array import Share, as_share, require_width
+from jaxmom.sweeps.store.lanes import PartPlace, StoredLanes
 from jaxmom.sweeps.store.reader import open_store
 from jaxmom.sweeps.store.writer import Resume, StoreWriter, read_choice
 
@@ -45,6 +52,7 @@ def sweep(
     space: Space,
     *,
     width: int | Literal["auto"] = "auto",
+    segments: Sequence[int] | None = None,
     devices: Sequence[Any] | None = None,
     executor: Executor | None = None,
     workers: int | None = None,
@@ -77,6 +85,13 @@ def sweep(
         and else chooses one and a program (see `options`) by the work of a lane; a sweep of more
         than about 3 seconds tries others for at most a tenth of its time, keeps what they computed
         if they win, and remembers the choice. A number is repeatable everywhere.
+      segments: The lengths, in updates, of the parts in which lanes run, for lanes that take long;
+        `fn` is then ``fn(state, steps, **axes) -> (state, outputs)``, as for `halving`, and the
+        width is a number. Between two segments lanes are safe in the store, those that diverged
+        leave, and others take their places, so that only lanes that go on cost time. Records go on
+        from segment to segment and are NaN after a lane has left; of other outputs the last value
+        counts. ``ended_at`` is the number of updates that a lane ran. The states of lanes that wait
+        for a segment are on the host.
       devices: Those of this process to use, or one; all of them by default. Each compiles the
         program for itself, and they take chunks in turn.
       executor: A `concurrent.futures.Executor` to compute the chunks in other processes or on other
@@ -110,7 +125,10 @@ def sweep(
       options: How the program is made. ``{"lanes_last": n}`` lets the lanes be the last axis of
         every array within it, where `jax.vmap` has them first, and unrolls innermost loops n times:
         several times as fast where a step is a handful of operations on small arrays. With
-        ``{"block": n}``, the lanes of a chunk run in turns, n at a time. Others are those of the
+        ``{"block": n}``, the lanes of a chunk run in turns, n at a time. With ``{"narrow": n}``,
+        chunks of few lanes (a small group, or the last chunk of one) run in programs of half the
+        width, a quarter and so on, halved n times at most; their bits then depend on how many
+        lanes they have, too. Others are those of the
         compiler, as in `jax.jit`; None stands for no option. They belong to the width: "auto"
         chooses both, and what it chose is in the attribute ``options`` of the result, as JSON.
 
@@ -146,19 +164,28 @@ def sweep(
     refuse_fork()
     used = as_devices(devices)
     dispatcher = Dispatcher(used, stall_seconds)
-    traced = trace_groups(fn, space)
+    segmented = None if segments is None else _segment_sweep(fn, segments, space, asked.width)
+    traced = trace_groups(fn, space) if segmented is None else segmented.whole
     with contextlib.ExitStack() as stack:
         folder = None if store is None else stack.enter_context(_lock_folder(store, resume, share))
         config = _choose_config(space, traced, used, asked, folder, dispatcher)
         driver = Driver(config, _writer_fn(folder, resume), on_error, progress, live)
         start = time.perf_counter()
         with describe_interrupts(store, driver.count_safe):
-            if executor is None:
-                runner = driver.first_runner_that_fits(dispatcher)
+            made, functions, loop = traced, [fn] * len(traced), None
+            if segmented is not None:
+                made, functions = segmented.programs.traced, segmented.programs.functions
+                loop = functools.partial(run_segments, segmented, saved=_lane_store(folder, driver))
+            chosen = made, driver.config.width
+            if executor is not None:
+                rest = driver.config.options, stall_seconds, workers
+                runner = ExecutorRunner(executor, functions, *chosen, *rest)
+                stack.enter_context(runner)
+            elif segmented is not None:
+                runner = LocalRunner(*chosen, used, driver.config.options, dispatcher)
             else:
-                made = (traced, driver.config.width, driver.config.options, stall_seconds, workers)
-                runner = stack.enter_context(ExecutorRunner(executor, fn, *made))
-            driver.run(runner)
+                runner = driver.first_runner_that_fits(dispatcher)
+            driver.run(runner, loop)
         attrs = {
             "width": driver.config.width,
             "options": json.dumps(dict(driver.config.options)),
@@ -168,6 +195,31 @@ def sweep(
             "devices": len(used),
         }
         return driver.writer.result(attrs)
+
+
+def _segment_sweep(
+    segment: SweptFn, segments: Sequence[int], space: Space, width: int | Literal["auto"]
+) -> SegmentedSweep:
+    if width == "auto":
+        raise ValueError(
+            'segments= needs a number of lanes as width, not "auto": its programs change from '
+            "segment to segment, so that there is none to time."
+        )
+    return SegmentedSweep(segment, as_lengths("segments", segments), space)
+
+
+def _lane_store(folder: Store | None, driver: Driver) -> LaneStore | None:
+    """Return where lanes are safe between segments."""
+    writer = driver.writer
+    if folder is None or not isinstance(writer, StoreWriter):
+        return None
+
+    def place_of(task: Task) -> PartPlace:
+        block = writer.blocks[task.number]
+        name = part_name(block.group_index, task.chunk)
+        return PartPlace(block.extension_index, name, writer.digests[block.extension_index])
+
+    return StoredLanes(folder, place_of)
 
 
 def _name_workers(executor: Executor) -> str:

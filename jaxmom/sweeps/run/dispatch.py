@@ -3,8 +3,11 @@
 import contextlib
 import gc
 import time
-from collections.abc import Callable, Generator, Iterable, Iterator
-from typing import TypeAlias
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
+from typing import Any, TypeAlias
+
+import numpy as np
+from numpy.typing import NDArray
 
 from jaxmom.sweeps.compile.memory import is_out_of_memory
 from jaxmom.sweeps.compile.program import Arguments, Arrays
@@ -14,9 +17,15 @@ _PAUSES = (0.0, 0.1, 1.0)  # seconds before each new trial of a chunk that had n
 
 Outcome: TypeAlias = tuple[Task, Arrays | Exception]
 ColumnsFn: TypeAlias = Callable[[Task], Arguments]  # the arguments of the lanes of a task
+DataFn: TypeAlias = Callable[[Task], Sequence[Any] | None]  # what they share
 
 
-def run_tasks(runner: ChunkRunner, tasks: Iterable[Task], columns: ColumnsFn) -> Generator[Outcome]:
+def run_tasks(
+    runner: ChunkRunner,
+    tasks: Iterable[Task | None],
+    columns: ColumnsFn,
+    data: DataFn = lambda task: None,
+) -> Generator[Outcome]:
     """Run tasks and yield each with its results, or with its error, as soon as it is done.
 
     If there is no room in memory for one task beside another, they run one by one from then on.
@@ -24,12 +33,17 @@ def run_tasks(runner: ChunkRunner, tasks: Iterable[Task], columns: ColumnsFn) ->
 
     Args:
       runner: Computes them.
-      tasks: Drawn one at a time, as there is room for them.
-      columns: The arguments of a task.
+      tasks: Drawn one at a time, as there is room for them. None stands for a task that is not
+        known before one of those in flight is done.
+      columns: The arguments of the lanes of a task.
+      data: What they share, as for `ChunkRunner.start`.
     """
-    flight = _Flight(runner, columns)
+    flight = _Flight(runner, columns, data)
     try:
         for task in tasks:
+            if task is None:
+                yield from flight.complete()
+                continue
             flight.start(task)
             while flight.is_full:
                 yield from flight.complete()
@@ -37,6 +51,11 @@ def run_tasks(runner: ChunkRunner, tasks: Iterable[Task], columns: ColumnsFn) ->
             yield from flight.complete()
     finally:
         flight.cancel()  # an executor would go on after an error
+
+
+def fill_up(array: NDArray[Any], missing: int) -> NDArray[Any]:
+    """Return an array of lanes with its last lane repeated, to fill a program."""
+    return np.concatenate([array, np.repeat(array[-1:], missing, axis=0)]) if missing else array
 
 
 class _Flight:
@@ -48,8 +67,8 @@ class _Flight:
       low_memory: Whether tasks run one by one, because two have no room.
     """
 
-    def __init__(self, runner: ChunkRunner, columns: ColumnsFn):
-        self.runner, self.columns, self.low_memory = runner, columns, False
+    def __init__(self, runner: ChunkRunner, columns: ColumnsFn, data: DataFn):
+        self.runner, self.columns, self.data, self.low_memory = runner, columns, data, False
         self.tasks: list[Task] = []
         self.handles: list[Handle | Exception] = []
 
@@ -87,7 +106,7 @@ class _Flight:
 
     def _try_start(self, task: Task) -> Handle | Exception:
         try:
-            return self.runner.start(task, self.columns(task))
+            return self.runner.start(task, self.columns(task), self.data(task))
         except Exception as error:
             return error
 

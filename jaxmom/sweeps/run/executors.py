@@ -85,7 +85,7 @@ class ExecutorRunner:
 
     Args:
       executor: From `as_executor`.
-      fn: The function that is swept.
+      functions: What is swept, for each group.
       traced: The groups.
       width: Of a chunk.
       options: Of the programs.
@@ -102,7 +102,7 @@ class ExecutorRunner:
     def __init__(
         self,
         executor: Any,
-        fn: SweptFn,
+        functions: Sequence[SweptFn],
         traced: Sequence[TracedGroup],
         width: int,
         options: Mapping[str, Any],
@@ -111,7 +111,9 @@ class ExecutorRunner:
     ):
         refuse_fork()
         self.executor, self.stall_seconds, self.workers = executor, stall_seconds, workers
-        self.carrier = _Carrier(executor, [pack_function(fn, g, width, options) for g in traced])
+        pairs = zip(functions, traced, strict=True)
+        contents = [pack_function(fn, group, width, options) for fn, group in pairs]
+        self.carrier = _Carrier(executor, contents)
         self.has_results, self.unknown = False, set[Task]()
         self.counted, self.count_at = 1, 0.0
         self.is_called, self.called = True, threading.Event()  # when a future is done
@@ -141,7 +143,7 @@ class ExecutorRunner:
             self.count_at = time.monotonic() + _RECOUNT
         return 2 * self.counted if self.has_results else self.counted
 
-    def start(self, task: Task, columns: Arguments) -> Handle:
+    def start(self, task: Task, columns: Arguments, data: Sequence[Any] | None = None) -> Handle:
         """Submit a task.
 
         Raises:
@@ -149,7 +151,8 @@ class ExecutorRunner:
         """
         payload, content = self.carrier.arguments(task.group, task in self.unknown)
         try:
-            future = self.executor.submit(run_chunk, payload, content, columns, self.stall_seconds)
+            arguments = (payload, content, columns, self.stall_seconds, data)
+            future = self.executor.submit(run_chunk, *arguments)
         except BrokenExecutor:
             raise
         except Exception as error:

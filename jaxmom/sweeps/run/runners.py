@@ -1,9 +1,12 @@
 """Runners of chunks: their protocol, and the one for the devices of this process."""
 
+import dataclasses
 import time
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Future
 from typing import Any, NamedTuple, Protocol
+
+import jax
 
 from jaxmom.sweeps.compile.program import (
     Arguments,
@@ -12,9 +15,12 @@ from jaxmom.sweeps.compile.program import (
     Program,
     TracedGroup,
     compile_group,
+    count_lanes,
 )
 from jaxmom.sweeps.compile.watchdog import Dispatcher
 from jaxmom.sweeps.run.forks import refuse_fork
+
+_KEPT_GROUPS = 8  # whose programs a runner keeps; segments take turns between a few
 
 
 class Task(NamedTuple):
@@ -51,8 +57,14 @@ class ChunkRunner(Protocol):
         """How many tasks to have in flight; it may change as workers come and go."""
         ...
 
-    def start(self, task: Task, columns: Arguments) -> Handle:
-        """Start a task, whose lanes have these arguments."""
+    def start(self, task: Task, columns: Arguments, data: Sequence[Any] | None = None) -> Handle:
+        """Start a task.
+
+        Args:
+          task: Which it is; its group is the number of its program.
+          columns: The arguments of its lanes.
+          data: What the lanes share, if it differs from task to task; None for the program's own.
+        """
         ...
 
     def first_done(self, handles: Sequence[Handle]) -> int:
@@ -73,7 +85,6 @@ class LocalRunner:
       devices: To run on.
       options: Of the programs.
       dispatcher: Starts the programs and waits for them.
-      programs: Of one group, if they have been compiled before.
 
     Raises:
       RuntimeError: This process was forked from one that has used JAX.
@@ -86,26 +97,35 @@ class LocalRunner:
         devices: Sequence[Any],
         options: Mapping[str, Any],
         dispatcher: Dispatcher,
-        programs: Sequence[Program] = (),
     ):
         refuse_fork()
         self.traced, self.width, self.devices, self.options = traced, width, devices, options
         # While a chunk is copied to the host, the next one runs, on each device.
         self.capacity, self.compile_seconds = 2 * len(devices), 0.0
-        self.dispatcher, self.programs, self.turn = dispatcher, programs, 0
-        self.group = traced.index(programs[0].group) if programs else -1
+        self.dispatcher, self.turn = dispatcher, 0
+        # By group and width, the latest last.
+        self.programs: dict[tuple[int, int], Sequence[Program]] = {}
 
-    def start(self, task: Task, columns: Arguments) -> Handle:
+    def start(self, task: Task, columns: Arguments, data: Sequence[Any] | None = None) -> Handle:
         """Dispatch a task; a group is compiled at its first one."""
-        if task.group != self.group:
-            start = time.perf_counter()
-            group = self.traced[task.group]
-            self.programs = compile_group(group, self.width, self.devices, self.options)
-            self.group = task.group
-            self.compile_seconds += time.perf_counter() - start
-        program = self.programs[self.turn]
+        width = count_lanes(columns, self.width)
+        program = self._programs_of(task.group, width)[self.turn]
+        if data is not None:
+            program = dataclasses.replace(program, data=jax.device_put(tuple(data), program.device))
         self.turn = (self.turn + 1) % len(self.devices)
         return _LocalTask(program, self.dispatcher, self.dispatcher.start(program, columns))
+
+    def _programs_of(self, group: int, width: int) -> Sequence[Program]:
+        """Return the programs of a group for chunks of a width; of a few groups they are kept."""
+        key = group, width
+        if key not in self.programs:
+            start = time.perf_counter()
+            while len(self.programs) >= _KEPT_GROUPS:
+                self.programs.pop(next(iter(self.programs)))
+            traced = self.traced[group]
+            self.programs[key] = compile_group(traced, width, self.devices, self.options)
+            self.compile_seconds += time.perf_counter() - start
+        return self.programs[key]
 
     def first_done(self, handles: Sequence[Handle]) -> int:
         """Return the oldest: devices run in turn, and chunks of a program last equally long."""

@@ -19,6 +19,7 @@ from jaxmom.sweeps.compile.program import (
     SweptFn,
     TracedGroup,
     compile_group,
+    count_lanes,
     trace_group,
 )
 from jaxmom.sweeps.compile.watchdog import STALL_SECONDS, Dispatcher, StalledError, describe_stall
@@ -97,20 +98,22 @@ def run_chunk(
     """
     refuse_fork()
     with _LOADING:
-        if payload.digest not in _PROGRAMS:
+        key = payload.digest, count_lanes(columns, 0)
+        if key not in _PROGRAMS:
             if len(_PROGRAMS) >= _KEPT_PROGRAMS:
                 _PROGRAMS.clear()
             content = _read_content(payload) if content is None else content
-            _PROGRAMS[payload.digest] = _compile_content(content, columns)
-        program, settings = _PROGRAMS[payload.digest]
+            _PROGRAMS[key] = _compile_content(content, columns)
+        program, settings = _PROGRAMS[key]
     with apply_settings(settings):
         if data is not None:
-            program = dataclasses.replace(program, data=jax.device_put(data, program.device))
+            program = dataclasses.replace(program, data=jax.device_put(tuple(data), program.device))
         return _run_program(program, columns, stall_seconds)
 
 
-# Of this worker, by the digest of the payload: programs and the settings that they run with.
-_PROGRAMS: dict[str, tuple[Program, Mapping[str, Any]]] = {}
+# Of this worker, by the digest of the payload and the lanes of a chunk: programs and the settings
+# that they run with.
+_PROGRAMS: dict[tuple[str, int], tuple[Program, Mapping[str, Any]]] = {}
 _LOADING = threading.Lock()  # two threads of a worker would compile the same program
 _ALONE = threading.RLock()  # held by a program that could deadlock with another
 
@@ -149,6 +152,7 @@ def _compile_content(content: bytes, columns: Arguments) -> tuple[Program, Mappi
             f"on {backend}, and the results would differ in their last bits; install the same "
             "versions everywhere, and use the same kind of device."
         )
+    width = count_lanes(columns, width)
     with apply_settings(settings):
         traced = trace_group(fn, Group(static, static, names, all_indices(width), ()), columns)
         if traced.fingerprint != fingerprint:

@@ -1,4 +1,4 @@
-"""States of lanes between two segments of a halving: pytrees as plain arrays, and back."""
+"""States of lanes between two segments: pytrees as plain arrays, and back."""
 
 from collections.abc import Sequence
 from typing import Any, NamedTuple
@@ -21,14 +21,14 @@ class PackedState(NamedTuple):
 
 
 class StateFormat(NamedTuple):
-    """What makes a state of its arrays again.
+    """What makes a state of its arrays again; it can be pickled.
 
     Attributes:
-      tree: The structure of the state, without the counts and histories of its runs.
+      template: A state with numbers as leaves, without the counts and histories of its runs.
       implementations: Of the typed keys among its leaves; None for other leaves.
     """
 
-    tree: Any
+    template: PyTree
     implementations: tuple[Any, ...]
 
     def unpack(self, leaves: Sequence[Any], counts: Sequence[Any]) -> PyTree:
@@ -38,7 +38,7 @@ class StateFormat(NamedTuple):
         typed = [a if i is None else jax.random.wrap_key_data(a, impl=i) for a, i in pairs]
         return jax.tree.map(
             lambda node: node._replace(steps=next(left)) if is_run(node) else node,
-            jax.tree.unflatten(self.tree, typed),
+            jax.tree.unflatten(jax.tree.structure(self.template), typed),
             is_leaf=is_run,
         )
 
@@ -46,9 +46,8 @@ class StateFormat(NamedTuple):
 def read_format(state: PyTree) -> StateFormat:
     """Return the format of a state, of which shapes and dtypes are enough."""
     leaves, tree = jax.tree.flatten(_without_past(state))
-    return StateFormat(
-        tree, tuple(_implementation(leaf) if is_key(leaf) else None for leaf in leaves)
-    )
+    implementations = tuple(_implementation(leaf) if is_key(leaf) else None for leaf in leaves)
+    return StateFormat(jax.tree.unflatten(tree, range(len(leaves))), implementations)
 
 
 def pack_state(state: PyTree) -> PackedState:

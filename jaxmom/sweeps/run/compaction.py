@@ -1,0 +1,285 @@
+"""The lanes of a sweep in segments: those that diverge leave, and others take their places."""
+
+import contextlib
+import itertools
+from collections.abc import Callable, Generator, Iterable, Iterator
+from typing import Any, NamedTuple, Protocol
+
+import jax
+import numpy as np
+from numpy.typing import NDArray
+
+from jaxmom.sweeps.compile.program import Arguments, Arrays
+from jaxmom.sweeps.results.dataset import DIVERGED, add_status
+from jaxmom.sweeps.run.dispatch import Outcome, fill_up, run_tasks
+from jaxmom.sweeps.run.runners import ChunkRunner, Task
+from jaxmom.sweeps.run.segmented import SegmentedSweep
+from jaxmom.sweeps.run.segments import STATE, Leaves, numbered, split_results
+from jaxmom.sweeps.space.index_maps import Index
+
+
+class LaneStore(Protocol):
+    """Keeps lanes that are between two segments."""
+
+    def load(self, task: Task) -> Arrays | None:
+        """Return what was saved of the lanes of a chunk, or None."""
+        ...
+
+    def save(self, task: Task, arrays: Arrays) -> None:
+        """Keep the lanes of a chunk as they are now."""
+        ...
+
+    def remove(self, task: Task) -> None:
+        """Forget the lanes of a chunk, which is done."""
+        ...
+
+
+def run_segments(
+    sweep: SegmentedSweep,
+    runner: ChunkRunner,
+    width: int,
+    tasks: Iterable[Task],
+    columns: Callable[[Task], Arguments],
+    saved: LaneStore | None = None,
+) -> Generator[Outcome]:
+    """Run the chunks of a sweep in segments, and yield each once its last lane has ended.
+
+    After a segment, lanes that diverged leave. The others wait until there are enough of them, of
+    whatever chunks, to fill a program; so what is computed is what lanes need, and a chunk more for
+    each segment. Lanes that are further go first, so that few chunks are open at a time.
+
+    Args:
+      sweep: The segments.
+      runner: Of its programs.
+      width: Of a program.
+      tasks: The chunks.
+      columns: The arguments of the lanes of a chunk, [lanes, ...].
+      saved: Where lanes are safe between two segments; None for nowhere.
+    """
+    crowd = _Crowd(sweep, width, iter(tasks), columns, saved)
+    jobs = run_tasks(runner, crowd.jobs(), crowd.job_columns, crowd.job_data)
+    with contextlib.closing(jobs) as outcomes:
+        for job, outcome in outcomes:
+            for task, result in crowd.finish(job, outcome):
+                yield task, result
+                if saved is not None and not isinstance(result, Exception):
+                    saved.remove(task)
+
+
+class _Chunk:
+    """A chunk of which some lanes have not ended.
+
+    Attributes:
+      columns: The arguments of its lanes.
+      ended: How many segments each lane has run.
+      is_over: Whether it runs no more.
+      leaves: Of its states.
+      pieces: The outputs of each segment; None where no lane has run it.
+    """
+
+    def __init__(self, sweep: SegmentedSweep, task: Task, columns: Arguments):
+        self.sweep, self.task, self.columns, self.failed = sweep, task, columns, False
+        lanes = len(jax.tree.leaves(columns)[0]) if columns else 1
+        self.ended, self.is_over = np.zeros(lanes, np.int32), np.zeros(lanes, bool)
+        self.leaves: Leaves | None = None
+        self.pieces: list[Arrays | None] = [None] * len(sweep.lengths)
+
+    def keep(self, level: int, rows: Index, outputs: Arrays, leaves: Leaves) -> Index:
+        """Keep what a segment has computed of some lanes, and return those that go on."""
+        lanes = len(self.ended)
+        piece = self.pieces[level] or self.sweep.missing(self.task.group, level, lanes)
+        for name, array in piece.items():
+            array[rows] = outputs[name]
+        self.pieces[level] = piece
+        self.leaves = self.leaves or [np.zeros((lanes, *x.shape[1:]), x.dtype) for x in leaves]
+        for whole, leaf in zip(self.leaves, leaves, strict=True):
+            whole[rows] = leaf
+        self.ended[rows] = level + 1
+        has_diverged = add_status(outputs)["status"] == DIVERGED
+        self.is_over[rows] = has_diverged | (level + 1 == len(self.pieces))
+        return rows[~self.is_over[rows]]
+
+    def join(self) -> Arrays:
+        """Return the outputs of its lanes, as a program of whole runs returns them."""
+        group, lanes = self.task.group, len(self.ended)
+        pieces = [
+            self.sweep.missing(group, level, lanes) if piece is None else piece
+            for level, piece in enumerate(self.pieces)
+        ]
+        return self.sweep.join(group, pieces, self.ended)
+
+    def snapshot(self) -> Arrays:
+        """Return its lanes as arrays."""
+        arrays: Arrays = {"ended": self.ended, "is_over": self.is_over}
+        arrays |= {f"leaves{i}": leaf for i, leaf in enumerate(self.leaves or [])}
+        for level, piece in enumerate(self.pieces):
+            arrays |= {f"outputs{level}.{name}": array for name, array in (piece or {}).items()}
+        return arrays
+
+    def restore(self, arrays: Arrays) -> None:
+        """Take lanes from a snapshot."""
+        self.ended, self.is_over = arrays["ended"], arrays["is_over"]
+        self.leaves = numbered(arrays, "leaves")
+        for level in range(self.ended.max(initial=0)):
+            prefix = f"outputs{level}."
+            names = [name for name in arrays if name.startswith(prefix)]
+            self.pieces[level] = {name.removeprefix(prefix): arrays[name] for name in names}
+
+
+class _Lanes(NamedTuple):
+    """Some lanes of a chunk."""
+
+    chunk: _Chunk
+    rows: Index
+
+
+_Place = tuple[int, int]  # a group, and how many segments its lanes have run
+
+
+class _Job(NamedTuple):
+    """A segment of as many lanes as a program takes."""
+
+    place: _Place
+    lanes: list[_Lanes]
+
+
+class _Crowd:
+    """The lanes of open chunks: those that wait for their next segment, and those that run it.
+
+    Attributes:
+      waiting: By group and number of segments.
+      counts: Of the runs in the states there, which are common to all lanes.
+      running: The jobs that have been started.
+    """
+
+    def __init__(
+        self,
+        sweep: SegmentedSweep,
+        width: int,
+        tasks: Iterator[Task],
+        columns: Callable[[Task], Arguments],
+        saved: LaneStore | None,
+    ):
+        self.sweep, self.width, self.tasks = sweep, width, tasks
+        self.columns, self.saved = columns, saved
+        self.waiting: dict[_Place, list[_Lanes]] = {}
+        self.counts: dict[_Place, list[NDArray[Any]]] = {}
+        self.running: dict[Task, _Job] = {}
+        self.numbers = itertools.count()
+
+    def jobs(self) -> Iterator[Task | None]:
+        """Yield the jobs to run; None if the next one depends on those that run."""
+        upcoming = next(self.tasks, None)
+        while True:
+            place = self._find_full()
+            if place is None and upcoming is not None and not self._has_left(upcoming.group):
+                self._open(upcoming)
+                upcoming = next(self.tasks, None)
+                continue
+            place = place or self._find_last(upcoming)
+            if place is not None:
+                yield self._make_job(place)
+            elif self.running:
+                yield None
+            else:
+                return
+
+    def job_columns(self, job: Task) -> Arguments:
+        """Return the arguments of the lanes of a job; it is filled up with its last lane."""
+        (_, level), lanes = self.running[job]
+        parts = []
+        for chunk, rows in lanes:
+            columns = chunk.columns | ({STATE: chunk.leaves} if level else {})
+            parts.append(jax.tree.map(lambda array, rows=rows: array[rows], columns))
+        missing = self.width - sum(len(rows) for _, rows in lanes)
+        return jax.tree.map(lambda *arrays: fill_up(np.concatenate(arrays), missing), *parts)
+
+    def job_data(self, job: Task) -> list[NDArray[Any]] | None:
+        """Return the counts that the lanes of a job share."""
+        place = self.running[job].place
+        return self.counts[place] if place[1] else None
+
+    def finish(self, job: Task, outcome: Arrays | Exception) -> Iterator[Outcome]:
+        """Keep the results of a job, and yield the chunks whose last lanes were in it."""
+        (group, level), lanes = self.running.pop(job)
+        if isinstance(outcome, Exception):
+            yield from self._fail(lanes, outcome)
+            return
+        outputs, leaves, self.counts[group, level + 1] = split_results(outcome)
+        outputs = {name: array for name, array in outputs.items() if name != "step"}
+        start = 0
+        for chunk, rows in lanes:
+            here = slice(start, start + len(rows))
+            start += len(rows)
+            if chunk.failed:
+                continue
+            own = {name: array[here] for name, array in outputs.items()}
+            left = chunk.keep(level, rows, own, [leaf[here] for leaf in leaves])
+            if len(left):
+                self.waiting.setdefault((group, level + 1), []).append(_Lanes(chunk, left))
+            if chunk.is_over.all():
+                yield chunk.task, chunk.join()
+            elif self.saved is not None:
+                self.saved.save(chunk.task, chunk.snapshot() | self._number_counts(group))
+
+    def _fail(self, lanes: list[_Lanes], error: Exception) -> Iterator[Outcome]:
+        """Yield the chunks of lanes that failed, of which no lane goes on."""
+        for chunk, _ in lanes:
+            if not chunk.failed:
+                chunk.failed = True
+                yield chunk.task, error
+        for place, waiting in self.waiting.items():
+            self.waiting[place] = [some for some in waiting if not some.chunk.failed]
+
+    def _open(self, task: Task) -> None:
+        """Let the lanes of a chunk wait for their next segments."""
+        chunk = _Chunk(self.sweep, task, self.columns(task))
+        before = None if self.saved is None else self.saved.load(task)
+        if before is not None:
+            chunk.restore(before)
+            for level in range(1, len(self.sweep.lengths)):
+                self.counts[task.group, level] = numbered(before, f"counts{level}.")
+        for level in np.unique(chunk.ended[~chunk.is_over]).tolist():
+            rows = np.flatnonzero((chunk.ended == level) & ~chunk.is_over)
+            self.waiting.setdefault((task.group, level), []).append(_Lanes(chunk, rows))
+
+    def _number_counts(self, group: int) -> Arrays:
+        places = {place[1]: counts for place, counts in self.counts.items() if place[0] == group}
+        return {f"counts{n}.{i}": c for n, some in places.items() for i, c in enumerate(some)}
+
+    def _count(self, place: _Place) -> int:
+        return sum(len(rows) for _, rows in self.waiting.get(place, ()))
+
+    def _find_full(self) -> _Place | None:
+        """Return the place of most segments where enough lanes wait to fill a program."""
+        full = [place for place in self.waiting if self._count(place) >= self.width]
+        return max(full, key=lambda place: place[1], default=None)
+
+    def _has_left(self, group: int) -> bool:
+        """Return whether lanes of other groups wait, to which no more will come."""
+        return any(place[0] != group and self._count(place) for place in self.waiting)
+
+    def _find_last(self, upcoming: Task | None) -> _Place | None:
+        """Return a place with lanes that no others can join; the least far is first."""
+        running = [job.place for job in self.running.values()]
+        present = [place for place in self.waiting if self._count(place)]
+        for group, level in sorted(present):
+            if upcoming is not None and group == upcoming.group:
+                continue
+            if not any(g == group and n < level for g, n in (*running, *present)):
+                return group, level
+        return None
+
+    def _make_job(self, place: _Place) -> Task:
+        """Take lanes that wait, as many as a program has room for."""
+        group, level = place
+        lanes, room, waiting = [], self.width, self.waiting[place]
+        while waiting and room:
+            chunk, rows = waiting.pop(0)
+            if len(rows) > room:
+                waiting.insert(0, _Lanes(chunk, rows[room:]))
+            lanes.append(_Lanes(chunk, rows[:room]))
+            room -= len(rows[:room])
+        task = Task(next(self.numbers), level, self.sweep.place(group, level))
+        self.running[task] = _Job(place, lanes)
+        return task
