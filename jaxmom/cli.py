@@ -41,7 +41,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except DamagedManifest as error:
         print(error)
         return 2
-    except (OSError, ValueError, ImportError) as error:
+    except (OSError, ValueError, ImportError, MemoryError) as error:
         print(f"{type(error).__name__}: {error}", file=sys.stderr)
         return 2
 

@@ -8,9 +8,11 @@ import numpy as np
 import pandas
 import pytest
 import xarray
+from scripts.launch import output_of, start
 
 from jaxmom import cli
 from jaxmom.sweeps import grid, sweep
+from jaxmom.sweeps.store import slabs
 from jaxmom.sweeps.store.export import FORMATS
 
 SPACE = grid(a=[1.0, 2.0, 3.0], flag=[False, True])
@@ -208,6 +210,59 @@ def test_a_tree_is_no_table(tmp_path, capsys):
     sweep(of_two_kinds, SPACE, width=2, store=tmp_path / "s")
     assert export(tmp_path / "s", "parquet") == 2
     assert "use netcdf" in capsys.readouterr().err
+
+
+EVERY_AXIS = {
+    "numbers": lambda: grid(a=np.arange(7.0)),
+    "labels": lambda: grid(a=[1.0, 2.0], name={"b": 1.0, "longer": 2.0, "c": 3.0}),
+    "lanes": lambda: grid(a=[1.0, 2.0], name=["x"]) + grid(a=[3.0, 4.0, 5.0], name=["longer"]),
+    "groups": lambda: grid(a=[1.0, 2.0, 3.0], flag=[False, True]),
+}
+
+
+@pytest.mark.parametrize("to", ["netcdf", "zarr"])
+@pytest.mark.parametrize("name", EVERY_AXIS)
+def test_slabs_are_the_same_export(tmp_path, monkeypatch, to, name):
+    def every_type(a, name="", flag=False):
+        half = (a * jnp.arange(4.0)).astype(jnp.bfloat16)
+        made = {"half": half, "bool": jnp.stack([a > 1, a > 2]), "value": a + len(str(name))}
+        return made | {"z": jax.lax.complex(a, a * jnp.ones(2))} | ({"w": a} if flag else {})
+
+    sweep(every_type, EVERY_AXIS[name](), width=2, store=tmp_path / "s")
+    assert export(tmp_path / "s", to, tmp_path / "whole") == 0
+    monkeypatch.setattr(slabs, "SLAB_BYTES", 80)  # of a lane or two
+    assert export(tmp_path / "s", to, tmp_path / "slabs") == 0
+    engine = {"netcdf": "h5netcdf", "zarr": "zarr"}[to]
+    options = {"engine": engine} | ({"consolidated": False} if to == "zarr" else {})
+    with (
+        xarray.open_datatree(tmp_path / "whole", **options) as whole,
+        xarray.open_datatree(tmp_path / "slabs", **options) as made,
+    ):
+        assert made.identical(whole)
+        for ours, theirs in zip(made.subtree, whole.subtree, strict=True):
+            assert {n: array.dtype for n, array in ours.variables.items()} == {
+                n: array.dtype for n, array in theirs.variables.items()
+            }
+
+
+@pytest.mark.slow
+def test_an_export_may_be_larger_than_the_memory(tmp_path):
+    out = output_of(start("large_export", tmp_path), 300)
+    size, allowed, *outcomes = out.split()
+    assert int(size) > 2 * int(allowed)
+    assert outcomes == ["netcdf", "zarr", "too", "large"]
+
+
+@pytest.mark.parametrize("to", FORMATS)
+def test_what_cannot_be_loaded_is_refused_before_it_is_written(
+    tmp_path, store, to, monkeypatch, capsys
+):
+    monkeypatch.setattr(slabs, "available_memory", lambda: 100.0)
+    monkeypatch.setattr(slabs, "SLAB_BYTES", 80)
+    before = snapshot(tmp_path)
+    assert export(store, to) == 2
+    assert "1e-07 GB are free; select less" in capsys.readouterr().err
+    assert snapshot(tmp_path) == before
 
 
 def test_exports_hold_the_sweep(tmp_path, capsys):

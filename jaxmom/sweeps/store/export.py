@@ -10,6 +10,7 @@ import numpy as np
 
 from jaxmom.sweeps.store.files import Store
 from jaxmom.sweeps.store.reader import open_sweep
+from jaxmom.sweeps.store.slabs import require_memory, write_netcdf, write_zarr
 
 if TYPE_CHECKING:
     import xarray
@@ -89,7 +90,7 @@ def _check_target(target: pathlib.Path, store: pathlib.Path, form: _Format) -> N
 
 def _write_netcdf(data: Any, path: pathlib.Path) -> None:
     _refuse_slashes(data)
-    _map_datasets(_without_complex, data).to_netcdf(path, engine="h5netcdf")
+    write_netcdf(data, path, _without_complex)
 
 
 def _read_netcdf_origin(path: pathlib.Path) -> str | None:
@@ -101,7 +102,7 @@ def _read_netcdf_origin(path: pathlib.Path) -> str | None:
 
 def _write_zarr(data: Any, path: pathlib.Path) -> None:
     _refuse_slashes(data)
-    _map_datasets(_with_plain_floats, data).to_zarr(path, mode="w", consolidated=False)
+    write_zarr(data, path, _with_plain_types)
 
 
 def _read_zarr_origin(path: pathlib.Path) -> str | None:
@@ -121,6 +122,7 @@ def _write_parquet(data: Any, path: pathlib.Path) -> None:
 
     if not hasattr(data, "to_dataframe"):
         raise ValueError("a sweep whose groups have different outputs is no table; use netcdf.")
+    require_memory(data.nbytes, "the table")
     data = _without_complex(data)
     dims = (*data.status.dims, *(("step",) if "step" in data.dims else ()))
     nested = [str(name) for name, one in data.data_vars.items() if not set(one.dims) <= set(dims)]
@@ -158,19 +160,17 @@ def _read_parquet_origin(path: pathlib.Path) -> str | None:
     return None if origin is None else origin.decode()
 
 
-def _map_datasets(function: "Callable[[xarray.Dataset], xarray.Dataset]", data: Any) -> Any:
-    import xarray
-
-    if isinstance(data, xarray.Dataset):
-        return function(data)
-    nodes = {node.path: function(node.to_dataset()) for node in data.subtree}
-    return xarray.DataTree.from_dict(nodes)
-
-
 def _with_plain_floats(dataset: "xarray.Dataset") -> "xarray.Dataset":
     """Write bfloat16 and its like as float32, which holds them exactly."""
     opaque = [name for name, array in dataset.variables.items() if array.dtype.kind == "V"]
     return dataset.assign({name: dataset[name].astype(np.float32) for name in opaque})
+
+
+def _with_plain_types(dataset: "xarray.Dataset") -> "xarray.Dataset":
+    """Write labels as strings of any length, since zarr has no lasting format for fixed ones."""
+    dataset = _with_plain_floats(dataset)
+    fixed = [name for name, array in dataset.variables.items() if array.dtype.kind == "U"]
+    return dataset.assign_coords({name: dataset[name].astype(object) for name in fixed})
 
 
 def _without_complex(dataset: "xarray.Dataset") -> "xarray.Dataset":
