@@ -156,7 +156,7 @@ def _ratio(guard: Callable[[Any, Any], jax.Array]) -> TransformFns:
 
         def quotient(m: jax.Array, v: jax.Array) -> jax.Array:
             root = safe_sqrt(v.real)
-            return m / guard(root, jnp.asarray(eps, root.dtype))
+            return m / guard(root, jnp.asarray(eps, root.dtype)).astype(m.dtype)
 
         return jax.tree.map(quotient, above, below), states
 

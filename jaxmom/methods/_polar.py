@@ -95,8 +95,9 @@ def newton_schulz(x: jax.Array, table: jax.Array, eps: jax.Array) -> jax.Array:
     """Return nearly the polar factor of [..., m, n] matrices, by a table [steps, 3]."""
     tall = x.shape[-2] > x.shape[-1]
     x = _transpose(x) if tall else x
-    x = x / (frobenius_norm(x) + eps)
-    for a, b, c in table:  # unrolled, so that it has derivatives and maps over lanes
+    x = x / (frobenius_norm(x) + eps).astype(x.dtype)
+    # Unrolled, so that it has derivatives and maps over lanes.
+    for a, b, c in table.astype(x.dtype):
         gram = x @ _transpose(x)
         x = a * x + (b * gram + c * (gram @ gram)) @ x
     return _transpose(x) if tall else x
@@ -210,8 +211,9 @@ def _normalize(
         update = jnp.asarray(update, wide_dtype(update))
         mean = jnp.mean((update.conj() * update).real, axis=inputs, keepdims=True)
         variance = decay * variance + (1 - decay) * mean
-        even = update / (safe_sqrt(variance) + small)
+        even = update / (safe_sqrt(variance) + small).astype(update.dtype)
         scale = _scale_of(update.shape, *hp["scale"])
-        return scale * frobenius_norm(update) / (frobenius_norm(even) + small) * even, variance
+        scale = scale * frobenius_norm(update) / (frobenius_norm(even) + small)
+        return scale.astype(update.dtype) * even, variance
 
     return map_pairs(normalize, updates, state)

@@ -164,7 +164,8 @@ def _shorten(
     del hp, params, extra
 
     def shorten(c: jax.Array) -> jax.Array:
-        return c / jnp.maximum(safe_sqrt(jnp.sum((c.conj() * c).real)), 1.0)
+        norm = safe_sqrt(jnp.sum((c.conj() * c).real))
+        return c / jnp.maximum(norm, 1.0).astype(c.dtype)
 
     return jax.tree.map(shorten, updates), state
 
