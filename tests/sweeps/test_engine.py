@@ -1,5 +1,6 @@
 """The engine: equal to a plain loop, and to itself whatever surrounds a lane."""
 
+import concurrent.futures
 import io
 import json
 import os
@@ -501,3 +502,64 @@ def test_a_hundred_thousand_chunks_leave_the_memory_of_the_host_flat(caplog):
     assert resident() - before < result + 20e6
     assert len(os.listdir("/proc/self/fd")) == handles
     assert len(compiled_programs(caplog.records)) == 1
+
+
+# Groups and last chunks of few lanes
+
+
+def lanes_run(fn, space, **options):
+    """A sweep, and how many lanes its programs ran, with those that fill chunks up."""
+    ran = []
+
+    def counted(x, **others):
+        jax.debug.callback(lambda _: ran.append(1), x)
+        return fn(x, **others)
+
+    runs = sweep(counted, space, **options)
+    jax.effects_barrier()
+    return runs, len(ran)
+
+
+def squared(x, kind="a"):
+    return {"y": x * x + (1.0 if kind == "b" else 0.0)}
+
+
+def with_small_groups():
+    return grid(x=np.arange(100.0)) * grid(kind=["a"]) + paired(x=[7.0, 8.0]) * grid(kind=["b"])
+
+
+@pytest.mark.parametrize(
+    ("options", "expected"),
+    [({}, 7 * 16 + 16), ({"narrow": 9}, 6 * 16 + 4 + 2), ({"narrow": 1}, 6 * 16 + 8 + 8)],
+)
+def test_small_groups_and_last_chunks_run_narrow_if_asked_for(options, expected, tmp_path):
+    space = with_small_groups()
+    runs, count = lanes_run(squared, space, width=16, options=options)
+    assert count == expected
+    values = space.labels(np.arange(space.size))
+    np.testing.assert_array_equal(runs.y, values["x"] ** 2 + (values["kind"] == "b"))
+    stored = sweep(squared, space, width=16, options=options, store=tmp_path / "s")
+    np.testing.assert_array_equal(stored.y, runs.y)
+    again = sweep(squared, space, width=16, options=options, store=tmp_path / "s")
+    np.testing.assert_array_equal(again.y, runs.y)
+
+
+def test_auto_does_not_fill_up_small_groups_and_explain_counts_them():
+    space = with_small_groups()
+    runs, count = lanes_run(squared, space)
+    width, options = runs.attrs["width"], json.loads(runs.attrs["options"])
+    assert options["narrow"] > 0
+    assert count < 1.1 * space.size + 2 * 8
+    plan = explain(squared, space, width=width, options=options)
+    filled = explain(squared, space, width=width, options={**options, "narrow": None})
+    assert plan.chunks == filled.chunks
+    assert plan.seconds < filled.seconds
+
+
+def test_a_narrow_sweep_has_its_bits_with_an_executor_too():
+    space = with_small_groups()
+    options = {"narrow": 9}
+    here = sweep(squared, space, width=16, options=options)
+    with concurrent.futures.ThreadPoolExecutor(2) as executor:
+        there = sweep(squared, space, width=16, options=options, executor=executor)
+    np.testing.assert_array_equal(here.y, there.y)
