@@ -11,6 +11,7 @@ from jaxmom import coefficients, conversions, schedules
 from jaxmom._averages import average, read_averages
 from jaxmom._cautious import cautious
 from jaxmom._fit_kernel import fit_kernel, kernel_error
+from jaxmom._hypergradient import hypergradient_descent, with_previous_gradient
 from jaxmom._lift import lift
 from jaxmom._optimize import Step, Trajectory, optimize
 from jaxmom._outer import lookahead
@@ -22,6 +23,8 @@ from jaxmom.filters import Coefficients, Recurrence, Stack, reading_new, stack
 from jaxmom.methods import (
     accelerated_sgd,
     adan,
+    adaptive_heavy_ball,
+    adaptive_storm,
     ademamix,
     adopt,
     aggmo,
@@ -42,6 +45,8 @@ from jaxmom.methods import (
     mars,
     mass,
     maxwell,
+    momo,
+    momsps,
     muon,
     nadam,
     nesterov,
@@ -65,10 +70,12 @@ from jaxmom.methods import (
     sgd,
     signum,
     simplified_ademamix,
+    storm,
     sutskever_nesterov,
     synthesized_nesterov,
     triple_momentum,
     unified_momentum,
+    yellowfin,
 )
 from jaxmom.methods._heads import scale_by_norm, scale_by_second_moment
 from jaxmom.methods._polar import scale_by_polar_factor
@@ -114,6 +121,8 @@ __all__ = [
     "Trajectory",
     "accelerated_sgd",
     "adan",
+    "adaptive_heavy_ball",
+    "adaptive_storm",
     "ademamix",
     "adopt",
     "aggmo",
@@ -142,6 +151,7 @@ __all__ = [
     "half_life",
     "halving",
     "heavy_ball",
+    "hypergradient_descent",
     "hyperparameters",
     "item",
     "kernel_error",
@@ -157,6 +167,8 @@ __all__ = [
     "memory",
     "mix",
     "momentum_method",
+    "momo",
+    "momsps",
     "muon",
     "nadam",
     "nesterov",
@@ -200,6 +212,7 @@ __all__ = [
     "signum",
     "simplified_ademamix",
     "stack",
+    "storm",
     "sutskever_nesterov",
     "sweep",
     "synthesized_nesterov",
@@ -208,6 +221,8 @@ __all__ = [
     "triple_momentum",
     "unified_momentum",
     "uniform",
+    "with_previous_gradient",
+    "yellowfin",
 ]
 
 

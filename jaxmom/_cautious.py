@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
+from jaxmom._trees import map_present
 from jaxmom.transform import (
     Hyperparameters,
     Optimizer,
@@ -64,9 +65,7 @@ def _update_cautiously(
 ) -> tuple[PyTree, PyTree]:
     new, state = hp["transforms"][0](updates, state, params, **extra)
 
-    def keep_descent(step: Any, gradient: Any) -> Any:
-        if step is None:  # a frozen leaf
-            return None
+    def keep_descent(step: Any, gradient: Any) -> jax.Array:
         dtype = wide_dtype(step)
         u, g = jnp.asarray(step, dtype), jnp.asarray(gradient, dtype)
         real = u.real.dtype
@@ -74,7 +73,7 @@ def _update_cautiously(
         share = jnp.maximum(jnp.mean(mask), jnp.asarray(LEAST_SHARE, real))
         return u * (mask / share).astype(dtype)
 
-    return jax.tree.map(keep_descent, new, updates, is_leaf=lambda leaf: leaf is None), state
+    return map_present(keep_descent, new, updates), state
 
 
 def _read_inner(hp: Hyperparameters, state: PyTree, params: PyTree) -> PyTree | None:

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import optax
 
 from jaxmom._jaxpr import inputs_needed
+from jaxmom._trees import advance_buffers, inner_product, map_present, vary_with
 from jaxmom._values import cast_state, is_plain_number
 from jaxmom.filters import as_hyperparameter, check_bounds
 from jaxmom.transform import (
@@ -100,8 +101,9 @@ def restart(
 
 
 def _init_restart(hp: Hyperparameters, params: PyTree) -> RestartState:
-    zero = jnp.zeros([], jnp.int32)
-    return RestartState(zero, zero, jnp.full([], jnp.inf), hp["transforms"][0](params))
+    age, value = jnp.zeros([], jnp.int32), jnp.full([], jnp.inf)
+    age, value = vary_with(age, params), vary_with(value, params)
+    return RestartState(age, age, value, hp["transforms"][0](params))
 
 
 def _update_and_restart(
@@ -119,7 +121,7 @@ def _update_and_restart(
     value: Any = state.value
     age: Any = optax.safe_increment(state.age)
     if hp["scheme"] == "gradient":
-        restarts = _inner_product(updates, _add(moved, before, sign=-1)) > 0
+        restarts = inner_product(updates, _add(moved, before, sign=-1)) > 0
     elif hp["scheme"] == "function":
         old, value = _values_before_and_after(state.value, params, moved, **extra)
         restarts = value > old
@@ -136,23 +138,13 @@ def _update_and_restart(
 
 def _apply(params: PyTree, updates: PyTree) -> PyTree:
     """Return params after an update, in which None stands for a frozen leaf."""
-    leaves, treedef = jax.tree.flatten(updates, is_leaf=lambda leaf: leaf is None)
-    pairs = zip(treedef.flatten_up_to(params), leaves, strict=True)
-    return treedef.unflatten([p if u is None else optax.apply_updates(p, u) for p, u in pairs])
+    return advance_buffers(lambda u, p: p + u, updates, jax.tree.map(jnp.asarray, params))
 
 
 def _add(updates: PyTree, offset: PyTree | None, sign: int = 1) -> PyTree:
-    def add(update: Any, other: Any) -> Any:
-        return None if update is None else update + sign * jnp.asarray(other, update.dtype)
-
     if offset is None:
         return updates
-    return jax.tree.map(add, updates, offset, is_leaf=lambda leaf: leaf is None)
-
-
-def _inner_product(gradient: PyTree, step: PyTree) -> jax.Array:
-    products = jax.tree.map(lambda g, s: jnp.sum((g.conj() * s).real.astype(float)), gradient, step)
-    return sum(jax.tree.leaves(products), jnp.zeros([]))
+    return map_present(lambda u, d: u + sign * jnp.asarray(d, u.dtype), updates, offset)
 
 
 def _values_before_and_after(
@@ -169,8 +161,9 @@ def _values_before_and_after(
             'the scheme "function" of restart needs value and value_fn at every update: pass them '
             "by keyword, or use jaxmom.optimize, which does."
         )
-    now = value_fn(_apply(params, moved))
-    return jnp.where(jnp.isinf(last), jnp.asarray(value, last.dtype), last), now.astype(last.dtype)
+    now = value_fn(_apply(params, moved)).astype(last.dtype)
+    before = jnp.where(jnp.isinf(last), jnp.asarray(value, last.dtype), last)
+    return before, vary_with(now, params)
 
 
 def _keep_counts(state: PyTree, fresh: PyTree) -> PyTree:

@@ -352,6 +352,8 @@ WRAPPERS = {
     "scheduled": lambda inner: jm.restart(inner, "scheduled", 4),
     "masked": lambda inner: jm.masked(inner, {"a": True, "b": False, "none": True}),
     "partition": lambda inner: jm.partition({"x": inner, "y": jm.gradient_descent(0.1)}, by_size),
+    "hypergradient": lambda inner: jm.hypergradient_descent(inner, "learning_rate", 1e-3),
+    "previous": jm.with_previous_gradient,
     "all": lambda inner: jm.average(jm.lookahead(jm.restart(jm.cautious(inner)), 3, 0.5), beta=0.9),
     "chain": lambda inner: jm.chain(jm.lift(optax.clip)(10.0), jm.average(inner), STAGE),
 }
@@ -370,7 +372,9 @@ def make(name):
     return WRAPPERS[name](jm.heavy_ball(0.15, beta=0.8))
 
 
-@pytest.mark.parametrize("name", ["all", "averages", "mean", "function", "scheduled", "partition"])
+@pytest.mark.parametrize(
+    "name", ["all", "averages", "function", "scheduled", "partition", "hypergradient"]
+)
 def test_sweeps_and_hypergradients(name):
     """New values retrace nothing, lanes are separate runs, and slopes are central differences."""
     optimizer = make(name)
@@ -405,7 +409,10 @@ def test_types_shapes_and_pickles(name):
     params = {**TREE, "a": TREE["a"].astype(jnp.bfloat16)}
     optimizer = make(name)
     state = jax.jit(optimizer.init)(params)
-    extra = {"value": jnp.array(1.0), "value_fn": lambda p: p["b"] ** 2}
+    extra = {
+        "value": jnp.array(1.0),
+        "value_fn": lambda p: p["b"] ** 2 + p["a"].astype(float).sum() ** 2,
+    }
 
     @jax.jit
     def steps(optimizer, params, state):

@@ -16,6 +16,7 @@ from jaxmom.methods.accelerated import (
     triple_momentum,
 )
 from jaxmom.methods.adam import ademamix, adopt, nadam, qhadam, simplified_ademamix
+from jaxmom.methods.adaptive import adaptive_storm, storm, yellowfin
 from jaxmom.methods.aggregated import aggmo, grokfast, maxwell, qhm
 from jaxmom.methods.averaging import ema_nesterov, gpa, primal_averaging, schedule_free
 from jaxmom.methods.basic import ema_momentum, gradient_descent, heavy_ball, sgd
@@ -24,6 +25,7 @@ from jaxmom.methods.games import complex_momentum, optimistic_gradient
 from jaxmom.methods.norm import nigt, normalized_momentum
 from jaxmom.methods.optimized import item, ogm_gradient, ogm_strongly_convex, optimized_gradient
 from jaxmom.methods.polar import muon, normuon
+from jaxmom.methods.polyak import adaptive_heavy_ball, momo, momsps
 from jaxmom.methods.scheduled import am1, dana, demon, fsgdm
 from jaxmom.methods.sign import lion, signum
 from jaxmom.methods.stochastic import accelerated_sgd, mass, pid, pnm, unified_momentum
@@ -31,6 +33,8 @@ from jaxmom.methods.stochastic import accelerated_sgd, mass, pid, pnm, unified_m
 __all__ = [
     "accelerated_sgd",
     "adan",
+    "adaptive_heavy_ball",
+    "adaptive_storm",
     "ademamix",
     "adopt",
     "aggmo",
@@ -51,6 +55,8 @@ __all__ = [
     "mars",
     "mass",
     "maxwell",
+    "momo",
+    "momsps",
     "muon",
     "nadam",
     "nesterov",
@@ -74,8 +80,10 @@ __all__ = [
     "sgd",
     "signum",
     "simplified_ademamix",
+    "storm",
     "sutskever_nesterov",
     "synthesized_nesterov",
     "triple_momentum",
     "unified_momentum",
+    "yellowfin",
 ]

@@ -8,6 +8,7 @@ which it asks for gradients, and, where they differ, the points that its theorem
 
 from cases import (
     accelerated,
+    adaptive,
     aggregated,
     averaging,
     basic,
@@ -22,7 +23,7 @@ from cases.case import Case, Points
 
 _FAMILIES = [
     *[basic, accelerated, optimized, averaging, stochastic],
-    *[aggregated, scheduled, sign, heads, games],
+    *[aggregated, scheduled, sign, heads, games, adaptive],
 ]
 
 METHODS: dict[str, Case] = {
