@@ -62,7 +62,8 @@ class Plan:
         ]
         for probe in self.probes:
             note = "".join(f", {name}={value}" for name, value in probe.options.items())
-            how = f"ran {probe.lanes:,} lanes" if probe.lanes else "nothing was run: counted"
+            how = f"ran {_describe_share(probe.share)}{probe.lanes:,} lanes"
+            how = how if probe.lanes else "nothing was run: counted"
             seconds = _format_seconds(probe.total)
             lines.append(f"  width {probe.width}{note}: {seconds} ({how})")
         lines += [f"note: {note}" for note in self.notes]
@@ -80,8 +81,9 @@ def explain(
     """Estimate the cost of a sweep before anything long runs.
 
     The program that `sweep` would start with is compiled, and it is kept for this process. It runs
-    at most a twentieth of the lanes, if so few are a chunk; else nothing runs, and the seconds
-    follow from the operations of a lane and are right to a factor of ten or so.
+    at most a twentieth of the lanes, or the first steps of some, if a chunk is more; of a short
+    sweep nothing runs, and the seconds follow from the operations of a lane and are right to a
+    factor of ten or so.
 
     Args:
       fn: As for `sweep`.
@@ -224,6 +226,10 @@ def _make_plan(traced: Sequence[TracedGroup], tuner: Autotuner) -> Plan:
         probes=tuple(tuner.tried),
         notes=tuple(tuner.notes),
     )
+
+
+def _describe_share(share: float) -> str:
+    return "" if share == 1 else f"the first {share:.2g} of the steps of "
 
 
 def _format_bytes(count: float) -> str:

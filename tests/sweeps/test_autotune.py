@@ -14,6 +14,7 @@ from jaxmom.sweeps import explain, grid, paired, sweep
 from jaxmom.sweeps.compile import autotune, choices
 from jaxmom.sweeps.compile.autotune import Autotuner, fit_choice
 from jaxmom.sweeps.compile.choices import Choice, cache_folder, recall_choice, remember_choice
+from jaxmom.sweeps.compile.prefix import shorten_group
 from jaxmom.sweeps.compile.program import BLOCK, LANES_LAST
 from jaxmom.sweeps.compile.watchdog import Dispatcher
 from jaxmom.sweeps.compile.work import count_work
@@ -331,3 +332,65 @@ def test_explain_runs_at_most_a_twentieth_and_says_what():
     assert set(ran) == set(range(50))
     assert "(ran 50 lanes)" in str(many)
     assert many.seconds > 0
+
+
+# The first steps of a lane
+
+
+def of_records(x, y):
+    run = jm.optimize(
+        *(lambda z: jnp.sum(z**2), jnp.ones(2), jm.heavy_ball(0.01 * x, y), 600),
+        every=50,
+        record=("value", "params"),
+    )
+    return run, {
+        "reversed": jax.lax.scan(lambda c, a: (c + a, c), x, jnp.arange(9.0), reverse=True)
+    }
+
+
+@pytest.mark.parametrize(("share", "rows"), [(0.5, 6), (1 / 12, 1), (0.01, 0)])
+def test_a_shortened_lane_has_the_first_records_of_the_whole_one(share, rows):
+    space = paired(x=[0.1, 0.2], y=[0.5, 0.9])
+    (group,) = trace_groups(of_records, space)
+    shortened = shorten_group(group, share)
+    columns = {name: jnp.asarray(column) for name, column in space.take(np.arange(2)).items()}
+    whole, part = (jax.vmap(one.call, (None, 0))((), columns) for one in (group, shortened))
+    assert jax.tree.map(jnp.shape, part) == jax.tree.map(jnp.shape, whole)
+    np.testing.assert_array_equal(part["value"][:, :rows], whole["value"][:, :rows])
+    np.testing.assert_array_equal(part["params"][:, :rows], whole["params"][:, :rows])
+    work = count_work(shortened.jaxpr).seconds / count_work(group.jaxpr).seconds
+    assert work == pytest.approx(share, rel=0.3, abs=0.03)
+
+
+def test_a_search_of_long_lanes_times_their_first_steps_and_keeps_nothing(monkeypatch):
+    def long(x, y):
+        ones = jnp.ones(1000)
+        return {"z": jax.lax.fori_loop(0, 10**9, lambda _, z: y * z + x, x * ones)}
+
+    tuner = tuner_of(long, paired(x=np.ones(8), y=np.ones(8)))
+    seconds = []
+
+    def time_nothing(programs):
+        seconds.append(count_work(programs[0].group.jaxpr).seconds * programs[0].width)
+        return seconds[-1], {0: {}}
+
+    monkeypatch.setattr(tuner, "_time_chunks", time_nothing)
+    width, _ = tuner.search(None)
+    assert len(tuner.tried) > 1
+    assert sum(seconds) < 0.1 * 8 * count_work(tuner.group.jaxpr).seconds
+    assert tuner.best.total == pytest.approx(8 * count_work(tuner.group.jaxpr).seconds, rel=0.1)
+    assert tuner.computed == {}
+    assert 1 <= width <= 8
+
+
+def test_explain_runs_the_first_steps_of_long_lanes(monkeypatch):
+    monkeypatch.setattr(autotune, "_LONG_CHUNK", 1e-7)
+
+    def fn(x, y):
+        ones = jnp.ones(100)
+        return {"z": jax.lax.fori_loop(0, 1000, lambda _, z: y * z + x, x * ones)}
+
+    plan = explain(fn, paired(x=[0.1, 0.2], y=[0.5, 0.9]))
+    (probe,) = plan.probes
+    assert 0 < probe.share <= 0.05
+    assert "of the steps of 2 lanes)" in str(plan)

@@ -19,6 +19,7 @@ from jaxmom import _jaxpr
 from jaxmom.sweeps.compile.choices import Choice, recall_choice, remember_choice
 from jaxmom.sweeps.compile.lapack import deadlock_note
 from jaxmom.sweeps.compile.memory import is_out_of_memory, memory_budget
+from jaxmom.sweeps.compile.prefix import shorten_group
 from jaxmom.sweeps.compile.program import (
     BLOCK,
     LANES_LAST,
@@ -50,6 +51,7 @@ _SHORT_CHUNK, _FUSED_CHUNK = 0.02, 0.1  # seconds: chunks below the first are fu
 _CHUNKS_LEFT = (
     32  # at least, where short chunks are fused: progress is seen, and `explain` runs one
 )
+_LONG_CHUNK = 2.0  # counted seconds from which on only the first steps of lanes are timed
 _HALVINGS = 20  # of the width, at most, for chunks of few lanes
 _EVEN = 8  # wider chunks are a multiple of so many lanes, which vector units like
 
@@ -76,7 +78,9 @@ class Probe(NamedTuple):
       compile_seconds: For all devices.
       seconds: Of one run of `width` lanes on each device.
       total: Seconds for all lanes of the group, at this speed.
-      lanes: How many lanes were run to find out; 0 where the seconds are counted and not measured.
+      lanes: How many lanes were run to find out, or began to run; 0 where the seconds are counted
+        and not measured.
+      share: Of the work of these lanes that was run.
     """
 
     width: int
@@ -86,6 +90,7 @@ class Probe(NamedTuple):
     seconds: float
     total: float
     lanes: int
+    share: float = 1.0
 
 
 class Autotuner:
@@ -115,6 +120,7 @@ class Autotuner:
         note = deadlock_note(group.jaxpr, devices)
         self.notes = [] if note is None else [note]
         self._spent = 0.0
+        self._timed, self._scale = group, 1.0  # whose programs are timed; of the seconds of a lane
 
     @property
     def best(self) -> Probe:
@@ -139,6 +145,7 @@ class Autotuner:
                 self.notes.append("auto: what an earlier search for this function has found")
                 return self._narrow(self._fit(remembered))
         choice = self.choose_first(options)
+        self._shorten_long_lanes(choice, work.seconds)
         while not self.try_choice(choice):  # too large for the memory
             choice = self._fit(Choice(max(choice.width // _WIDTH_FACTOR, 1), choice.options))
         if self._job_seconds() > _SHORT_SWEEP:
@@ -176,8 +183,11 @@ class Autotuner:
         """Compile a choice, and time it on a small share of the lanes if a chunk is one."""
         programs, compile_seconds = self._compile(choice)
         chunk = min(choice.width * len(self.devices), self.lanes)
-        if chunk <= _EXPLAIN_SHARE * self.lanes:
-            probe = self._run(choice, programs, compile_seconds)[0]
+        self._shorten_long_lanes(choice, count_work(self.group.jaxpr).seconds)
+        share = _count_share(self._timed, self.group)
+        if share * chunk <= _EXPLAIN_SHARE * self.lanes:
+            timed = programs if self._timed is self.group else self._compile(choice)[0]
+            probe = self._run(choice, timed, compile_seconds)[0]
         else:
             seconds = choice.width * count_work(self.group.jaxpr).seconds
             probe = self._make_probe(choice, programs, compile_seconds, seconds, 0)
@@ -197,7 +207,7 @@ class Autotuner:
             found = None
         if found is not None:
             probe, results = found
-            if not self.tried or probe.total < self.best.total:
+            if self._timed is self.group and (not self.tried or probe.total < self.best.total):
                 self.computed = results
             self.tried.append(probe)
         self._spent += time.perf_counter() - start
@@ -220,7 +230,7 @@ class Autotuner:
         if any((probe.width, probe.options) == choice for probe in self.tried):
             return False
         lane_seconds = before.seconds / before.width
-        expected = before.compile_seconds + 2 * lane_seconds * choice.width
+        expected = before.compile_seconds + 2 * lane_seconds * choice.width / self._scale
         if self._spent + expected > _SEARCH_SHARE * self._job_seconds():
             return False
         return self.try_choice(choice) and self.best is not before
@@ -235,12 +245,23 @@ class Autotuner:
         narrow = Choice(choice.width, {**choice.options, NARROW: _HALVINGS})
         return narrow if self.count_run(sizes, narrow) < self.count_run(sizes, choice) else choice
 
+    def _shorten_long_lanes(self, choice: Choice, lane_seconds: float) -> None:
+        """Time the first steps of lanes only, if a chunk of whole ones is much of a long sweep."""
+        chunk = min(choice.width * len(self.devices), self.lanes)
+        seconds = choice.width * lane_seconds
+        if seconds < _LONG_CHUNK or chunk <= _EXPLAIN_SHARE * self.lanes / 2:
+            return
+        shortened = shorten_group(self.group, _LONG_CHUNK / 4 / seconds)
+        share = _count_share(shortened, self.group)
+        if share * chunk <= _EXPLAIN_SHARE * self.lanes / 2:
+            self._timed, self._scale = shortened, 1 / share
+
     def _fit(self, choice: Choice) -> Choice:
         return fit_choice(choice, self.lanes_per_device)
 
     def _compile(self, choice: Choice) -> tuple[list[Program], float]:
         start = time.perf_counter()
-        programs = compile_group(self.group, choice.width, self.devices, choice.options)
+        programs = compile_group(self._timed, choice.width, self.devices, choice.options)
         return programs, time.perf_counter() - start
 
     def _run(
@@ -249,6 +270,7 @@ class Autotuner:
         """Time the first chunks, one on each device, and return their results too."""
         seconds, results = self._time_chunks(programs)
         lanes = min(choice.width * len(results), self.lanes)
+        seconds *= self._scale
         return self._make_probe(choice, programs, compile_seconds, seconds, lanes), results
 
     def _make_probe(
@@ -261,7 +283,8 @@ class Autotuner:
     ) -> Probe:
         turns = ceil_div(ceil_div(self.lanes, choice.width), len(self.devices))
         total = (seconds + _HOST_SECONDS) * turns
-        return Probe(*choice, programs[0].bytes, compile_seconds, seconds, total, lanes)
+        used = programs[0].bytes, compile_seconds, seconds, total, lanes
+        return Probe(*choice, *used, 1 / self._scale)
 
     def _time_chunks(self, programs: Sequence[Program]) -> tuple[float, dict[int, Arrays]]:
         """Return the least seconds of some runs of the first chunks, and their results."""
@@ -313,6 +336,11 @@ def fit_choice(choice: Choice, lanes: int) -> Choice:
 def default_options(devices: Sequence[Any]) -> Mapping[str, Any]:
     """Return the options for a width that is given: those that change no bits."""
     return UNDIVIDED if devices[0].platform == "cpu" else {}
+
+
+def _count_share(part: TracedGroup, whole: TracedGroup) -> float:
+    """Return which share of the work of a lane another program of it does."""
+    return count_work(part.jaxpr).seconds / max(count_work(whole.jaxpr).seconds, 1e-30)
 
 
 def _widen(choice: Choice, factor: float) -> Choice:
