@@ -102,9 +102,16 @@ def _stand_in(value: Any, default: tuple[float, ...] | None) -> jax.ShapeDtypeSt
         return jax.ShapeDtypeStruct((), dtype)
     if isinstance(value, list | tuple):
         return jax.ShapeDtypeStruct((len(value),), dtype)
-    count = jax.ShapeDtypeStruct((), jnp.int32)
-    shape = jax.eval_shape(value, count).shape if callable(value) else np.shape(value)
+    shape = _shape_of_schedule(value, default) if callable(value) else np.shape(value)
     return jax.ShapeDtypeStruct(shape[-1:], dtype)
+
+
+def _shape_of_schedule(schedule: Any, default: tuple[float, ...]) -> tuple[int, ...]:
+    def numbers(count: jax.Array) -> jax.Array:
+        found = schedule(count)
+        return jnp.asarray(default if callable(found) else found)  # `update` refuses the former
+
+    return jax.eval_shape(numbers, jax.ShapeDtypeStruct((), jnp.int32)).shape
 
 
 @functools.cache
@@ -133,4 +140,6 @@ def coefficients_as_given(coefficients: CoefficientsOrSchedule) -> CoefficientsO
 
 def without_learning_rate(hp: Mapping[str, Any]) -> dict[str, Any]:
     """Return the hyperparameters of the coefficients function."""
-    return {n: v for n, v in hp.items() if n not in ("learning_rate", "settings", "transforms", "ahead")}
+    return {
+        n: v for n, v in hp.items() if n not in ("learning_rate", "settings", "transforms", "ahead")
+    }

@@ -83,21 +83,31 @@ def ogm_gradient(steps: ArrayLike) -> Recurrence:
 
 
 def _ogm_gradient(carry: Any, steps: Any) -> tuple[Any, Coefficients]:
-    count, theta = carry
+    # theta_t is (N - t) / 2 and a remainder of the order of log(N), which is carried: in float32,
+    # theta itself would lose the digits that decide the last steps.
+    count, remainder = carry
     n = jnp.floor(as_hyperparameter("steps", steps)).astype(jnp.int32)
+    left = jnp.maximum(n - count, 1).astype(float)
     # The backward recurrence is run once, at the first step, and inverted at each of the others.
-    after_first = jax.lax.cond(count == 0, _theta_1, lambda n: jnp.ones_like(theta), n)
-    theta = jnp.where(count == 0, (1 + jnp.sqrt(1 + 8 * after_first**2)) / 2, theta)
-    inverted = jnp.sqrt(jnp.maximum(theta * (theta - 1), 1.0))
-    following = jnp.where(count == 0, after_first, inverted)
+    remainder_1 = jax.lax.cond(count == 0, _remainder_1, lambda n: jnp.ones_like(remainder), n)
+    inner = jnp.maximum(left / 2 + remainder, 1.0)
+    inverted = remainder - 1 / (2 * inner * (1 + jnp.sqrt(1 - 1 / inner)) ** 2)
+    later = jnp.where(count == 0, remainder_1, inverted)
+    following = (left - 1) / 2 + later
+    theta = jnp.where(count == 0, (1 + jnp.sqrt(1 + 8 * following**2)) / 2, inner)
     ratio = jnp.where(count < n, (2 * following - 1) / (2 * theta - 1), 0.0)
     c = _with_overshoot(1.0, ratio * (theta - 1) / theta, ratio)
-    return (optax.safe_increment(count), following), c
+    return (optax.safe_increment(count), later), c
 
 
-def _theta_1(n: jax.Array) -> jax.Array:
-    one = jnp.ones([], float)
-    return jax.lax.fori_loop(1, n, lambda _, theta: (1 + jnp.sqrt(1 + 4 * theta**2)) / 2, one)
+def _remainder_1(n: jax.Array) -> jax.Array:
+    """Return ``theta_1 - (N - 1) / 2``, from ``theta_N = 1`` up."""
+
+    def add(i: jax.Array, remainder: jax.Array) -> jax.Array:
+        theta = jnp.asarray(i - 1, float) / 2 + remainder
+        return remainder + 1 / (2 * (jnp.sqrt(1 + 4 * theta**2) + 2 * theta))
+
+    return jax.lax.fori_loop(1, n, add, jnp.ones([], float))
 
 
 def _with_overshoot(step: Number, beta: Any, gamma: Any) -> Coefficients:

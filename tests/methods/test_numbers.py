@@ -107,6 +107,19 @@ def test_schedules_of_plain_numbers_keep_their_digits():
         np.testing.assert_allclose(1 - middle, 1 - 0.5 ** (2 / sum(lives)), rtol=0.04)
 
 
+def test_ogm_gradient_keeps_its_digits_over_long_runs():
+    """theta falls from half of N to 1: its last steps are what float32 would lose."""
+    steps, thetas = 3000, [1.0]
+    for i in range(steps - 1, -1, -1):
+        thetas.insert(0, (1 + np.sqrt(1 + (4 if i > 0 else 8) * thetas[0] ** 2)) / 2)
+    now, following = np.array(thetas[:-1]), np.array(thetas[1:])
+    with jax.enable_x64(False):
+        recurrence = jm.coefficients.ogm_gradient(steps)
+        start = (jnp.zeros([], jnp.int32), jnp.ones([]))
+        _, c = jax.lax.scan(lambda carry, _: recurrence.step(carry), start, length=steps)
+    np.testing.assert_allclose(c.gain[:, 0], (2 * following - 1) / now, rtol=1e-5)
+
+
 @every_method
 def test_integer_params_move_as_floating_ones(case):
     """Whole numbers are where a run starts, not how it steps; gradients may be whole too."""

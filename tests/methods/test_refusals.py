@@ -133,6 +133,10 @@ def test_a_schedule_of_another_length_is_refused(case):
 def test_a_schedule_says_how_many_buffers_there_are():
     longer = jm.aggmo(0.1, lambda t: jnp.array([0.0, 0.5, 0.9, 0.99]))
     assert len(longer.init(jnp.ones(2)).inner.buffers) == 4
+    two = jm.maxwell(0.1, (0.5, 0.9), lambda t: [0.5, 0.5 + 0 * t.astype(float)])
+    np.testing.assert_allclose(first_update(two), -0.1 * (0.25 + 0.05))
+    with pytest.raises(TypeError, match=r"returned a schedule, not a number; call its maker"):
+        first_update(jm.aggmo(0.1, optax.constant_schedule))
 
 
 def test_weights_that_do_not_match_the_buffers_are_refused():
