@@ -46,7 +46,10 @@ MAY_IMPORT = {
     "_probe": {"filters", "_values"},
     "momentum": {"_captures", "_probe", "transform", "filters", "_values"},
     "coefficients": {"filters", "schedules"},
-    "methods": {"coefficients", "combine", "filters", "_lift", "momentum", "_partition", "transform", "_trees"},
+    "methods": {
+        *["coefficients", "combine", "filters", "_lift", "momentum"],
+        *["_partition", "_trees", "transform"],
+    },
     "_trajectory": {"transform"},
     "_optimize": {"_captures", "_trajectory", "transform"},
     "problems": set(),
