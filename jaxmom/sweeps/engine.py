@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeAlias, get_args
 import jax
 
 from jaxmom.sweeps.compile.autotune import Autotuner, default_options
-from jaxmom.sweeps.compile.program import SweptFn, TracedGroup
+from jaxmom.sweeps.compile.program import NARROW, SweptFn, TracedGroup
 from jaxmom.sweeps.compile.watchdog import STALL_SECONDS, Dispatcher, StalledError, describe_stall
 from jaxmom.sweeps.estimate import (
     as_devices,
@@ -164,7 +164,7 @@ def sweep(
     refuse_fork()
     used = as_devices(devices)
     dispatcher = Dispatcher(used, stall_seconds)
-    segmented = None if segments is None else _segment_sweep(fn, segments, space, asked.width)
+    segmented = None if segments is None else _segment_sweep(fn, segments, space, asked)
     traced = trace_groups(fn, space) if segmented is None else segmented.whole
     with contextlib.ExitStack() as stack:
         folder = None if store is None else stack.enter_context(_lock_folder(store, resume, share))
@@ -197,13 +197,27 @@ def sweep(
         return driver.writer.result(attrs)
 
 
+class _Asked(NamedTuple):
+    """The arguments of `sweep` that choose the program."""
+
+    width: int | Literal["auto"]
+    options: Mapping[str, Any] | None
+    on_error: OnError
+
+
 def _segment_sweep(
-    segment: SweptFn, segments: Sequence[int], space: Space, width: int | Literal["auto"]
+    segment: SweptFn, segments: Sequence[int], space: Space, asked: _Asked
 ) -> SegmentedSweep:
-    if width == "auto":
+    """Return the segments of a sweep, whose programs have one width that is given."""
+    if asked.width == "auto":
         raise ValueError(
             'segments= needs a number of lanes as width, not "auto": its programs change from '
             "segment to segment, so that there is none to time."
+        )
+    if NARROW in (asked.options or ()):
+        raise ValueError(
+            f"a lane has other neighbors in each segment, and the option {NARROW!r} would let its "
+            "bits depend on their number; leave it out."
         )
     return SegmentedSweep(segment, as_lengths("segments", segments), space)
 
@@ -224,14 +238,6 @@ def _lane_store(folder: Store | None, driver: Driver) -> LaneStore | None:
 
 def _name_workers(executor: Executor) -> str:
     return f"workers of {type(executor).__name__}"
-
-
-class _Asked(NamedTuple):
-    """The arguments of `sweep` that choose the program."""
-
-    width: int | Literal["auto"]
-    options: Mapping[str, Any] | None
-    on_error: OnError
 
 
 def _check_choice(name: str, given: str, choices: Sequence[str]) -> None:

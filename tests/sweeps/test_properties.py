@@ -1,5 +1,7 @@
 """Laws of any space: lanes are numbered without gaps, and a sweep equals the loop."""
 
+import concurrent.futures
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -98,6 +100,69 @@ def test_a_union_extends_each_of_its_spaces(folder, data):
     runs = sweep(weigh, new, width=2, store=store, resume="extend", progress=False)
     for result in (runs, open_sweep(store)):
         np.testing.assert_array_equal(in_order(result, new), [weigh_in_numpy(x) for x in new])
+
+
+class AnyOrder:
+    """An executor whose tasks are done in an order that is drawn."""
+
+    def __init__(self, draw, workers):
+        self.draw, self._max_workers, self.left = draw, workers, []
+
+    def submit(self, fn, *args):
+        future = concurrent.futures.Future()
+        future.done = lambda: self.finish_one() or concurrent.futures.Future.done(future)
+        self.left.append((future, fn, args))
+        return future
+
+    def finish_one(self):
+        """Do one of the tasks, as time passes while the driver looks."""
+        if self.left:
+            future, fn, args = self.left.pop(self.draw(st.integers(0, len(self.left) - 1)))
+            future.set_result(fn(*args))
+
+
+@settings(few_runs, max_examples=5)
+@given(space=spaces(), width=st.integers(1, 4), workers=st.integers(1, 3), data=st.data())
+def test_chunks_may_be_done_in_any_order(space, width, workers, data):
+    executor = AnyOrder(data.draw, workers)
+    runs = sweep(weigh, space, width=width, executor=executor, progress=False)
+    np.testing.assert_array_equal(in_order(runs, space), [weigh_in_numpy(x) for x in space])
+
+
+def climb(state, steps, /, **axes):
+    """Add the weight of a lane at each update; lanes of large weights diverge, one by one."""
+    weight = weigh(**axes)["value"]
+    state = jnp.zeros(()) if state is None else state
+    state = state + steps * weight
+    return state, {"value": jnp.where(state > 30_000, jnp.nan, state)}
+
+
+def climb_in_numpy(lane, lengths):
+    """Return the last value of a lane and the updates that it ran."""
+    ends = np.cumsum(lengths)
+    values = ends * weigh_in_numpy(lane)
+    last = next((n for n, value in enumerate(values) if value > 30_000), len(ends) - 1)
+    return (np.nan if values[last] > 30_000 else values[last]), ends[last]
+
+
+@settings(few_runs, max_examples=5)
+@given(
+    space=spaces(),
+    width=st.integers(1, 4),
+    lengths=st.lists(st.sampled_from([1, 2]), min_size=1, max_size=3),
+    data=st.data(),
+)
+def test_segments_equal_the_loop(folder, space, width, lengths, data):
+    executor = AnyOrder(data.draw, 2) if data.draw(st.booleans(), "with an executor") else None
+    store = folder() if data.draw(st.booleans(), "with a store") else None
+    options = {"width": width, "segments": lengths, "store": store, "progress": False}
+    runs = sweep(climb, space, executor=executor, **options)
+    values, ended = zip(*[climb_in_numpy(lane, lengths) for lane in space], strict=True)
+    np.testing.assert_array_equal(in_order(runs, space), values)
+    np.testing.assert_array_equal(
+        in_order(runs[["ended_at"]].rename(ended_at="value"), space), ended
+    )
+    assert store is None or not (store / "lanes").exists()
 
 
 @laws

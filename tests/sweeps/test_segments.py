@@ -220,6 +220,19 @@ def test_lanes_of_a_chunk_that_is_done_are_forgotten(killed):
     assert not left.exists()
 
 
+def test_more_lanes_and_shares_of_a_job_array_run_in_segments(tmp_path):
+    rest = {"width": 4, "segments": [1] * 3, "store": tmp_path}
+    few = grid(x=np.arange(6.0))
+    sweep(climb(), few, **rest)
+    runs = sweep(climb(), CLIMBED, resume="extend", **rest)
+    shared = rest | {"store": tmp_path / "shared"}
+    for number in range(2):
+        sweep(climb(), CLIMBED, part=(number, 2), **shared)
+    for found in (runs, open_sweep(tmp_path / "shared")):
+        np.testing.assert_array_equal(found.value[::2], np.arange(0.0, 14.0, 2) + 2)
+        assert found.ended_at.values.tolist() == [3, 1] * 7
+
+
 def test_kills_within_lanes_lose_a_segment_and_no_bit(tmp_path):
     expected = run_long(tmp_path / "whole")
     assert 0 < int((expected.status == DIVERGED).sum()) < 12
@@ -304,6 +317,7 @@ def new_runs(state, steps, x):
 
 REFUSED = {
     "auto": ({"width": "auto"}, "needs a number of lanes as width"),
+    "narrow": ({"options": {"narrow": 3}}, "the option 'narrow' would let"),
     "none": ({"segments": []}, "segments are one positive number of updates"),
     "number": ({"segments": 3}, "segments are one positive number of updates"),
     "outputs": ({"fn": other_outputs}, "return the same outputs each time"),
