@@ -157,8 +157,8 @@ def _is_count(parameter: inspect.Parameter, value: Any) -> bool:
 
 def _is_opaque_function(parameter: inspect.Parameter, value: Any) -> bool:
     """Whether neither a function itself nor the default says that it is a schedule."""
-    module = getattr(getattr(value, "func", None), "__module__", None)
-    known = isinstance(value, Partial) and module == "jaxmom.schedules"
+    module = str(getattr(getattr(value, "func", None), "__module__", None))
+    known = isinstance(value, Partial) and module.startswith("jaxmom.schedules.")
     return callable(value) and not known and not isinstance(parameter.default, float)
 
 

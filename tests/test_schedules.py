@@ -27,6 +27,24 @@ MADE = {
     "demon": (schedules.demon, {"beta": 0.9, "steps": 10}),
     "sutskever": (schedules.sutskever, {"beta_max": 0.9, "period": 5}),
     "warmup": (schedules.warmup, {"schedule": 0.5, "steps": 10}),
+    "warmup_cosine": (
+        schedules.warmup_cosine,
+        {"init_value": 0.1, "peak_value": 1.0, "warmup": 4, "steps": 10, "end_value": 0.2},
+    ),
+    "one_cycle": (
+        schedules.one_cycle,
+        {
+            "peak_value": 1.0,
+            "steps": 10,
+            "pct_start": 0.4,
+            "div_factor": 5.0,
+            "final_div_factor": 100.0,
+        },
+    ),
+    "trapezoid": (
+        schedules.trapezoid,
+        {"peak_value": 0.8, "steps": 10, "warmup": 3, "decay": 5, "end_value": 0.1},
+    ),
     "join": (
         lambda first, rate, boundary: schedules.join(
             [first, schedules.exponential(1.0, rate)], [boundary]
@@ -51,6 +69,15 @@ FORMULAS = {
     "demon": lambda t: 0.9 * (1 - min(t / 10, 1)) / (1 - 0.9 + 0.9 * (1 - min(t / 10, 1))),
     "sutskever": lambda t: min(1 - 2.0 ** (-1 - np.log2(t // 5 + 1)), 0.9),
     "warmup": lambda t: 0.5 * min(1, (t + 1) / 10),
+    "warmup_cosine": lambda t: (
+        0.1 + 0.9 * t / 4 if t < 4 else 0.2 + 0.8 * (1 + np.cos(np.pi * min((t - 4) / 6, 1))) / 2
+    ),
+    "one_cycle": lambda t: (
+        1.0 - 0.8 * (1 + np.cos(np.pi * t / 4)) / 2
+        if t < 4
+        else 0.002 + 0.998 * (1 + np.cos(np.pi * min((t - 4) / 6, 1))) / 2
+    ),
+    "trapezoid": lambda t: min(1, (t + 1) / 3) * (0.1 + 0.7 * min(1, max(0, (10 - t) / 5))),
     "join": lambda t: 0.5 if t < 7 else 0.9 ** (t - 7),
 }
 
@@ -138,6 +165,169 @@ def test_the_same_as_optax(ours, theirs):
     np.testing.assert_allclose([ours(jnp.int32(t)) for t in COUNTS], expected, rtol=1e-6)
 
 
+def twin_of_exponential(init, steps, rate, begin, end):
+    decay = schedules.join([init, schedules.exponential(init, rate, steps)], [begin])
+    return lambda count: jnp.maximum(decay(count), end)
+
+
+def twin_of_stairs(init, steps, rate):
+    decay = schedules.exponential(init, rate, steps)
+    return lambda count: decay(jnp.floor(jnp.asarray(count, float) / steps) * steps)
+
+
+def twin_of_sgdr(peaks, warmup, steps):
+    cycles = [schedules.warmup_cosine(0.1, peak, warmup, steps, 0.05) for peak in peaks]
+    return schedules.join(cycles, [steps * (i + 1) for i in range(len(peaks) - 1)])
+
+
+# Schedules of optax whose shape cannot be traced there -> ours, of the same traced numbers.
+TWINS = {
+    "cosine_onecycle": (
+        lambda steps, peak, share: optax.cosine_onecycle_schedule(steps, peak, share),
+        schedules.one_cycle,
+        {"steps": 20, "peak": 0.7, "share": 0.3},
+        lambda make, steps, peak, share: make(peak, steps, share),
+    ),
+    "linear_onecycle": (
+        lambda steps, peak: optax.linear_onecycle_schedule(steps, peak, 0.3, 0.85),
+        lambda peak, steps: schedules.join(
+            [
+                schedules.linear(peak / 25, peak, 0.3 * steps),
+                schedules.linear(peak, peak / 25, 0.55 * steps),
+                schedules.linear(peak / 25, peak / 25e4, 0.15 * steps),
+            ],
+            [0.3 * steps, 0.85 * steps],
+        ),
+        {"steps": 20, "peak": 0.7},
+        lambda make, steps, peak: make(peak, steps),
+    ),
+    "warmup_cosine_decay": (
+        optax.warmup_cosine_decay_schedule,
+        schedules.warmup_cosine,
+        {
+            "init_value": 0.1,
+            "peak_value": 0.7,
+            "warmup_steps": 4,
+            "decay_steps": 20,
+            "end_value": 0.05,
+        },
+        lambda make, **v: make(*v.values()),
+    ),
+    "warmup_exponential_decay": (
+        lambda init, peak, warmup, steps, rate: optax.warmup_exponential_decay_schedule(
+            init, peak, warmup, steps, rate
+        ),
+        lambda init, peak, warmup, steps, rate: schedules.join(
+            [schedules.linear(init, peak, warmup), schedules.exponential(peak, rate, steps)],
+            [warmup],
+        ),
+        {"init": 0.1, "peak": 0.7, "warmup": 4, "steps": 3, "rate": 0.9},
+        lambda make, **v: make(*v.values()),
+    ),
+    "warmup_constant": (
+        optax.warmup_constant_schedule,
+        schedules.linear,
+        {"init_value": 0.1, "peak_value": 0.7, "warmup_steps": 4},
+        lambda make, **v: make(*v.values()),
+    ),
+    "exponential_decay": (
+        lambda init, steps, rate, begin, end: optax.exponential_decay(
+            init, steps, rate, begin, end_value=end
+        ),
+        twin_of_exponential,
+        {"init": 0.7, "steps": 3, "rate": 0.8, "begin": 4, "end": 0.3},
+        lambda make, **v: make(*v.values()),
+    ),
+    "exponential_decay with stairs": (
+        lambda init, steps, rate: optax.exponential_decay(init, steps, rate, staircase=True),
+        twin_of_stairs,
+        {"init": 0.7, "steps": 3, "rate": 0.8},
+        lambda make, **v: make(*v.values()),
+    ),
+    "polynomial": (
+        lambda init, end, power, steps, begin: optax.polynomial_schedule(
+            init, end, power, steps, begin
+        ),
+        lambda init, end, power, steps, begin: schedules.join(
+            [init, schedules.polynomial(init, end, steps, power)], [begin]
+        ),
+        {"init": 0.7, "end": 0.1, "power": 2.0, "steps": 9, "begin": 4},
+        lambda make, **v: make(*v.values()),
+    ),
+    "cosine_decay": (
+        lambda init, steps, alpha: optax.cosine_decay_schedule(init, steps, alpha),
+        lambda init, steps, alpha: schedules.cosine(init, alpha * init, steps),
+        {"init": 0.7, "steps": 9, "alpha": 0.1},
+        lambda make, **v: make(*v.values()),
+    ),
+    "piecewise_constant": (
+        lambda init, first, second: optax.piecewise_constant_schedule(init, {5: first, 12: second}),
+        lambda init, first, second: schedules.join(
+            [init, init * first, init * first * second], [5, 12]
+        ),
+        {"init": 0.7, "first": 0.5, "second": 0.1},
+        lambda make, **v: make(*v.values()),
+    ),
+    "sgdr": (
+        lambda first, second: optax.sgdr_schedule(
+            [
+                {
+                    "init_value": 0.1,
+                    "peak_value": peak,
+                    "warmup_steps": 3,
+                    "decay_steps": 10,
+                    "end_value": 0.05,
+                }
+                for peak in (first, second)
+            ]
+        ),
+        lambda first, second: twin_of_sgdr((first, second), 3, 10),
+        {"first": 0.7, "second": 0.4},
+        lambda make, **v: make(*v.values()),
+    ),
+}
+
+
+@pytest.mark.parametrize("name", TWINS)
+def test_schedules_of_optax_have_twins_that_may_be_traced(name):
+    theirs, ours, numbers, call = TWINS[name]
+    with jax.numpy_dtype_promotion("standard"), jax.numpy_rank_promotion("allow"):
+        schedule = theirs(**numbers)
+        expected = [schedule(jnp.int32(t)) for t in COUNTS]
+
+    @jax.jit
+    def values(traced):
+        in_order = {n: traced[n] for n in numbers}
+        return jax.vmap(call(ours, **in_order))(jnp.asarray(COUNTS, jnp.int32))
+
+    traced = {n: jnp.asarray(v, float) for n, v in numbers.items()}
+    np.testing.assert_allclose(values(traced), expected, rtol=1e-6)
+
+
+def test_a_trapezoid_may_be_prolonged():
+    short, long = (schedules.trapezoid(0.5, steps, 10, 20) for steps in (100, 1000))
+    for t in range(81):
+        assert short(t) == long(t)
+    assert short(90) == 0.25
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: schedules.trapezoid(1.0, 10, 6, 5), "longer than the whole: steps=10, warmup=6"),
+        (lambda: schedules.trapezoid(1.0, 10, -1), "warmup = -1 is no length"),
+        (lambda: schedules.trapezoid(1.0, 10, decay=-1), "decay = -1 is no length"),
+        (lambda: schedules.warmup_cosine(0.0, 1.0, 11, 10), "longer than the whole: steps=10"),
+        (lambda: schedules.one_cycle(1.0, 10, 1.5), "pct_start = 1.5 is no share"),
+        (lambda: schedules.one_cycle(1.0, 10, div_factor=0), "div_factor = 0 is no divisor"),
+        (lambda: schedules.one_cycle(1.0, 10, final_div_factor=-1.0), "is no divisor"),
+    ],
+)
+def test_parts_that_do_not_fit_get_a_sentence(make, message):
+    with pytest.raises(ValueError, match=message):
+        make()
+
+
 ENDS = {
     "linear": lambda steps: schedules.linear(1.0, 0.25, steps),
     "polynomial": lambda steps: schedules.polynomial(1.0, 0.25, steps, 1.5),
@@ -145,6 +335,9 @@ ENDS = {
     "half_life": lambda steps: schedules.half_life(0.9, 0.25, steps),
     "demon": lambda steps: schedules.demon(0.9, steps),
     "warmup": lambda steps: schedules.warmup(0.25, steps),
+    "warmup_cosine": lambda steps: schedules.warmup_cosine(1.0, 0.5, 0, steps, 0.25),
+    "one_cycle": lambda steps: schedules.one_cycle(0.5, steps, 0.3, 2.0, 1.0),
+    "trapezoid": lambda steps: schedules.trapezoid(1.0, steps, 0, 0, 0.25),
 }
 
 

@@ -1,12 +1,6 @@
-"""Schedules of beta and of the learning rate, as pytrees that may be traced in every parameter.
+"""Schedules of one formula: lines, powers, cosines, exponentials, and those of momentum."""
 
-A schedule is a function of the step count (0 at the first step) and a `jax.tree_util.Partial`, so
-its numbers are leaves: `vmap` sweeps them and `grad` differentiates with respect to them, lengths
-included. Fractions of a length are clipped, so a schedule is finite at its end and after it. A
-schedule of length 0 is at its end from the start.
-"""
-
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
 import jax
@@ -14,8 +8,7 @@ import jax.numpy as jnp
 from jax.tree_util import Partial
 from jax.typing import ArrayLike
 
-from jaxmom._captures import as_partial
-from jaxmom._values import NUMBER, as_leaf, as_plain, is_plain_number
+from jaxmom._values import as_leaf, as_plain, is_plain_number
 
 
 def constant(value: ArrayLike) -> Partial:
@@ -32,7 +25,7 @@ def constant(value: ArrayLike) -> Partial:
       >>> print(jm.schedules.constant(0.9)(3))
       0.9
     """
-    return _bind(_constant, value=value)
+    return bind(constant_at, value=value)
 
 
 def linear(init_value: ArrayLike, end_value: ArrayLike, steps: ArrayLike) -> Partial:
@@ -73,7 +66,7 @@ def polynomial(
       >>> print(jm.schedules.polynomial(1.0, 0.0, steps=4, power=2.0)(2))
       0.25
     """
-    return _bind(_polynomial, init_value=init_value, end_value=end_value, steps=steps, power=power)
+    return bind(polynomial_at, init_value=init_value, end_value=end_value, steps=steps, power=power)
 
 
 def cosine(init_value: ArrayLike, end_value: ArrayLike, steps: ArrayLike) -> Partial:
@@ -95,7 +88,7 @@ def cosine(init_value: ArrayLike, end_value: ArrayLike, steps: ArrayLike) -> Par
       >>> print(f"{jm.schedules.cosine(1.0, 0.0, steps=10)(5):.3f}")
       0.500
     """
-    return _bind(_cosine, init_value=init_value, end_value=end_value, steps=steps)
+    return bind(cosine_at, init_value=init_value, end_value=end_value, steps=steps)
 
 
 def exponential(init_value: ArrayLike, rate: ArrayLike, steps: ArrayLike = 1.0) -> Partial:
@@ -115,8 +108,8 @@ def exponential(init_value: ArrayLike, rate: ArrayLike, steps: ArrayLike = 1.0) 
       >>> print(jm.schedules.exponential(1.0, rate=0.5, steps=10)(20))
       0.25
     """
-    _check_length("steps", steps, positive=True)
-    return _bind(_exponential, init_value=init_value, rate=rate, steps=steps)
+    check_length("steps", steps, positive=True)
+    return bind(_exponential, init_value=init_value, rate=rate, steps=steps)
 
 
 def half_life(init_value: ArrayLike, end_value: ArrayLike, steps: ArrayLike) -> Partial:
@@ -143,7 +136,7 @@ def half_life(init_value: ArrayLike, end_value: ArrayLike, steps: ArrayLike) -> 
       >>> print(f"{schedule(0):.3f} {schedule(50):.4f} {schedule(100):.3f}")
       0.900 0.9980 0.999
     """
-    return _bind(_half_life, init_value=init_value, end_value=end_value, steps=steps)
+    return bind(_half_life, init_value=init_value, end_value=end_value, steps=steps)
 
 
 def demon(beta: ArrayLike, steps: ArrayLike) -> Partial:
@@ -168,7 +161,7 @@ def demon(beta: ArrayLike, steps: ArrayLike) -> Partial:
       >>> print(*(f"{schedule(t):.3f}" for t in (0, 25, 50, 75, 90, 100)))
       0.900 0.871 0.818 0.692 0.474 0.000
     """
-    return _bind(_demon, beta=beta, steps=steps)
+    return bind(_demon, beta=beta, steps=steps)
 
 
 def sutskever(beta_max: ArrayLike = 0.99, period: ArrayLike = 250.0) -> Partial:
@@ -192,65 +185,17 @@ def sutskever(beta_max: ArrayLike = 0.99, period: ArrayLike = 250.0) -> Partial:
       >>> print(*(f"{jm.schedules.sutskever(0.9)(t):.2f}" for t in (0, 250, 10_000)))
       0.50 0.75 0.90
     """
-    _check_length("period", period, positive=True)
-    return _bind(_sutskever, beta_max=beta_max, period=period)
+    check_length("period", period, positive=True)
+    return bind(_sutskever, beta_max=beta_max, period=period)
 
 
-def join(schedules: Sequence[ArrayLike | Callable[[Any], Any]], boundaries: Any) -> Partial:
-    """Several schedules in turn; each counts from its own boundary.
-
-    Args:
-      schedules: n schedules, or numbers for constant ones. A function of yours gets a whole count.
-      boundaries: n - 1 counts, in rising order, at which the next schedule takes over.
-
-    Returns:
-      A schedule.
-
-    Raises:
-      ValueError: The number of boundaries is not n - 1.
-
-    Example:
-      >>> import jaxmom as jm
-      >>> warm_up = jm.schedules.linear(0.0, 1.0, steps=10)
-      >>> schedule = jm.schedules.join([warm_up, jm.schedules.cosine(1.0, 0.0, 100)], [10])
-      >>> print(schedule(5), schedule(10), f"{schedule(60):.2f}")
-      0.5 1.0 0.50
-    """
-    if len(boundaries) != len(schedules) - 1:
-        raise ValueError(
-            f"{len(schedules)} schedules need {len(schedules) - 1} boundaries between them, "
-            f"got {len(boundaries)}."
-        )
-    parts = tuple(_as_schedule(schedule) for schedule in schedules)
-    counts = tuple(as_leaf("boundaries", boundary) for boundary in boundaries)
-    return Partial(_join, schedules=parts, boundaries=counts)
-
-
-def warmup(schedule: ArrayLike | Callable[[Any], Any], steps: ArrayLike) -> Partial:
-    """A schedule times ``min(1, (t + 1) / steps)``: a linear warm-up that wastes no step on zero.
-
-    Args:
-      schedule: A schedule, or a number for a constant one; its own count is not delayed.
-      steps: The length of the warm-up, in steps.
-
-    Returns:
-      A schedule.
-
-    Example:
-      >>> import jaxmom as jm
-      >>> print(jm.schedules.warmup(0.5, steps=10)(4))
-      0.25
-    """
-    return _bind(_warmup, schedule=_as_schedule(schedule), steps=steps)
-
-
-def _bind(function: Callable[..., jax.Array], **numbers: Any) -> Partial:
+def bind(function: Callable[..., jax.Array], **numbers: Any) -> Partial:
     """Bind the numbers of a schedule; integers become floats, which have derivatives."""
-    _check_length("steps", numbers.get("steps"))
+    check_length("steps", numbers.get("steps"))
     return Partial(function, **{name: as_leaf(name, value) for name, value in numbers.items()})
 
 
-def _check_length(name: str, value: Any, positive: bool = False) -> None:
+def check_length(name: str, value: Any, positive: bool = False) -> None:
     """Raise ValueError if a plain number is no length."""
     value = as_plain(value)
     if is_plain_number(value) and not (value > 0 if positive else value >= 0):
@@ -258,63 +203,50 @@ def _check_length(name: str, value: Any, positive: bool = False) -> None:
         raise ValueError(f"{name} = {value} is no length of a schedule: it is {least}.")
 
 
-def _as_schedule(schedule: ArrayLike | Callable[[Any], Any]) -> Partial:
-    if isinstance(schedule, Partial):
-        return schedule
-    # Never `callable`: a tracer is a number, too.
-    return (
-        _bind(_constant, value=schedule) if isinstance(schedule, NUMBER) else as_partial(schedule)
-    )
-
-
-def _call_part(schedule: Partial, count: Any) -> Any:
-    """Call a part of another schedule; what is not of this module gets a whole count."""
-    ours = getattr(schedule.func, "__module__", None) == __name__
-    if ours or jnp.issubdtype(jnp.result_type(count), jnp.integer):
-        return schedule(count)
-    return schedule(jnp.asarray(count, jnp.int32))
-
-
-def _float(x: Any) -> jax.Array:
+def as_float(x: Any) -> jax.Array:
+    """Return a number as a float of JAX, so that it has a derivative."""
     return jnp.asarray(x, float)
 
 
 def _complement(x: Any) -> Any:
     """Return ``1 - x``, formed in float64 from a plain number: near 1, float32 has few digits."""
-    return 1 - float(x) if is_plain_number(x) else 1 - _float(x)
+    return 1 - float(x) if is_plain_number(x) else 1 - as_float(x)
 
 
-def _fraction(count: Any, steps: Any) -> jax.Array:
+def fraction(count: Any, steps: Any) -> jax.Array:
     """Return ``t / steps``, clipped: XLA may round the quotient to more than 1 at the end."""
-    steps = _float(steps)
+    steps = as_float(steps)
     # Of no steps, all are made; a quotient by 0 would have no finite derivative.
     some = jnp.where(steps == 0, 1.0, steps)
-    return jnp.where(steps == 0, 1.0, jnp.clip(_float(count) / some, 0.0, 1.0))
+    return jnp.where(steps == 0, 1.0, jnp.clip(as_float(count) / some, 0.0, 1.0))
 
 
-def _constant(count, value):
+def constant_at(count, value):
+    """Return the value of `constant` at a count."""
     del count
-    return _float(value)
+    return as_float(value)
 
 
-def _polynomial(count, init_value, end_value, steps, power):
-    left = 1 - _fraction(count, steps)
+def polynomial_at(count, init_value, end_value, steps, power):
+    """Return the value of `polynomial` at a count, which may be negative."""
+    left = 1 - fraction(count, steps)
     # The derivative of 0^p with respect to p would be 0 log 0.
-    shape = jnp.where(left > 0, jnp.where(left > 0, left, 1.0) ** _float(power), 0.0)
+    shape = jnp.where(left > 0, jnp.where(left > 0, left, 1.0) ** as_float(power), 0.0)
     return _between(init_value, end_value, shape)
 
 
-def _cosine(count, init_value, end_value, steps):
-    return _between(init_value, end_value, (1 + jnp.cos(jnp.pi * _fraction(count, steps))) / 2)
+def cosine_at(count, init_value, end_value, steps):
+    """Return the value of `cosine` at a count, which may be negative."""
+    return _between(init_value, end_value, (1 + jnp.cos(jnp.pi * fraction(count, steps))) / 2)
 
 
 def _between(init_value, end_value, share):
     """Return `init_value` where `share` is 1, and exactly `end_value` where it is 0."""
-    return _float(end_value) + (_float(init_value) - _float(end_value)) * share
+    return as_float(end_value) + (as_float(init_value) - as_float(end_value)) * share
 
 
 def _exponential(count, init_value, rate, steps):
-    init_value, rate, count, steps = map(_float, (init_value, rate, count, steps))
+    init_value, rate, count, steps = map(as_float, (init_value, rate, count, steps))
     power = rate ** (count / jnp.where(steps == 0, 1.0, steps))
     limit = jnp.where(rate < 1, 0.0, jnp.where(rate > 1, jnp.inf, 1.0))
     return init_value * jnp.where((steps == 0) & (count > 0), limit, power)
@@ -322,29 +254,16 @@ def _exponential(count, init_value, rate, steps):
 
 def _half_life(count, init_value, end_value, steps):
     lives = (jnp.log(0.5) / jnp.log1p(-_complement(x)) for x in (init_value, end_value))
-    return 0.5 ** (1 / _between(*lives, share=1 - _fraction(count, steps)))
+    return 0.5 ** (1 / _between(*lives, share=1 - fraction(count, steps)))
 
 
 def _demon(count, beta, steps):
-    left = _float(beta) * (1 - _fraction(count, steps))
+    left = as_float(beta) * (1 - fraction(count, steps))
     return left / (_complement(beta) + left)
 
 
 def _sutskever(count, beta_max, period):
-    count, period, beta_max = map(_float, (count, period, beta_max))
+    count, period, beta_max = map(as_float, (count, period, beta_max))
     stair = jnp.floor(count / jnp.where(period == 0, 1.0, period))
     rising = jnp.minimum(1 - 0.5 / (stair + 1), beta_max)
     return jnp.where((period == 0) & (count > 0), beta_max, rising)
-
-
-def _join(count, schedules, boundaries):
-    value = _call_part(schedules[0], count)
-    for schedule, boundary in zip(schedules[1:], boundaries, strict=True):
-        # Never call a schedule with a count below its own zero: it may return NaN there.
-        after = _float(count) - _float(boundary)
-        value = jnp.where(after >= 0, _call_part(schedule, jnp.maximum(after, 0.0)), value)
-    return value
-
-
-def _warmup(count, schedule, steps):
-    return _call_part(schedule, count) * _fraction(_float(count) + 1, steps)
