@@ -34,9 +34,14 @@ class StoredLanes:
 
     def __init__(self, store: Store, place_of: Callable[[Any], PartPlace]):
         self.store, self.place_of = store, place_of
-        for path in store.path.glob("lanes*/*.npz"):  # of a chunk that was done before a kill
-            if (store.path / path.parent.name.replace("lanes", "parts") / path.name).exists():
-                _unlink(path)
+        if store.write_error is None:
+            self._forget_done()
+
+    def _forget_done(self) -> None:
+        """Delete the lanes of chunks that were done before a kill."""
+        for path in self.store.path.glob("lanes*/*.npz"):
+            if (self.store.path / path.parent.name.replace("lanes", "parts") / path.name).exists():
+                self._unlink(path)
 
     def _name(self, task: Any) -> str:
         place = self.place_of(task)
@@ -59,10 +64,10 @@ class StoredLanes:
 
     def remove(self, task: Any) -> None:
         """Forget the lanes of a chunk, which is done."""
-        _unlink(self.store.path / self._name(task))
+        self._unlink(self.store.path / self._name(task))
 
-
-def _unlink(path: pathlib.Path) -> None:
-    path.unlink(missing_ok=True)
-    with contextlib.suppress(OSError):  # there are other lanes
-        path.parent.rmdir()
+    def _unlink(self, path: pathlib.Path) -> None:
+        path.unlink(missing_ok=True)
+        if self.store.share is None:  # others of a job array may be about to write into the folder
+            with contextlib.suppress(OSError):  # it has other lanes
+                path.parent.rmdir()
