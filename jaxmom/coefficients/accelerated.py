@@ -111,7 +111,7 @@ def robust_momentum(mu: ArrayLike, L: ArrayLike, rho: ArrayLike) -> Coefficients
         descent with the learning rate 1/L.
 
     Source:
-      Cyrus, Hu, Van Scoy and Lessard 2018 (arXiv 1710.04753), equations 3 and 4.
+      Cyrus, Hu, Van Scoy and Lessard 2018 (arXiv 1710.04753), section II.
     """
     mu, L = as_curvatures(mu, L)
     rho = as_hyperparameter("rho", rho, "[0, 1)")
@@ -168,7 +168,8 @@ def optimal_heavy_ball(mu: ArrayLike, L: ArrayLike) -> Coefficients:
     sqrt(mu)))^2``, of rate sqrt(beta). Off quadratics it may cycle for ever.
 
     Source:
-      Polyak 1964 (USSR Comput. Math. Math. Phys. 4(5)), theorem 9.
+      Polyak 1964 (USSR Comput. Math. Math. Phys. 4(5)); Lessard, Recht and Packard 2016
+      (arXiv 1408.3595), proposition 1.
     """
     mu, L = as_curvatures(mu, L)
     total = jnp.sqrt(L) + jnp.sqrt(mu)

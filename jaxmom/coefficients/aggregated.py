@@ -77,7 +77,7 @@ def grokfast(alpha: ArrayLike = 0.98, lamb: ArrayLike = 2.0) -> Coefficients:
     the official code, which is ``start="first_gradient"`` here.
 
     Source:
-      Lee et al. 2024 (arXiv 2405.20233), algorithm 2 (Grokfast-EMA).
+      Lee et al. 2024 (arXiv 2405.20233), Grokfast-EMA, and the official code (ironjr/grokfast).
     """
     alpha = as_hyperparameter("alpha", alpha, "[0, 1)")
     return reading_new(

@@ -20,7 +20,7 @@ def primal_averaging(c: ArrayLike = 0.1) -> Coefficients:
     params is x. At a constant c it is a heavy ball with beta = 1 - c and the learning rate alpha c.
 
     Source:
-      Defazio 2020 (arXiv 2010.00406), equation 3; Tao, Pan, Wu and Tao 2018 (IEEE TNNLS 31(1)).
+      Defazio 2020 (arXiv 2010.00406), method SPA; Tao, Pan, Wu and Tao 2018 (IEEE TNNLS 31(1)).
     """
     c = as_hyperparameter("c", c, "[0, 1]")
     return Coefficients(decay=1 - c, gain=1 - c, read=c, direct=c)
@@ -41,7 +41,7 @@ def gpa(
       next_mu_y: That of the next step; the same by default.
 
     Source:
-      Defazio et al. 2025 (arXiv 2512.17131), algorithm 1.
+      Defazio et al. 2025 (arXiv 2512.17131), and the official code (facebookresearch/optimizers).
     """
     mu_x = as_hyperparameter("mu_x", mu_x, "[0, 1]")
     mu_y, following = _now_and_next("mu_y", mu_y, next_mu_y)
@@ -70,8 +70,8 @@ def schedule_free(
       next_beta: The beta of the next step; the same by default.
 
     Source:
-      Defazio et al. 2024 (arXiv 2405.15682), equations 3 to 5, and the official code
-      (facebookresearch/schedule_free), whose weights are squares of the learning rate.
+      Defazio et al. 2024 (arXiv 2405.15682), and the official code, whose weights are squares of
+      the learning rate (facebookresearch/schedule_free).
     """
     numbers = {"warmup": as_hyperparameter("warmup", warmup, "[0, inf)"), "beta": beta}
     _now_and_next("beta", beta, next_beta)
@@ -109,7 +109,7 @@ def ema_nesterov(
       next_beta: The beta of the next step; the same by default.
 
     Source:
-      Yau et al. 2026 (arXiv 2605.25395), algorithm 1.
+      Yau et al. 2026 (arXiv 2605.25395).
     """
     gamma = as_hyperparameter("gamma", gamma, "[0, 1)")
     now, following = _now_and_next("beta", beta, next_beta, "(-inf, inf)")

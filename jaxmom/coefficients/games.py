@@ -32,7 +32,7 @@ def complex_momentum(beta: ArrayLike = 0.9, phi: ArrayLike = 0.39269908169872414
       phi: In radians; pi / 8 by default.
 
     Source:
-      Lorraine, Acuna, Vicol and Duvenaud 2022 (arXiv 2102.08431), algorithm 1.
+      Lorraine, Acuna, Vicol and Duvenaud 2022 (arXiv 2102.08431), method SimCM.
     """
     beta, phi = as_hyperparameter("beta", beta, "[0, 1)"), as_hyperparameter("phi", phi)
     decay = jax.lax.complex(beta * jnp.cos(phi), beta * jnp.sin(phi))

@@ -31,8 +31,8 @@ def optimized_gradient(steps: ArrayLike = np.inf) -> Recurrence:
       steps: N, the length of the run. Without it no step is the last, and the bound is that of x.
 
     Source:
-      Kim and Fessler 2016 (arXiv 1406.5468), algorithm OGM1 and theorem 2; the exact bound is that
-      of Drori and Teboulle 2014 (arXiv 1206.3209).
+      Kim and Fessler 2016 (arXiv 1406.5468), method OGM1; found numerically by Drori and Teboulle
+      2014 (arXiv 1206.3209).
     """
     steps = as_hyperparameter("steps", steps, "[1, inf]")
     return Recurrence((0, 1.0), Partial(_optimized_gradient, steps=steps))
@@ -54,7 +54,7 @@ def ogm_strongly_convex(mu: ArrayLike, L: ArrayLike) -> Coefficients:
     rate is gamma, between Nesterov's and the best heavy ball's.
 
     Source:
-      Kim and Fessler 2018 (arXiv 1703.04641), section 3.3.
+      Kim and Fessler 2018 (arXiv 1703.04641), method OGM-q.
     """
     mu, L = as_curvatures(mu, L)
     q = mu / L
@@ -76,7 +76,7 @@ def ogm_gradient(steps: ArrayLike) -> Recurrence:
       steps: N, at least 1.
 
     Source:
-      Kim and Fessler 2021 (arXiv 1803.06600), algorithm OGM-G and theorem 6.1.
+      Kim and Fessler 2021 (arXiv 1803.06600), method OGM-G.
     """
     steps = as_hyperparameter("steps", steps, "[1, inf)")
     return Recurrence((0, 1.0), Partial(_ogm_gradient, steps=steps))
@@ -125,7 +125,7 @@ def item(mu: ArrayLike, L: ArrayLike) -> Recurrence:
     ``|z_N - x*|^2 <= |z_0 - x*|^2 / (1 + q A_N)``; in the long run it is triple momentum.
 
     Source:
-      Taylor and Drori 2023 (arXiv 2101.09741), algorithm 1 and theorem 3.
+      Taylor and Drori 2023 (arXiv 2101.09741), method ITEM.
     """
     mu, L = as_curvatures(mu, L)
     return Recurrence(1.0, Partial(_item, mu=mu, L=L))

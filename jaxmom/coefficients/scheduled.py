@@ -46,7 +46,7 @@ def fsgdm(
       ValueError: There are more stages than steps.
 
     Source:
-      Li et al. 2025 (arXiv 2411.19671), algorithm 1 and the package fsgdm 1.0.
+      Li et al. 2025 (arXiv 2411.19671), and the official package fsgdm 1.0.
     """
     length = as_hyperparameter("steps", steps, "[1, inf)")
     parts = as_hyperparameter("stages", stages, "[1, inf)")
@@ -105,7 +105,8 @@ def am1(alpha: ArrayLike = 0.5, delta: ArrayLike = 1.0) -> Recurrence:
     ``y_{t+1} = y_t - eta (g_t + (k_t - 1) delta_t s_t); s_{t+1} = (1 - delta_t) s_t + g_t``, with
     ``delta_t = (t+1)^(-delta)`` and ``k_t = (t+1)^alpha``: the memory-1 form in which the effective
     learning rate ``eta (1 + (k_t - 1) delta_t / delta_t) = eta k_t`` grows, while the weight of the
-    newest gradient, and with it the noise, stays eta.
+    newest gradient, and with it the noise, stays eta. The schedule stands in what is read of s,
+    not in what s takes of the gradient.
 
     Args:
       alpha: The exponent of the effective learning rate, below 1 - 1/nu for eigenvalues that fall

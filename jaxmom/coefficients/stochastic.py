@@ -15,7 +15,7 @@ def unified_momentum(beta: ArrayLike = 0.9, s: ArrayLike = 0.0) -> Coefficients:
     (ys_{t+1} - ys_t)``, with g at x and ys_0 = x_0. ``s = 1 / (1-beta)`` is gradient descent.
 
     Source:
-      Yang, Lin and Li 2016 (arXiv 1604.03257), equation 4.
+      Yang, Lin and Li 2016 (arXiv 1604.03257), method SUM.
     """
     beta = as_hyperparameter("beta", beta, "(-1, 1)")
     s = as_hyperparameter("s", s, "[0, inf)")
@@ -68,7 +68,7 @@ def mass(gamma: ArrayLike = 0.9, compensation: ArrayLike = 0.5) -> Coefficients:
       compensation: ``eta_2 / eta_1``, not negative; 0 is Nesterov's method.
 
     Source:
-      Liu and Belkin 2020 (arXiv 1810.13395), equation 6. Their theorem takes curvatures mu and L
+      Liu and Belkin 2020 (arXiv 1810.13395), method MaSS. Their theorem takes curvatures mu and L
       and the statistical condition number k to ``gamma = (1-A) / (1+A)`` and ``compensation =
       (1 - 1/k) / (1+A)``, with ``A = sqrt(mu eta_1 / k)``.
     """
@@ -92,8 +92,7 @@ def pid(
 
     Source:
       An et al. 2018 (CVPR, "A PID controller approach for stochastic optimization of deep
-      networks"), equation 14; the defaults are those of the official code, which leaves out the
-      first change.
+      networks"); the defaults are those of the official code, which leaves out the first change.
     """
     beta = as_hyperparameter("beta", beta, "[0, 1)")
     i, d = as_hyperparameter("integral", integral), as_hyperparameter("derivative", derivative)
