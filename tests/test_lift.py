@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import lifted_table
 import numpy as np
 import optax
 import optax_factories
@@ -776,3 +777,13 @@ def test_integer_params_are_moved_by_float_arithmetic(factory, values, static):
 
     whole, fractional = steps(jnp.array([100, 3])), steps(jnp.array([100.0, 3.0]))
     assert bits(whole) == bits(fractional)
+
+
+def test_the_page_of_lifted_factories_is_not_stale():
+    page = lifted_table.PAGE.read_text(encoding="utf8")
+    if f"optax {optax.__version__} " not in page:
+        pytest.skip("the page is that of another version of optax")
+    with jax_as_optax_needs_it():
+        found = lifted_table.render_page()
+    assert found == page, "run python tests/lifted_table.py"
+    assert found.count("\n| `") == len(optax_factories.FACTORIES) + 14
