@@ -61,6 +61,7 @@ MAY_IMPORT = {
     "sweeps.run": {"sweeps.results", "sweeps.compile", "sweeps.space"},
     "sweeps": {"sweeps.run", "sweeps.store", "sweeps.results", "sweeps.compile", "sweeps.space"},
     "theory": {"transform", "_jaxpr"},
+    "theory._worst_case": {"problems", "theory", "transform"},
     "rl._tabular": {"rl.mdp", "rl.losses", "rl.optimizers", "transform"},
     "rl._checks": {"transform"},
     "rl.losses": set(),

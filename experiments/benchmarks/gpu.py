@@ -207,9 +207,14 @@ def _matmul_rate(size: int) -> float:
     return 2 * size**3 / _best_seconds(jax.jit(jnp.dot), x, x)
 
 
-def _copy_rate(size: int) -> float:
-    """Return bytes per second, read and written, of a pass over an array."""
-    return 8 * size / _best_seconds(jax.jit(lambda x: x + 1), jnp.zeros(size, jnp.float32))
+def _copy_rate(size: int, passes: int = 20) -> float:
+    """Return bytes per second, read and written, of passes over an array."""
+
+    @jax.jit
+    def run(x: jax.Array) -> jax.Array:
+        return jax.lax.fori_loop(0, passes, lambda _, x: x + 1, x)
+
+    return 8 * size * passes / _best_seconds(run, jnp.zeros(size, jnp.float32))
 
 
 def _time_step(optimizer: jm.Optimizer, size: int, steps: int = 20) -> float:

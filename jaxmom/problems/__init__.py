@@ -1,5 +1,6 @@
 """Problems: losses with data, a starting point, and known facts such as mu, L and the optimum."""
 
+from jaxmom.problems._interpolated import interpolated
 from jaxmom.problems._quadratic import (
     chebyshev_spectrum,
     log_spectrum,
@@ -36,6 +37,7 @@ __all__ = [
     "digits_logistic",
     "digits_mlp",
     "himmelblau",
+    "interpolated",
     "least_squares",
     "log_spectrum",
     "logistic_regression",

@@ -9,10 +9,12 @@
     theory.equivalent           whether two optimizers are one linear system, or where they part
     theory.tune                 the best hyperparameters on quadratics, with their rate
     theory.max_stable_alpha     the largest stable step of Q-learning with momentum
-    theory.certified_rate       the worst case over smooth strongly convex functions, with a proof
+    theory.certified_rate       a rate for all smooth strongly convex functions, with a proof
+    theory.worst_case           the exact worst case of N steps, its proof and its function
 
-An optimizer is a pytree, so that all but `tune`, `minimal`, `regime` and `certified_rate` compile
-and map over its hyperparameters. Arrays of curvatures are problems of their own, one result each.
+An optimizer is a pytree, so that all but `tune`, `minimal`, `regime`, `certified_rate` and
+`worst_case` compile and map over its hyperparameters. Arrays of curvatures are problems of their
+own, one result each.
 Exact formulas need exact numbers: enable ``jax_enable_x64``.
 """
 
@@ -22,6 +24,7 @@ from jaxmom.theory._kernel import kernel, mean_age
 from jaxmom.theory._linearize import NotLinearError, TimeVaryingError, linearize
 from jaxmom.theory._minimal import minimal
 from jaxmom.theory._systems import Linear
+from jaxmom.theory._worst_case import WorstCase, worst_case
 from jaxmom.theory.certificate import Certificate, certified_rate
 from jaxmom.theory.linear_system import (
     LinearSystem,
@@ -66,6 +69,7 @@ __all__ = [
     "NotLinearError",
     "TimeVaryingError",
     "Tuning",
+    "WorstCase",
     "certified_rate",
     "characteristic_polynomial",
     "curvature_noise_limit",
@@ -103,4 +107,5 @@ __all__ = [
     "transfer_function",
     "transient_growth",
     "tune",
+    "worst_case",
 ]
