@@ -547,3 +547,13 @@ def test_a_damaged_record_of_a_failure_counts_as_one(tmp_path):
     (tmp_path / "failed").mkdir(exist_ok=True)
     (tmp_path / "failed" / "0-0.json").write_text("")
     assert Store(tmp_path).read_failures(0)["0-0"]["attempts"] == 0
+
+
+def test_fresh_deletes_lanes_between_segments_and_no_files_of_others(tmp_path):
+    run(tmp_path)
+    (tmp_path / "lanes").mkdir()
+    (tmp_path / "parts/0-1.npz").rename(tmp_path / "lanes/0-1.npz")
+    (tmp_path / "lanes/0-2.npz").write_text("mine")
+    (tmp_path / "lanes/.0-3.npz.123.tmp").write_bytes(b"half")
+    run(tmp_path, grid(a=[5.0, 6.0]), resume="fresh")
+    assert [path.name for path in (tmp_path / "lanes").iterdir()] == ["0-2.npz"]

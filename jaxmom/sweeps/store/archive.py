@@ -34,7 +34,20 @@ def is_part(path: pathlib.Path) -> bool:
 
 
 def pack(arrays: Arrays, meta: dict[str, Any]) -> bytes:
-    """Return arrays and their metadata as an npz file that ends in its own checksum."""
+    """Return arrays and their metadata as an npz file that ends in its own checksum.
+
+    The bytes depend on the arguments alone, not on the time. A reader of one array verifies it by
+    its own checksum, and need not read the file whole.
+
+    Args:
+      arrays: By name.
+      meta: Anything that is JSON.
+
+    Example:
+      >>> content = pack({"a": np.arange(3.0)}, {"chunk": "0-0"})
+      >>> unpack(content, pathlib.Path("0-0.npz"))[0]
+      {'a': array([0., 1., 2.])}
+    """
     buffer, digests = io.BytesIO(), {}
     with zipfile.ZipFile(buffer, "w") as archive:
         for name, array in arrays.items():
@@ -51,11 +64,16 @@ def pack(arrays: Arrays, meta: dict[str, Any]) -> bytes:
 
 
 def _is_opaque(array: NDArray[Any]) -> bool:
+    """Return whether NumPy has no type of its own for an array, as for bfloat16."""
     return array.dtype.kind == "V"
 
 
 def unpack(content: bytes, path: pathlib.Path) -> tuple[Arrays, dict[str, Any]]:
     """Return the arrays and the metadata of a file, all of it verified.
+
+    Args:
+      content: All bytes of the file.
+      path: Its path, for the error.
 
     Raises:
       Damaged: The checksum is not that of the content.
@@ -72,6 +90,10 @@ def read_arrays(path: pathlib.Path, names: Collection[str]) -> tuple[Arrays, dic
 
     A file of format 1 is read whole, since it has one checksum only.
 
+    Args:
+      path: Of the file.
+      names: Of arrays; those that are not there are left out.
+
     Raises:
       FileNotFoundError: There is no file.
       Damaged: What was read is not what was written.
@@ -86,6 +108,7 @@ def read_arrays(path: pathlib.Path, names: Collection[str]) -> tuple[Arrays, dic
 
 @contextlib.contextmanager
 def _open_zip(file: IO[bytes], path: pathlib.Path) -> Iterator[zipfile.ZipFile]:
+    """Open a file, and say of any error in it that the file is damaged."""
     try:
         with zipfile.ZipFile(file) as archive:
             yield archive
@@ -96,6 +119,7 @@ def _open_zip(file: IO[bytes], path: pathlib.Path) -> Iterator[zipfile.ZipFile]:
 def _read(
     archive: zipfile.ZipFile, names: Collection[str] | None = None
 ) -> tuple[Arrays, dict[str, Any]]:
+    """Return the arrays of these names, or all, and the metadata of an open file of any format."""
     members = archive.namelist()
     meta_name = _META if _META in members else _OLD_META
     meta = _read_meta(archive, meta_name)
@@ -105,6 +129,7 @@ def _read(
 
 
 def _read_meta(archive: zipfile.ZipFile, name: str) -> dict[str, Any]:
+    """Return the metadata, which is text in format 2 and an array with a text in format 1."""
     content = archive.read(name)  # which verifies the checksum that zip itself has
     if name == _META:
         return json.loads(content)
@@ -112,6 +137,7 @@ def _read_meta(archive: zipfile.ZipFile, name: str) -> dict[str, Any]:
 
 
 def _read_array(archive: zipfile.ZipFile, name: str, meta: dict[str, Any]) -> Any:
+    """Return an array in its own type, verified if the file has a checksum of it."""
     content = archive.read(f"{name}.npy")
     known = meta.get("sha256", {}).get(name)
     if known is not None and hashlib.sha256(content).hexdigest() != known:

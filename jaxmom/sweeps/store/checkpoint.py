@@ -45,7 +45,11 @@ class Checkpoint:
             )
 
     def load(self) -> tuple[int, Arrays]:
-        """Return how many segments are done, and the arrays after the last of them."""
+        """Return how many segments are done, and the arrays after the last of them.
+
+        Files that do not verify are set aside, and the segment before counts, if it is there: the
+        one that is replaced is deleted last.
+        """
         numbers = (split_part_name(name)[1] for name in self.store.list_parts(0))
         for number in sorted(numbers, reverse=True):
             name = part_name(0, number)
@@ -56,7 +60,12 @@ class Checkpoint:
         return 0, {}
 
     def save(self, number: int, arrays: Arrays) -> None:
-        """Keep the arrays after a number of segments, and then no earlier ones."""
+        """Keep the arrays after a number of segments, and then no earlier ones.
+
+        Args:
+          number: How many segments are done.
+          arrays: All that the next one needs, and the result so far.
+        """
         name = part_name(0, number)
         self.store.write_part(0, name, arrays, {"sweep": self.digest, "chunk": name})
         for other in self.store.list_parts(0):

@@ -54,13 +54,29 @@ def export(store: Store, to: str, out: str | os.PathLike[str] | None = None) -> 
 
 
 class _Format(NamedTuple):
+    """A format of exports.
+
+    Attributes:
+      package: That writes it.
+      extra: Of jaxmom, which installs the package.
+      suffix: Of the name of an export.
+      write: ``write(data, path)`` writes a Dataset or DataTree.
+      read_origin: ``read_origin(path)`` returns the path of the store that an export is of, and
+        None for other files of this format. It raises what it likes for files of other formats.
+    """
+
     package: str
     extra: str
     suffix: str
     write: Callable[[Any, pathlib.Path], None]
-    read_origin: Callable[[pathlib.Path], str | None]  # raises what it likes for other files
+    read_origin: Callable[[pathlib.Path], str | None]
 
     def require(self) -> None:
+        """Say which extra is missing, if its package is not installed.
+
+        Raises:
+          ImportError: It is not.
+        """
         try:
             __import__(self.package)
         except ImportError as error:
@@ -70,7 +86,16 @@ class _Format(NamedTuple):
 
 
 def _check_target(target: pathlib.Path, store: pathlib.Path, form: _Format) -> None:
-    """Refuse a target that is not an earlier export of the same store."""
+    """Refuse a target that is not an earlier export of the same store.
+
+    Args:
+      target: Where the export is to be.
+      store: Where the store is, without links.
+      form: Of the export.
+
+    Raises:
+      ValueError: It is something else, or it would be in the store or around it.
+    """
     resolved = target.resolve()
     if resolved == store or store in resolved.parents or resolved in store.parents:
         raise ValueError(f"{target} is the store itself, in it or around it; give another --out.")
@@ -89,11 +114,13 @@ def _check_target(target: pathlib.Path, store: pathlib.Path, form: _Format) -> N
 
 
 def _write_netcdf(data: Any, path: pathlib.Path) -> None:
+    """Write a netCDF file, which has no complex numbers and reads names with a slash as paths."""
     _refuse_slashes(data)
     write_netcdf(data, path, _without_complex)
 
 
 def _read_netcdf_origin(path: pathlib.Path) -> str | None:
+    """Return the store that a netCDF file is of, by its attributes."""
     import xarray
 
     with xarray.open_dataset(path, engine="h5netcdf") as data:
@@ -101,11 +128,13 @@ def _read_netcdf_origin(path: pathlib.Path) -> str | None:
 
 
 def _write_zarr(data: Any, path: pathlib.Path) -> None:
+    """Write a zarr folder, which reads names with a slash as paths."""
     _refuse_slashes(data)
     write_zarr(data, path, _with_plain_types)
 
 
 def _read_zarr_origin(path: pathlib.Path) -> str | None:
+    """Return the store that a zarr folder is of; None if it has a file that zarr did not write."""
     import zarr
 
     files = [p.relative_to(path) for p in path.rglob("*") if not p.is_dir()]
@@ -116,7 +145,12 @@ def _read_zarr_origin(path: pathlib.Path) -> str | None:
 
 
 def _write_parquet(data: Any, path: pathlib.Path) -> None:
-    """Write a row for each lane and record; what has more dimensions is a list in each row."""
+    """Write a row for each lane and record; what has more dimensions is a list in each row.
+
+    Raises:
+      ValueError: The groups have different outputs.
+      MemoryError: The table, of which pandas and Arrow have copies, does not fit into memory.
+    """
     import pyarrow
     import pyarrow.parquet
 
@@ -141,7 +175,12 @@ def _write_parquet(data: Any, path: pathlib.Path) -> None:
 
 
 def _nest(array: Any, dims: int) -> Any:
-    """Return an array as a column with a row for each index of its first dims, lists in lists."""
+    """Return an array as a column with a row for each index of its first dims, lists in lists.
+
+    Args:
+      array: The values.
+      dims: How many of its dimensions are rows.
+    """
     import pyarrow
 
     column = pyarrow.array(np.ascontiguousarray(array).reshape(-1))
@@ -153,6 +192,7 @@ def _nest(array: Any, dims: int) -> Any:
 
 
 def _read_parquet_origin(path: pathlib.Path) -> str | None:
+    """Return the store that a parquet file is of, by the metadata of its schema."""
     import pyarrow.parquet
 
     metadata = pyarrow.parquet.read_schema(path).metadata or {}
@@ -174,7 +214,11 @@ def _with_plain_types(dataset: "xarray.Dataset") -> "xarray.Dataset":
 
 
 def _without_complex(dataset: "xarray.Dataset") -> "xarray.Dataset":
-    """Write complex numbers as two variables, and bfloat16 as float32."""
+    """Write complex numbers as two variables, and bfloat16 as float32.
+
+    Raises:
+      ValueError: Another output has the name of such a variable.
+    """
     dataset = _with_plain_floats(dataset)
     for name in [n for n, array in dataset.data_vars.items() if array.dtype.kind == "c"]:
         array = dataset[name]

@@ -16,10 +16,16 @@ LaneHashes: TypeAlias = NDArray[np.uint64]  # [lanes, 2]
 
 
 class Chunk(NamedTuple):
-    """A chunk of an extension."""
+    """A chunk of an extension.
 
-    group_index: int  # of its group in the manifest
-    chunk: int  # in the group
+    Attributes:
+      group_index: The number of its group in the manifest.
+      chunk: Its number in the group.
+      lanes: How many it has: the width, or fewer in the last chunk of a group.
+    """
+
+    group_index: int
+    chunk: int
     lanes: int
 
     @property
@@ -31,17 +37,27 @@ class Chunk(NamedTuple):
 class Extension(NamedTuple):
     """The lanes that one manifest adds, and where they lie in the last space.
 
-    The first manifest is an extension of nothing.
+    The first manifest is an extension of nothing. A result has the lanes of the last space, and
+    reads each of them from the extension that ran it.
+
+    Attributes:
+      extension_index: The number of the manifest.
+      digest: Of the identity, which its parts carry.
+      width: Lanes in each chunk but the last ones.
+      space: All lanes of its sweep, old and new.
+      rows: For each group of the space, its new lanes.
+      index_from_last: Index in the last space -> index in this one, or -1; None if this is the
+        last one.
+      index_to_last: Index in this space -> index in the last one; None if this is the last one.
     """
 
     extension_index: int
-    digest: str  # of the identity, which its parts carry
+    digest: str
     width: int
     space: Space
-    rows: list[IndexMap]  # for each group of the space, its new lanes
-    # Both are None if the space is the last one.
-    index_from_last: Index | None = None  # index in the last space -> in this one, or -1
-    index_to_last: Index | None = None  # index in this space -> in the last one
+    rows: list[IndexMap]
+    index_from_last: Index | None = None
+    index_to_last: Index | None = None
 
     def chunks(self) -> list[Chunk]:
         """Return all chunks, done or not."""
@@ -53,7 +69,16 @@ class Extension(NamedTuple):
 
 
 def part_name(group_index: int, chunk: int) -> str:
-    """Return the name of the part of a chunk."""
+    """Return the name of the part of a chunk.
+
+    Args:
+      group_index: The number of its group in the manifest.
+      chunk: Its number in the group.
+
+    Example:
+      >>> part_name(1, 12), split_part_name("1-12")
+      ('1-12', (1, 12))
+    """
     return f"{group_index}-{chunk}"
 
 
@@ -65,6 +90,11 @@ def split_part_name(name: str) -> tuple[int, int]:
 
 def read_extensions(manifests: Sequence[Manifest]) -> list[Extension]:
     """Return what each manifest adds to those before it.
+
+    Lanes of two spaces are the same if all their arguments are, by the hashes of `hash_lanes`.
+
+    Args:
+      manifests: All of a store, in their order.
 
     Raises:
       ValueError: An extension lacks lanes of what it extends, or this is no sweep.
@@ -111,6 +141,7 @@ def _locate(extension: Extension, hashes: Sequence[LaneHashes]) -> Extension:
 
 
 def _check_contains(new: LaneHashes, old: LaneHashes) -> None:
+    """Refuse an extension without some of the lanes that are there: what would become of them?"""
     lost = np.flatnonzero(_positions(old, new) < 0)
     if len(lost):
         raise ValueError(

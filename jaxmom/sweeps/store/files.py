@@ -3,6 +3,7 @@
     STORE/sweep.json             the identity of the sweep; written once, with a checksum
     STORE/parts/<group>-<chunk>.npz    the results of one chunk; written once, with checksums
     STORE/failed/<group>-<chunk>.json  the error of a chunk that failed; it is tried again
+    STORE/lanes/<group>-<chunk>.npz    the lanes of a chunk between two segments
     STORE/lock                   held while a driver writes
     STORE/locks/<i>-<n>          held while process i of a job array of n writes
 
@@ -59,21 +60,33 @@ Failure: TypeAlias = dict[str, Any]  # message, attempts
 
 
 class Store:
-    """One folder; reading needs no lock, writing is inside of ``with store.locked()``."""
+    """One folder; reading needs no lock, writing is inside of ``with store.locked()``.
+
+    Args:
+      path: Of the folder; ``~`` is the home folder.
+
+    Attributes:
+      path: The same, as an absolute path.
+      write_error: That of a folder that can only be read; None if it can be written.
+      share: Of a job array, while the store is locked for one.
+
+    Raises:
+      ValueError: It is no path.
+    """
 
     def __init__(self, path: str | os.PathLike[str]):
         if not isinstance(path, str | os.PathLike) or not os.fspath(path):
             raise ValueError(f"a store is the path of a folder, such as 'runs'; got {path!r}.")
         # Absolute, since a result that is read later may be read from another folder.
         self.path = pathlib.Path(path).expanduser().absolute()
-        self.write_error: OSError | None = None  # of a folder that can only be read
-        self.share: Share | None = None  # of a job array, while it is locked
+        self.write_error: OSError | None = None
+        self.share: Share | None = None
 
     def read_manifests(self) -> list[Manifest]:
         """Return the manifest of the sweep, then those of its extensions; none if it is empty.
 
         Raises:
-          DamagedManifest: One is not what was written.
+          DamagedManifest: One is not what was written, or is not there and the next one is.
           ValueError: One is of a later format than this version reads.
         """
         found = []
@@ -82,7 +95,15 @@ class Store:
         return found
 
     def add_manifest(self, extension_index: int, manifest: Manifest) -> None:
-        """Write the manifest of a sweep or of an extension; one that is there stays as it is."""
+        """Write the manifest of a sweep or of an extension; one that is there stays as it is.
+
+        Args:
+          extension_index: 0 for that of a sweep, then the numbers of its extensions.
+          manifest: What was swept, as JSON.
+
+        Raises:
+          OSError: It cannot be written.
+        """
         previous = read_manifest(self.path, extension_index - 1) if extension_index else None
         content = encode_manifest(manifest, previous)
         self._write(manifest_name(extension_index), content, link_new)
@@ -124,7 +145,17 @@ class Store:
     def write_part(
         self, extension_index: int, name: str, arrays: Arrays, meta: dict[str, Any]
     ) -> None:
-        """Write the results of a chunk, all of them or nothing."""
+        """Write the results of a chunk, all of them or nothing.
+
+        Args:
+          extension_index: Of its manifest.
+          name: Of the part.
+          arrays: The outputs of its lanes.
+          meta: What `read_part` returns with them, as JSON; ``sweep`` and ``chunk`` say what it is.
+
+        Raises:
+          OSError: It cannot be written, as there is no room; nothing of it is left.
+        """
         self._write(f"{_folder_name(extension_index)}/{name}.npz", pack(arrays, meta))
         self._failure_path(extension_index, name).unlink(missing_ok=True)
 
@@ -142,6 +173,7 @@ class Store:
         Raises:
           FileNotFoundError: It is not done.
           Damaged: It is not what was written, or belongs to another sweep.
+          ValueError: There is a folder in its place.
         """
         path = self._part_path(extension_index, name)
         refuse_folder(path)
@@ -163,7 +195,7 @@ class Store:
             return None
 
     def list_parts(self, extension_index: int) -> set[str]:
-        """Return the names of the parts that are there, whole or not."""
+        """Return the names of the parts that are there, whole or not, without opening them."""
         folder = self.path / _folder_name(extension_index)
         return {path.stem for path in folder.glob("*-*.npz") if _FILE.fullmatch(path.name)}
 
@@ -176,7 +208,10 @@ class Store:
         return stat.st_mtime_ns, stat.st_ino
 
     def set_aside(self, extension_index: int, name: str) -> None:
-        """Move a part that is not right out of the way, and keep it as ``.bad``."""
+        """Move a part that is not right out of the way, and keep it as ``.bad``.
+
+        Nothing happens in a folder that can only be read, or if another process has moved it.
+        """
         path = self._part_path(extension_index, name)
         if self.write_error is None:
             with contextlib.suppress(FileNotFoundError):  # another process was first
@@ -265,6 +300,7 @@ class Store:
                 locks.rmdir()
 
     def _folders(self) -> list[pathlib.Path]:
+        """Return the folders in which a store keeps files; others may have some there as well."""
         return [p for p in self.path.iterdir() if _FOLDER.fullmatch(p.name) and p.is_dir()]
 
     def has_manifest(self, extension_index: int) -> bool:
@@ -278,6 +314,7 @@ class Store:
         return self.path / _folder_name(extension_index, "failed") / f"{name}.json"
 
     def _write(self, name: str, content: bytes, place: PlaceFn = rename) -> None:
+        """Write a file of this folder, by its relative path, and the folder that it is in."""
         self.require_writable()
         path = self.path / name
         with locate_errors(path, "cannot write"):
@@ -292,6 +329,7 @@ class Store:
 
 
 def _folder_name(extension_index: int, kind: str = "parts") -> str:
+    """Return the name of a folder of parts or failures of an extension."""
     return f"{kind}-{extension_index}" if extension_index else kind
 
 
@@ -315,4 +353,5 @@ def _parse_failure(path: pathlib.Path) -> Failure | None:
 
 
 def _read_failure(path: pathlib.Path) -> Failure:
+    """Return the record of a failure, also if nothing else is known of it."""
     return _parse_failure(path) or {"message": "the record of it is damaged", "attempts": 0}

@@ -45,7 +45,11 @@ def hold_lock(path: pathlib.Path, name: str, *, is_shared: bool = False) -> Iter
 
 
 def _acquire(file: IO[str], path: pathlib.Path, name: str, is_shared: bool) -> bool:
-    """Return whether the lock is held; False where there are no locks."""
+    """Lock an open file, and return whether it is locked; False where there are no locks.
+
+    The process that holds a lock alone writes its name into the file, for the error of others. Who
+    shares it empties the file, as that name is of a process that has ended.
+    """
     file.seek(0)
     holder = file.read().strip()
     if not re.fullmatch(r"(\d+ on .*)?", holder):

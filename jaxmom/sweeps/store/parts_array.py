@@ -23,12 +23,25 @@ class LaneReader(Protocol):
     def read(
         self, layout: DatasetLayout, name: str, lanes: Index, inner: Sequence[Any]
     ) -> NDArray[Any]:
-        """Return an output of some lanes of a layout [lanes, *inner]."""
+        """Return an output of some lanes of a layout [lanes, *inner].
+
+        Args:
+          layout: Of the result.
+          name: Of the output.
+          lanes: Indices of lanes of the layout.
+          inner: For each dimension of the output itself, the indices to return.
+        """
         ...
 
 
 class PartsArray(BackendArray):
-    """An output of all lanes of a layout."""
+    """An output of all lanes of a layout, which xarray indexes and reads when it is used.
+
+    Args:
+      reader: Of the store.
+      layout: Of the result.
+      name: Of the output.
+    """
 
     def __init__(self, reader: LaneReader, layout: DatasetLayout, name: str):
         output = layout.outputs[name]
@@ -44,6 +57,7 @@ class PartsArray(BackendArray):
         return _restore, (self.reader, self.layout.name, self.name)
 
     def _read(self, key: tuple[Any, ...]) -> NDArray[Any]:
+        """Return what a key of integers, slices and lists selects along each dimension."""
         sizes = zip(self.shape, key, strict=True)
         axes = [np.atleast_1d(np.arange(size)[part]) for size, part in sizes]
         lane_dims = len(self.layout.dims)

@@ -65,7 +65,16 @@ def open_sweep(store: str | os.PathLike[str]) -> "xarray.Dataset | xarray.DataTr
 
 
 def open_store(store: Store, attrs: Mapping[str, Any]) -> "xarray.Dataset | xarray.DataTree":
-    """Return `open_sweep` with more attributes, such as those of the run that has just ended."""
+    """Return `open_sweep` with more attributes, such as those of the run that has just ended.
+
+    Args:
+      store: The folder.
+      attrs: Which go before those of the store.
+
+    Raises:
+      FileNotFoundError: There is no sweep.
+      ValueError: The folder holds something else, or its manifest is damaged.
+    """
     from xarray.core import indexing
 
     from jaxmom.sweeps.store.parts_array import PartsArray
@@ -83,8 +92,21 @@ def open_store(store: Store, attrs: Mapping[str, Any]) -> "xarray.Dataset | xarr
 class Reader:
     """The content of a store, by the indices of the lanes of its (last) space.
 
+    It opens no part before one of its arrays is asked for, and keeps a few of those that were. A
+    copy, as by pickle, reads the manifests anew.
+
+    Args:
+      store: The folder.
+
     Attributes:
+      extensions: What each manifest adds.
+      space: The last one, whose lanes the result has.
+      groups: Its groups.
       layouts: Of the result, by name.
+
+    Raises:
+      FileNotFoundError: There is no sweep.
+      ValueError: The folder holds something else, or its manifest is damaged.
     """
 
     def __init__(self, store: Store):
@@ -114,7 +136,17 @@ class Reader:
     def read(
         self, layout: DatasetLayout, name: str, lanes: Index, inner: Sequence[Index]
     ) -> NDArray[Any]:
-        """Return an output of some lanes of a layout [lanes, *inner], of which `inner` selects."""
+        """Return an output of some lanes of a layout [lanes, *inner].
+
+        Args:
+          layout: Of the result.
+          name: Of the output.
+          lanes: Indices of lanes of the layout, in any order.
+          inner: For each dimension of the output itself, the indices to return.
+
+        Returns:
+          Their values; where a lane has not run, NaN or what else stands for a missing value.
+        """
         output = layout.outputs[name]
         shape = tuple(len(selected) for selected in inner)
         result = missing_values(output._replace(shape=shape), (len(lanes),))
@@ -193,7 +225,16 @@ class Reader:
         name: str,
         inner: Sequence[Index],
     ) -> None:
-        """Fill in the lanes that a group of an extension has, a part after the other."""
+        """Fill in the lanes that a group of an extension has, a part after the other.
+
+        Args:
+          result: [lanes, *inner], filled in place.
+          extension: Of the manifest.
+          number: Of the group in it.
+          position: For each lane its place in the group, or -1.
+          name: Of the output.
+          inner: As for `read`.
+        """
         chunks = position // extension.width
         there = np.flatnonzero(position >= 0)
         order = there[np.argsort(chunks[there], kind="stable")]
@@ -231,5 +272,6 @@ class Reader:
             return None
 
     def _read_array(self, extension_index: int, digest: str, part: str, name: str) -> NDArray[Any]:
+        """Return an array of a part, of which nothing else is read."""
         arrays, _ = self.store.read_part(extension_index, part, digest, only=[name])
         return arrays[name]

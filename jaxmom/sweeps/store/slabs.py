@@ -77,7 +77,10 @@ def write_zarr(data: Any, path: pathlib.Path, convert: ConvertFn) -> None:
 
 
 def _nodes(data: Any) -> Iterator[tuple[str | None, "xarray.Dataset"]]:
-    """Yield the Datasets of a DataTree with their groups, the root first; a Dataset is a root."""
+    """Yield the Datasets of a DataTree with their groups, the root first; a Dataset is a root.
+
+    The group of a root is None, as xarray has it.
+    """
     import xarray
 
     if isinstance(data, xarray.Dataset):
@@ -88,7 +91,13 @@ def _nodes(data: Any) -> Iterator[tuple[str | None, "xarray.Dataset"]]:
 
 
 def _divide(dataset: "xarray.Dataset") -> tuple[str, list[slice]]:
-    """Return the longest dimension of the lanes, and its slices of at most `SLAB_BYTES` each."""
+    """Return the longest dimension of the lanes, and its slices of at most `SLAB_BYTES` each.
+
+    A Dataset that is small, or that has no lanes, is one slab, along no dimension.
+
+    Raises:
+      MemoryError: One index along the dimension is more than the memory.
+    """
     if "status" not in dataset.variables:
         return "", [slice(None)]
     dim = max(map(str, dataset["status"].dims), key=lambda name: dataset.sizes[name], default="")
@@ -105,7 +114,15 @@ def _divide(dataset: "xarray.Dataset") -> tuple[str, list[slice]]:
 def _append_netcdf(
     path: pathlib.Path, group: str | None, dim: str, slab: slice, part: "xarray.Dataset"
 ) -> None:
-    """Write the variables that extend along a dimension, as xarray encoded those of the first."""
+    """Write the variables that extend along a dimension, as xarray encoded those of the first.
+
+    Args:
+      path: Of the file.
+      group: In the file; None for the root.
+      dim: The dimension, which grows.
+      slab: Along it.
+      part: The Dataset of the slab.
+    """
     import h5netcdf
     from xarray.conventions import cf_encoder
 

@@ -41,7 +41,12 @@ OpenFn: TypeAlias = Callable[[Store, Mapping[str, Any]], Any]  # a store -> its 
 
 
 class Choice(NamedTuple):
-    """The width and the program of a stored sweep."""
+    """What decides the bits of a stored sweep, so that the same call without it can go on.
+
+    Attributes:
+      width: Lanes at a time.
+      options: Of the program, as for `jaxmom.sweep`.
+    """
 
     width: int
     options: Mapping[str, Any]
@@ -50,7 +55,13 @@ class Choice(NamedTuple):
 def read_choice(store: Store) -> Choice | None:
     """Return the choice of a stored sweep; None if there is none.
 
-    If the manifest is damaged, a part tells it.
+    If a manifest is damaged, a part tells it: the call that mends the manifest needs the width too.
+
+    Args:
+      store: The folder.
+
+    Raises:
+      ValueError: The sweep was written by a later version of jaxmom.
     """
     try:
         manifests = store.read_manifests()
@@ -70,6 +81,8 @@ class StoreWriter:
     """A writer that keeps each chunk in a part of a store.
 
     It begins with finding out whether the store has this sweep, and which chunks are left to run.
+    Nothing is written before the first chunk is done, so that a call that fails leaves no trace;
+    only a process of a job array writes the manifest at once.
 
     Args:
       store: A locked folder. If it is locked for a share of a job array, only the chunks of this
@@ -79,6 +92,11 @@ class StoreWriter:
       options: Of the program, as they were given.
       resume: As for `jaxmom.sweep`; "fresh" has been dealt with.
       open_store: Opens the result.
+
+    Attributes:
+      blocks: The lanes to run, those of all extensions; chunks are numbered within each.
+      digests: Of the identities of the sweep and its extensions, which their parts carry.
+      known: The number of manifests that are written.
 
     Raises:
       ValueError: Another sweep is in the store, or one that this one does not extend.
@@ -97,7 +115,7 @@ class StoreWriter:
         self.store, self.traced, self.open_store = store, traced, open_store
         self._manifest = {"identity": identity, "options": dict(options)}
         manifests = self._read_manifests()
-        self.known = len(manifests)  # the number of manifests that are written
+        self.known = len(manifests)
         if not self._holds(manifests, resume):
             manifests = [*manifests, self._manifest]
         extensions = read_extensions(manifests)
@@ -114,16 +132,27 @@ class StoreWriter:
             store.require_writable()
 
     def begin(self) -> None:
-        """Write the manifest if it is not there; it is never changed again."""
+        """Write the manifest if it is not there; it is never changed again.
+
+        Raises:
+          ValueError: Another process has just begun another sweep.
+        """
         if self.known < len(self.digests):
             self._add_manifest(self.known)
-            self._holds(
-                self.store.read_manifests(), "strict"
-            )  # another process may have been first
+            # Another process may have been first, and its manifest counts.
+            self._holds(self.store.read_manifests(), "strict")
             self.known = len(self.digests)
 
     def is_left(self, number: int, chunk: int) -> bool:
-        """Return whether a chunk is for this process to compute, if it is not among its own."""
+        """Return whether a chunk that is not done is for this process to compute, as of now.
+
+        Without shares every chunk is. Otherwise it is one of this share that no process with
+        another number of shares has written in the meantime.
+
+        Args:
+          number: Of the block.
+          chunk: The number of the chunk in its block.
+        """
         share = self.store.share
         if share is None:
             return True
@@ -141,7 +170,16 @@ class StoreWriter:
         return sum(len(self.store.list_parts(index)) for index in range(self.known))
 
     def write_chunk(self, number: int, chunk: int, width: int, arrays: Arrays) -> None:
-        """Write a part."""
+        """Write a part, with what its bytes depend on and nothing else.
+
+        Two processes that compute a chunk write the same bytes.
+
+        Args:
+          number: Of the block.
+          chunk: The number of the chunk in its block.
+          width: The number of lanes in every chunk but the last.
+          arrays: The outputs with their status, [lanes, ...].
+        """
         block = self.blocks[number]
         name = part_name(block.group_index, chunk)
         meta = {"sweep": self.digests[block.extension_index], "chunk": name, "width": width}
@@ -151,7 +189,14 @@ class StoreWriter:
         self.store.write_part(block.extension_index, name, arrays, meta)
 
     def mark_failed(self, number: int, chunk: int, width: int, message: str) -> None:
-        """Write the error of a chunk."""
+        """Write the error of a chunk, which is tried again by the next call.
+
+        Args:
+          number: Of the block.
+          chunk: The number of the chunk in its block.
+          width: The number of lanes in every chunk but the last.
+          message: What the error says.
+        """
         block = self.blocks[number]
         name = part_name(block.group_index, chunk)
         self.store.write_failure(block.extension_index, name, message)
@@ -161,7 +206,15 @@ class StoreWriter:
         return self.open_store(self.store, attrs)
 
     def _read_manifests(self) -> list[Manifest]:
-        """Read the manifests; a damaged one that described this sweep is written again."""
+        """Read the manifests; a damaged one is written again.
+
+        That of a sweep that was extended is copied from the next one. The last one is that of this
+        sweep if there are parts of it.
+
+        Raises:
+          DamagedManifest: It is neither, or this process is one of a job array, which changes no
+            manifest under the others.
+        """
         try:
             return self.store.read_manifests()
         except DamagedManifest as error:
@@ -186,13 +239,18 @@ class StoreWriter:
         return any(meta is not None and meta.get("sweep") == sweep for meta in metas)
 
     def _add_manifest(self, extension_index: int) -> None:
+        """Write the manifest of this sweep, with what a reader needs before there are parts."""
         outputs = {group_key(one.group): one.outputs for one in self.traced}
         steps = {group_key(one.group): _list_steps(one) for one in self.traced}
         more = {"outputs": outputs, "steps": steps, "provenance": collect_provenance()}
         self.store.add_manifest(extension_index, self._manifest | more)
 
     def _holds(self, manifests: Sequence[Manifest], resume: Resume) -> bool:
-        """Return whether the store holds this sweep, and not one that it extends."""
+        """Return whether the store holds this sweep, and not one that it extends.
+
+        Raises:
+          ValueError: It holds a sweep that this one may not extend, or is not to.
+        """
         if not manifests:
             return False
         changes = diff_identities(manifests[-1]["identity"], self._manifest["identity"])
@@ -209,7 +267,7 @@ class StoreWriter:
         )
 
     def _blocks(self, extension: Extension) -> list[Block]:
-        """Return the blocks of an extension, in terms of the lanes of this sweep."""
+        """Return the blocks of an extension, in terms of the lanes and groups of this sweep."""
         groups = {group_key(one.group): number for number, one in enumerate(self.traced)}
         blocks = []
         for index, (group, rows) in enumerate(
@@ -265,6 +323,7 @@ def _list_steps(traced: TracedGroup) -> list[int] | None:
 
 
 def _compose(at: Callable[[Index], Index], then: Index) -> Callable[[Index], Index]:
+    """Return the map of a group's lanes, followed by a table of indices."""
     return lambda position: then[at(position)]
 
 
