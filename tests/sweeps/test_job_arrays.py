@@ -1,5 +1,6 @@
 """Job arrays: processes that write their shares of a sweep into one store, and no driver."""
 
+import concurrent.futures
 import itertools
 import json
 import os
@@ -120,6 +121,28 @@ def test_a_chunk_that_another_process_writes_meanwhile_is_left_out(tmp_path, mon
     assert (runs.status == OK).all()
     assert len(written) < 1 + CHUNKS + 5
     assert len(parts(tmp_path)) == CHUNKS
+
+
+def grow(state, steps, a, k):
+    state = a if state is None else state + a * steps
+    return state, {"value": jnp.where(a > 6, jnp.nan, state) if k else state}
+
+
+def test_segments_and_executors_share_a_sweep_too(tmp_path):
+    def in_segments(store, part=None):
+        options = {"segments": [2, 1, 1], "width": 2, "store": store, "part": part}
+        return sweep(grow, SPACE, **options)
+
+    def by_executor(store, part=None):
+        with concurrent.futures.ThreadPoolExecutor(2) as executor:
+            return run(store, part, executor=executor)
+
+    for number, call in enumerate((in_segments, by_executor)):
+        call(tmp_path / f"whole-{number}")
+        for process in range(3):
+            runs = call(tmp_path / f"array-{number}", (process, 3))
+        assert contents(tmp_path / f"array-{number}") == contents(tmp_path / f"whole-{number}")
+        assert (runs.status != MISSING).all()
 
 
 def test_a_part_of_nothing_is_done_at_once(tmp_path):
