@@ -20,6 +20,7 @@ from experiments import (
     heavy_ball_cycle,
     methods_as_axis,
     quadratic_trajectories,
+    which_momentum,
     why_momentum_works,
     worked_example,
 )
@@ -34,6 +35,7 @@ SMALL = {
     "heavy_ball_cycle": ["--starts", "10", "--kappas", "3"],
     "certified_rates": ["--kappas", "2"],
     "methods_as_axis": ["--learning-rates", "8", "--dimension", "3", "--steps", "20"],
+    "which_momentum": ["--steps", "20"],
     "trainability": ["--betas", "8", "--learning-rates", "16", "--steps", "30"],
     "momentum_in_planning": [],
     "frozen_lake_momentum": [
@@ -60,7 +62,7 @@ def test_every_experiment_is_in_the_table():
 
 
 SLOW = {"speed_against_noise", "momentum_in_planning", "frozen_lake_momentum"}
-SLOW |= {"q_learning_tutorial"}
+SLOW |= {"q_learning_tutorial", "which_momentum"}
 
 
 @pytest.mark.parametrize(
@@ -247,6 +249,17 @@ def test_digits_methods_are_normalized():
     gain = stack.direct + (stack.read * stack.gain / (1 - stack.decay)).sum(axis=-1)
     np.testing.assert_allclose(gain, 1.0, rtol=1e-12)
     assert digits_momentum.methods(jax.numpy.array(0.5)).labels == digits_momentum.METHODS
+
+
+@pytest.mark.slow
+def test_which_momentum_finds_five_methods():
+    """By pairs; the groups do not depend on the numbers."""
+    data = which_momentum.compute(which_momentum.Config(learning_rate=0.02, beta=0.8, steps=20))
+    sizes = [len(members) for members in which_momentum.group(data)]
+    assert sizes == [3, 1, 1, 4, 1]
+    scale = data.scale.sel(a="PyTorch")
+    np.testing.assert_allclose(scale.sel(b="average of gradients"), 5.0, rtol=1e-9)
+    assert (data.same == data.same.rename(a="b", b="a").transpose("a", "b")).all()
 
 
 @pytest.mark.slow

@@ -118,7 +118,9 @@ def _compare_varying(a: np.ndarray, b: np.ndarray, tolerance: float | None) -> E
             break
     if scale < 0:
         return Equivalence(False, np.nan, "the direction: one descends where the other climbs")
-    step = int(np.argmax(differences > _tolerance(a, tolerance)))
+    # Not one that differs only because the scale is that of a step which is not yet at rest.
+    least = max(_tolerance(a, tolerance), 0.01 * float(differences.max()))
+    step = int(np.argmax(differences > least))
     return Equivalence(False, np.nan, _explain_step(step, a[step], scale * b[step]))
 
 
