@@ -11,9 +11,10 @@ from hypothesis import strategies as st
 
 import jaxmom as jm
 from jaxmom.sweeps import explain, grid, paired, sweep
-from jaxmom.sweeps.compile import autotune, choices
-from jaxmom.sweeps.compile.autotune import Autotuner, fit_choice
+from jaxmom.sweeps.compile import autotune, choices, first_choice
+from jaxmom.sweeps.compile.autotune import Autotuner
 from jaxmom.sweeps.compile.choices import Choice, cache_folder, recall_choice, remember_choice
+from jaxmom.sweeps.compile.first_choice import fit_choice
 from jaxmom.sweeps.compile.prefix import shorten_group
 from jaxmom.sweeps.compile.program import BLOCK, LANES_LAST
 from jaxmom.sweeps.compile.watchdog import Dispatcher
@@ -157,7 +158,7 @@ def test_a_fitted_choice_is_no_wider_and_has_whole_blocks(width, lanes, block):
         assert fitted.width * chunks - lanes < block * chunks
     else:
         assert fitted.width <= lanes
-        assert fitted.width * chunks - lanes < autotune._EVEN * chunks
+        assert fitted.width * chunks - lanes < first_choice._EVEN * chunks
 
 
 # When it searches, and what that may cost

@@ -11,7 +11,7 @@ from jax.experimental.compilation_cache import compilation_cache
 from jax.tree_util import Partial
 
 from jaxmom.sweeps import grid, sweep
-from jaxmom.sweeps.compile import executables, program
+from jaxmom.sweeps.compile import executables, lane_checks
 from jaxmom.sweeps.compile.executables import forget_executables, program_key
 
 SPACE = grid(x=[1.0, 2.0, 3.0])
@@ -180,7 +180,7 @@ def test_the_number_of_kept_executables_is_bounded(caplog, monkeypatch):
 
 
 def test_a_large_constant_is_warned_of_and_bound_data_are_not(monkeypatch):
-    monkeypatch.setattr(program, "_LARGE_CONSTANT", 1e3)
+    monkeypatch.setattr(lane_checks, "_LARGE_CONSTANT", 1e3)
     data = jnp.arange(1000.0)
 
     def fn(data, x):

@@ -7,9 +7,8 @@ compiled and run on the first chunks too, for at most a tenth of the time that t
 The results of the fastest program are kept as those of the sweep, and the choice is remembered.
 """
 
-import math
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import jax
@@ -17,11 +16,18 @@ import numpy as np
 
 from jaxmom import _jaxpr
 from jaxmom.sweeps.compile.choices import Choice, recall_choice, remember_choice
+from jaxmom.sweeps.compile.first_choice import (
+    default_options,
+    first_width,
+    fit_choice,
+    fuse_short_chunks,
+    other_programs,
+    widen,
+)
 from jaxmom.sweeps.compile.lapack import deadlock_note
 from jaxmom.sweeps.compile.memory import is_out_of_memory, memory_budget
 from jaxmom.sweeps.compile.prefix import shorten_group
 from jaxmom.sweeps.compile.program import (
-    BLOCK,
     LANES_LAST,
     NARROW,
     Arguments,
@@ -33,13 +39,9 @@ from jaxmom.sweeps.compile.program import (
     missing_rule,
 )
 from jaxmom.sweeps.compile.watchdog import Dispatcher
-from jaxmom.sweeps.compile.work import Work, count_work
+from jaxmom.sweeps.compile.work import count_work
 from jaxmom.sweeps.space.index_maps import ceil_div
 from jaxmom.sweeps.space.space import Space
-
-# XLA:CPU cuts even small loops into tasks for its threads; where a step consists of many tiny
-# kernels, lanes run up to six times as fast without that pass.
-UNDIVIDED = {"xla_disable_hlo_passes": "cpu-parallel-task-assigner"}
 
 _SHORT_SWEEP = 3.0  # seconds, below which nothing but the first program is tried
 _SEARCH_SHARE = 0.1  # of the time of a sweep that the search may take
@@ -47,25 +49,8 @@ _EXPLAIN_SHARE = 0.05  # of the lanes of a sweep that `explain` may run
 _WIDTH_FACTOR = 4  # from one width that is tried to the next
 _HOST_SECONDS = 3e-4  # of Python for each chunk
 _TIMED_SECONDS = 0.05  # for which a short chunk is repeated
-_SHORT_CHUNK, _FUSED_CHUNK = 0.02, 0.1  # seconds: chunks below the first are fused up to the second
-_CHUNKS_LEFT = (
-    32  # at least, where short chunks are fused: progress is seen, and `explain` runs one
-)
 _LONG_CHUNK = 2.0  # counted seconds from which on only the first steps of lanes are timed
 _HALVINGS = 20  # of the width, at most, for chunks of few lanes
-_EVEN = 8  # wider chunks are a multiple of so many lanes, which vector units like
-
-# For each kind of program the bytes that the loops of a chunk carry, at best, and the narrowest
-# and the widest chunk. On CPUs these bytes fit into a cache: the first one where lanes are last,
-# the shared one where products of matrices reuse what they have read.
-_WIDTHS = {
-    ("cpu", "last"): (2**14, 128, 2048),
-    ("cpu", "products"): (2**22, 2, 64),
-    ("cpu", "other"): (2**20, 16, 256),
-    ("other", "last"): (2**26, 512, 65536),
-    ("other", "products"): (2**28, 16, 4096),
-    ("other", "other"): (2**26, 512, 65536),
-}
 
 
 class Probe(NamedTuple):
@@ -169,18 +154,32 @@ class Autotuner:
             options = {**usual, LANES_LAST: 1} if missing is None else usual
             if missing:
                 self.notes.append(f"lanes first: lanes_last has no rule for {missing}")
-        width = _first_width(work, options, self.devices)
-        return self._fit(_fuse_short_chunks(width, options, work.seconds, self.lanes_per_device))
+        width = first_width(work, options, self.devices)
+        return self._fit(fuse_short_chunks(width, options, work.seconds, self.lanes_per_device))
 
     def count_run(self, sizes: Sequence[int], choice: Choice | Probe) -> int:
-        """Return how many lanes run for groups of some sizes, with those that fill chunks up."""
+        """Return how many lanes run for groups of some sizes, with those that fill chunks up.
+
+        Args:
+          sizes: The numbers of lanes of the groups.
+          choice: The width, and the options of which ``narrow`` matters.
+        """
         width = choice.width
         full = sum(size // width * width for size in sizes)
         rests = (size % width for size in sizes)
         return full + sum(chunk_width(width, choice.options, rest) for rest in rests if rest)
 
     def explain(self, choice: Choice) -> Probe:
-        """Compile a choice, and time it on a small share of the lanes if a chunk is one."""
+        """Compile a choice, and time it on a small share of the lanes if a chunk is one.
+
+        Args:
+          choice: From `choose_first`, or as it was given.
+
+        Returns:
+          A probe. Its seconds are measured on a chunk, or on the first steps of one, if that is at
+          most a twentieth of the sweep; else they follow from the counted work, and its
+          ``lanes`` are 0.
+        """
         programs, compile_seconds = self._compile(choice)
         chunk = min(choice.width * len(self.devices), self.lanes)
         self._shorten_long_lanes(choice, count_work(self.group.jaxpr).seconds)
@@ -195,7 +194,11 @@ class Autotuner:
         return probe
 
     def try_choice(self, choice: Choice) -> bool:
-        """Compile a choice and run it on the first chunks; return whether there is room for it."""
+        """Compile a choice and run it on the first chunks; return whether there is room for it.
+
+        Args:
+          choice: A width and program. If it is the fastest so far, its results are kept.
+        """
         start = time.perf_counter()
         programs, compile_seconds = self._compile(choice)
         has_room = programs[0].bytes <= memory_budget(self.devices) or choice.width == 1
@@ -218,14 +221,17 @@ class Autotuner:
         self._spent = 0.0  # the first program would have run anyway
         for factor in (1 / _WIDTH_FACTOR, _WIDTH_FACTOR):
             choice = first
-            while self._try_if_worth(choice := _widen(choice, factor)):
+            while self._try_if_worth(choice := widen(choice, factor)):
                 pass
         if others:
-            for options in _other_programs(self.best.options, self.devices):
+            for options in other_programs(self.best.options, self.devices):
                 self._try_if_worth(Choice(self.best.width, options))
 
     def _try_if_worth(self, choice: Choice) -> bool:
-        """Try a choice if there is time for it; return whether it is the fastest so far."""
+        """Try a choice if there is time for it; return whether it is the fastest so far.
+
+        It is taken to compile as long as the best one did, and to run for twice as long.
+        """
         before, choice = self.best, self._fit(choice)
         if any((probe.width, probe.options) == choice for probe in self.tried):
             return False
@@ -310,77 +316,6 @@ class Autotuner:
         return {name: taken[name] for name in self.group.group.names}
 
 
-def fit_choice(choice: Choice, lanes: int) -> Choice:
-    """Return a choice for so many lanes on each device: no wider, and with even chunks.
-
-    Args:
-      choice: A width and program.
-      lanes: On each device.
-
-    Example:
-      >>> fit_choice(Choice(512, {}), 1000)
-      Choice(width=504, options={})
-    """
-    width, options = min(choice.width, lanes), dict(choice.options)
-    if BLOCK in options and options[BLOCK] >= width:
-        del options[BLOCK]
-    even = ceil_div(lanes, ceil_div(lanes, width))
-    if BLOCK in options:
-        block = int(options[BLOCK])
-        most = max(choice.width // block, 1) * block
-        return Choice(min(ceil_div(even, block) * block, most), options)
-    rounded = ceil_div(even, _EVEN) * _EVEN
-    return Choice(rounded if even >= 4 * _EVEN and rounded <= width else even, options)
-
-
-def default_options(devices: Sequence[Any]) -> Mapping[str, Any]:
-    """Return the options for a width that is given: those that change no bits."""
-    return UNDIVIDED if devices[0].platform == "cpu" else {}
-
-
 def _count_share(part: TracedGroup, whole: TracedGroup) -> float:
     """Return which share of the work of a lane another program of it does."""
     return count_work(part.jaxpr).seconds / max(count_work(whole.jaxpr).seconds, 1e-30)
-
-
-def _widen(choice: Choice, factor: float) -> Choice:
-    """Return a choice with chunks wider by a factor, or blocks if it has blocks."""
-    if BLOCK not in choice.options:
-        return Choice(max(int(choice.width * factor), 1), choice.options)
-    block = max(int(choice.options[BLOCK] * factor), 1)
-    return Choice(ceil_div(choice.width, block) * block, {**choice.options, BLOCK: block})
-
-
-def _fuse_short_chunks(
-    width: int, options: Mapping[str, Any], lane_seconds: float, lanes: int
-) -> Choice:
-    """Let short chunks run in turn as one, so that little time is spent between them."""
-    seconds = max(width * lane_seconds, 1e-9)
-    fused = min(math.ceil(_FUSED_CHUNK / seconds), lanes // (_CHUNKS_LEFT * width))
-    if BLOCK in options or seconds > _SHORT_CHUNK or fused < 2:
-        return Choice(width, options)
-    return Choice(width * fused, {**options, BLOCK: width})
-
-
-def _first_width(work: Work, options: Mapping[str, Any], devices: Sequence[Any]) -> int:
-    """Return the width at which the loops of a chunk carry as much as suits the program."""
-    if BLOCK in options:
-        return int(options[BLOCK])
-    kind = "last" if LANES_LAST in options else "products" if work.is_products else "other"
-    platform = "cpu" if devices[0].platform == "cpu" else "other"
-    carried, narrowest, widest = _WIDTHS[platform, kind]
-    width = 2 ** int(math.log2(max(carried / max(work.carried_bytes, 1), 1)))
-    return min(max(width, narrowest), widest)
-
-
-def _other_programs(
-    options: Mapping[str, Any], devices: Sequence[Any]
-) -> Iterator[Mapping[str, Any]]:
-    """Yield the options of other programs of the same lanes, the likeliest first."""
-    usual = default_options(devices)
-    ours = {name: options[name] for name in (BLOCK,) if name in options}
-    if LANES_LAST in options:
-        yield {**options, LANES_LAST: 4}
-        yield {**usual, **ours}
-    if usual:
-        yield ours

@@ -45,6 +45,10 @@ def digest_callbacks(program: Any) -> list[str]:
 
 
 def _digest(function: Any) -> str:
+    """Return a digest of a function of the host, the same in each process that reads the same.
+
+    What a function does is its code and all that the code reads, so the digest is one of both.
+    """
     return hashlib.sha256("\n".join(_content(function, {})).encode()).hexdigest()
 
 
@@ -61,6 +65,11 @@ def _content(value: Any, seen: _Seen) -> Iterator[str]:
 
 
 def _content_of_object(value: Any, seen: _Seen) -> Iterator[str]:
+    """Yield the content of an object that may contain others, by its kind.
+
+    Containers, arrays, code and classes have content of their own; an instance of any other class
+    is looked into, or pickled where its class is installed.
+    """
     if isinstance(value, np.ndarray | np.generic | jax.Array):
         yield from _array_content(value, seen)
     elif isinstance(value, dict):
@@ -95,11 +104,13 @@ def _content_of_object(value: Any, seen: _Seen) -> Iterator[str]:
 
 
 def _all_content(values: Any, seen: _Seen) -> Iterator[str]:
+    """Yield the content of several objects in turn."""
     for value in values:
         yield from _content(value, seen)
 
 
 def _array_content(value: Any, seen: _Seen) -> Iterator[str]:
+    """Yield dtype, shape and bytes; typed keys count as the numbers they are made of."""
     array = np.asarray(jax.random.key_data(value) if is_key(value) else value)
     yield f"{array.dtype} {array.shape}"
     if array.dtype.hasobject:
@@ -109,6 +120,11 @@ def _array_content(value: Any, seen: _Seen) -> Iterator[str]:
 
 
 def _function_content(function: types.FunctionType, seen: _Seen) -> Iterator[str]:
+    """Yield the code of a function and what it reads: globals, closed-over variables, defaults.
+
+    Installed functions count by name, because the versions of packages are known. A variable that
+    the function writes, such as a counter of its calls, is no input of it and is left out.
+    """
     code = function.__code__
     read, written = _variables(code)
     if any(place in code.co_filename for place in _INSTALLED):
@@ -125,6 +141,7 @@ def _function_content(function: types.FunctionType, seen: _Seen) -> Iterator[str
 
 
 def _cell_content(cell: types.CellType, seen: _Seen) -> Iterator[str]:
+    """Yield the content of a closed-over variable, which may not have been assigned yet."""
     try:
         value = cell.cell_contents
     except ValueError:
@@ -147,6 +164,10 @@ def _variables(code: types.CodeType) -> tuple[frozenset[str], frozenset[str]]:
 
 
 def _class_content(kind: type, seen: _Seen) -> Iterator[str]:
+    """Yield the name of a class and, unless it is installed, its public members and its bases.
+
+    Private members that are no functions are often caches, which change while a program runs.
+    """
     yield f"{kind.__module__}.{kind.__qualname__}"
     if not _is_installed(kind):
         for name, member in sorted(vars(kind).items()):
@@ -157,6 +178,11 @@ def _class_content(kind: type, seen: _Seen) -> Iterator[str]:
 
 
 def _instance_content(value: Any, seen: _Seen) -> Iterator[str]:
+    """Yield the class of an object and its attributes, or its pickle if the class is installed.
+
+    Raises:
+      ValueError: It can neither be looked into nor pickled.
+    """
     yield from _content(type(value), seen)
     if isinstance(value, _LOCKS):
         return
@@ -175,6 +201,7 @@ def _instance_content(value: Any, seen: _Seen) -> Iterator[str]:
 
 
 def _is_installed(kind: type) -> bool:
+    """Return whether a class comes from a package or from Python itself, not from the user."""
     file = getattr(sys.modules.get(kind.__module__), "__file__", None)
     is_main = kind.__module__ == "__main__"
     return not is_main and (file is None or any(place in file for place in _INSTALLED))

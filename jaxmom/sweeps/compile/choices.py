@@ -25,14 +25,24 @@ _KEPT = 1000  # files; older ones are deleted
 
 
 class Choice(NamedTuple):
-    """The width of a sweep and the options of its program."""
+    """The width of a sweep and the options of its program.
+
+    Attributes:
+      width: Lanes at a time on each device.
+      options: As for `jaxmom.sweep`.
+    """
 
     width: int
     options: Mapping[str, Any]
 
 
 def cache_folder() -> pathlib.Path:
-    """Return the folder of what is remembered: that of the environment variable, or the user's."""
+    """Return the folder of what is remembered: that of the environment variable, or the user's.
+
+    Returns:
+      The folder that ``JAXMOM_CACHE_DIR`` names, or else the one that the platform has for the
+      caches of a user, such as ``~/.cache/jaxmom``. It need not exist.
+    """
     given = os.environ.get(_FOLDER_VARIABLE)
     if given:
         return pathlib.Path(given)
@@ -44,7 +54,14 @@ def cache_folder() -> pathlib.Path:
 def recall_choice(group: TracedGroup, devices: Sequence[Any]) -> Choice | None:
     """Return what an earlier search found for a group on such devices, or None.
 
-    A file that cannot be read, or is damaged, counts as none.
+    Args:
+      group: The group whose lanes the search ran. Its fingerprint is computed, which takes as long
+        as lowering the program of one lane.
+      devices: To run on.
+
+    Returns:
+      The choice, for any number of lanes. A file that cannot be read, or is damaged, counts as
+      none.
     """
     try:
         content = json.loads(_choice_path(group, devices).read_text())
@@ -58,7 +75,14 @@ def recall_choice(group: TracedGroup, devices: Sequence[Any]) -> Choice | None:
 def remember_choice(
     group: TracedGroup, devices: Sequence[Any], width: int, options: Mapping[str, Any]
 ) -> None:
-    """Keep what a search found; a folder that cannot be written to is left as it is."""
+    """Keep what a search found; a folder that cannot be written to is left as it is.
+
+    Args:
+      group: The group whose lanes the search ran.
+      devices: On which it ran them.
+      width: The fastest.
+      options: Of the fastest program.
+    """
     path = _choice_path(group, devices)
     with contextlib.suppress(OSError):
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -69,6 +93,11 @@ def remember_choice(
 
 
 def _choice_path(group: TracedGroup, devices: Sequence[Any]) -> pathlib.Path:
+    """Return the file of a choice, named after all that the speed of a program depends on.
+
+    That is the function with its data, the processor and how much of it this process may use, the
+    devices, the versions of JAX and its settings.
+    """
     machine = [platform.machine(), _read_processor(), _count_cores()]
     kinds = [len(devices), devices[0].platform, devices[0].device_kind]
     parts = [group.fingerprint, machine, kinds, read_versions(), read_settings()]
@@ -92,6 +121,7 @@ def _count_cores() -> int | None:
 
 
 def _delete_oldest(folder: pathlib.Path) -> None:
+    """Delete the files that were written first, if there are more than are kept."""
     files = sorted(folder.glob("*.json"), key=lambda path: path.stat().st_mtime)
     for path in files[:-_KEPT]:
         path.unlink(missing_ok=True)

@@ -74,7 +74,11 @@ def program_key(program: Any) -> ProgramKey:
 
 
 def find_executable(key: ProgramKey) -> Any:
-    """Return the executable that was kept under a key with these settings of JAX, or None."""
+    """Return the executable that was kept under a key with these settings of JAX, or None.
+
+    Args:
+      key: As for `keep_executable`.
+    """
     full = _add_settings(key)
     with _LOCK:
         if full in _EXECUTABLES:
@@ -102,11 +106,13 @@ def forget_executables() -> None:
 
 
 def _add_settings(key: ProgramKey) -> ProgramKey:
+    """Return a key with the settings of JAX, those of this thread included: any may matter."""
     known = jax.config.values.items()  # of the process; a thread may have others of its own
     return key, tuple((name, repr(getattr(jax.config, name, value))) for name, value in known)
 
 
 def _params_key(equation: Any) -> ProgramKey:
+    """Return the key of an equation's parameters, without those that matter to derivatives only."""
     left_out = _DERIVATIVES.get(equation.primitive, ())
     params = sorted(equation.params.items())
     return tuple((name, _value_key(value)) for name, value in params if name not in left_out)
@@ -135,6 +141,7 @@ def _value_key(value: Any) -> ProgramKey:
 
 
 def _array_key(array: Any) -> ProgramKey:
+    """Return dtype, shape and a digest of the bytes, which are not kept alive by it."""
     content = np.ascontiguousarray(jax.random.key_data(array) if is_key(array) else array)
     digest = hashlib.blake2b(content.view(np.uint8).data if content.size else b"").digest()
     return str(array.dtype), np.shape(array), digest

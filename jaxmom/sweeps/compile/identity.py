@@ -89,7 +89,14 @@ def sweep_identity(
 
 
 def digest_identity(identity: Identity) -> str:
-    """Return a short name of an identity, which every part of the sweep carries."""
+    """Return a short name of an identity, which every part of the sweep carries.
+
+    Args:
+      identity: From `sweep_identity`.
+
+    Returns:
+      64 hexadecimal digits; equal identities have equal ones, whatever the order of their fields.
+    """
     text = json.dumps(identity, sort_keys=True)
     return hashlib.sha256(text.encode()).hexdigest()
 
@@ -117,7 +124,11 @@ def diff_identities(old: Identity, new: Identity) -> list[IdentityChange]:
 
 
 def read_settings() -> dict[str, Any]:
-    """Return the settings of JAX that change numbers."""
+    """Return the settings of JAX that change numbers.
+
+    They are those of this thread, which may differ from those of the process: whether floats have
+    64 bits, the precision of products of matrices, and how random bits are made.
+    """
     return {name: getattr(jax.config, name) for name in _SETTINGS}
 
 
@@ -128,7 +139,14 @@ def read_context() -> dict[str, Any]:
 
 @contextlib.contextmanager
 def apply_settings(settings: Mapping[str, Any]) -> Iterator[None]:
-    """Let settings hold in this thread alone, whatever those of the process are."""
+    """Let settings hold in this thread alone, whatever those of the process are.
+
+    Args:
+      settings: From `read_settings` or `read_context`, perhaps of another process.
+
+    Yields:
+      Nothing; at the end the former settings hold again.
+    """
     home: Any = jax if hasattr(jax, "enable_x64") else jax.experimental  # of early versions
     with contextlib.ExitStack() as stack:
         for name, value in settings.items():
@@ -143,7 +161,12 @@ def read_versions() -> dict[str, str]:
 
 
 def collect_provenance() -> dict[str, str]:
-    """Return where a result comes from, for its readers; no comparison uses it."""
+    """Return where a result comes from, for its readers; no comparison uses it.
+
+    Returns:
+      The versions of packages and of Python, and the commit of the folder that the process runs in,
+      if it is in a git repository.
+    """
     packages = ("jaxmom", "jax", "jaxlib", "optax", "numpy", "xarray")
     provenance = {name: _read_version(name) for name in packages}
     provenance["python"] = platform.python_version()
@@ -157,10 +180,12 @@ def collect_provenance() -> dict[str, str]:
 
 @functools.cache
 def _read_version(package: str) -> str:
+    """Return the version of an installed package, which stays the same in a process."""
     return importlib.metadata.version(package)
 
 
 def _field_title(kind: ChangeKind, name: str) -> str:
+    """Return the name of a field as a reader would say it, for a message."""
     if kind == "function":
         return f"function ({name})"
     if kind == "values":
@@ -219,12 +244,14 @@ def _space_fields(spec: list[Any], path: str = "") -> Iterator[tuple[str, str]]:
 
 
 def _describe_scale(scale: dict[str, Any]) -> str:
+    """Return a scale of a sample in short: its kind with its ends, or its labels."""
     if "low" in scale:
         return f"{scale['kind']}({scale['low']}, {scale['high']})"
     return _describe_labels(scale["labels"])
 
 
 def _describe_labels(labels: Any) -> str:
+    """Return labels in full, or a digest of an array with what it is."""
     if isinstance(labels, list):
         return str(labels)
     content = hashlib.sha256(labels["base64"].encode()).hexdigest()[:8]

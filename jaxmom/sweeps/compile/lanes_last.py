@@ -45,14 +45,25 @@ class UnsupportedPrimitive(ValueError):
 
 
 class _Value(NamedTuple):
-    """A value of the program, of all lanes or the same in all of them."""
+    """A value of the program, of all lanes or the same in all of them.
+
+    Attributes:
+      array: With the lanes as its last axis, if it varies.
+      varies: From lane to lane.
+    """
 
     array: Any
     varies: bool  # from lane to lane, along the last axis
 
 
 class _Batch(NamedTuple):
-    """How the program is batched, and where in it a rule is applied."""
+    """How the program is batched, and where in it a rule is applied.
+
+    Attributes:
+      lanes: Their number, the size of the last axis.
+      unroll: Steps per iteration of innermost loops.
+      in_loop: Whether the equation is in a loop, where `jax.vmap` may not help out.
+    """
 
     lanes: int
     unroll: int  # steps per iteration of innermost loops
@@ -121,7 +132,13 @@ def lanes_last(
 
 
 def _evaluate(program: Any, values: Sequence[_Value], batch: _Batch) -> list[_Value]:
-    """Return the results of a program for all lanes."""
+    """Return the results of a program for all lanes.
+
+    Args:
+      program: A jaxpr of one lane.
+      values: Its arguments, with or without the axis of lanes.
+      batch: How many lanes there are, and whether the program is in a loop.
+    """
 
     def constant(array: Any) -> _Value:
         return _Value(jnp.asarray(array), False)
@@ -160,6 +177,7 @@ def _bind_along(
 
 
 def _shapes(atoms: Sequence[Any]) -> list[tuple[int, ...]]:
+    """Return the shapes that variables have for one lane."""
     return [atom.aval.shape for atom in atoms]
 
 
@@ -306,6 +324,11 @@ def _dot_general(
     params="_split_transpose ft_in ft_out jaxpr length linear num_carry num_consts reverse unroll",
 )
 def _scan(equation: "JaxprEqn", operands: list[_Value], batch: _Batch) -> list[_Value]:
+    """Scan with the lanes last: what varies in some iteration has the axis of lanes in all of them.
+
+    The carry keeps its types from step to step, so values that become different between lanes get
+    the axis before the first step. Loops without loops in them are unrolled.
+    """
     params = equation.params
     body, constants, carried = _jaxpr.scan_parts(equation)
     varies_in, varies_out = _varying_in_scan(equation, operands)
@@ -335,7 +358,10 @@ def _scan(equation: "JaxprEqn", operands: list[_Value], batch: _Batch) -> list[_
 
 
 def _varying_in_scan(equation: "JaxprEqn", operands: list[_Value]) -> tuple[list[bool], list[bool]]:
-    """Return which operands of its body vary in some iteration of a scan, and which results."""
+    """Return which operands of its body vary in some iteration of a scan, and which results.
+
+    A carried value varies as soon as anything that it depends on does, after any number of steps.
+    """
     _, constants, carried = _jaxpr.scan_parts(equation)
     sets = [frozenset({0}) if operand.varies else frozenset() for operand in operands]
     results = _jaxpr.scan_dependencies(equation, sets)

@@ -65,4 +65,5 @@ def avoid_deadlock(
 
 @functools.cache
 def _log_once(message: str) -> None:
+    """Log a warning the first time that it is given in a process."""
     logging.getLogger("jaxmom").warning("%s.", message)

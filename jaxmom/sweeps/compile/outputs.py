@@ -29,7 +29,10 @@ class Output(NamedTuple):
 
 
 def is_run(value: Any) -> bool:
-    """Return whether this is a `Trajectory`."""
+    """Return whether this is a `Trajectory`.
+
+    It is known by its fields, because this floor imports nothing of the one that makes it.
+    """
     return {"steps", "history", _DIVERGED_AT} <= set(getattr(value, "_fields", ()))
 
 
@@ -76,7 +79,12 @@ def name_outputs(result: PyTree) -> dict[str, tuple[Any, int]]:
 
 
 def _split_result(result: PyTree) -> tuple[str, Any, Mapping[Any, Any]]:
-    """Return a prefix for the records of a run, the run or None, and the other outputs."""
+    """Return a prefix for the records of a run, the run or None, and the other outputs.
+
+    Raises:
+      TypeError: The result is neither a run nor a dict of arrays nor a pair of both.
+      ValueError: It is an empty dict.
+    """
     if is_run(result):
         return "", result, {}
     if isinstance(result, tuple) and len(result) == 2 and is_run(result[0]):
@@ -100,7 +108,15 @@ def _split_result(result: PyTree) -> tuple[str, Any, Mapping[Any, Any]]:
 
 
 def _check_leaves(others: Mapping[Any, Any]) -> None:
-    """Refuse runs, each of which has a divergence of its own, and what is no array."""
+    """Refuse runs, each of which has a divergence of its own, and what is no array.
+
+    Args:
+      others: The outputs beside the run, by name, nested or not.
+
+    Raises:
+      ValueError: One of them is a run.
+      TypeError: One of them is no array or number.
+    """
     for path, leaf in jax.tree_util.tree_leaves_with_path(others, is_leaf=is_run):
         name = jax.tree_util.keystr(path, simple=True, separator=".")
         if is_run(leaf):

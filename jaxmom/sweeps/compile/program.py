@@ -5,7 +5,6 @@ import functools
 import hashlib
 import math
 import re
-import warnings
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeAlias
@@ -16,12 +15,19 @@ from jax.sharding import SingleDeviceSharding
 from jax.tree_util import Partial
 from numpy.typing import NDArray
 
-from jaxmom import _jaxpr
 from jaxmom.sweeps.compile.callbacks import digest_callbacks
 from jaxmom.sweeps.compile.executables import (
     find_executable,
     keep_executable,
     program_key,
+)
+from jaxmom.sweeps.compile.lane_checks import (
+    Arguments,
+    check_draws,
+    check_steps,
+    describe_lanes,
+    explain_types,
+    warn_of_constants,
 )
 from jaxmom.sweeps.compile.lanes_last import UnsupportedPrimitive, lanes_last
 from jaxmom.sweeps.compile.lapack import avoid_deadlock
@@ -41,10 +47,7 @@ from jaxmom.sweeps.space.index_maps import ceil_div
 LANES_LAST, BLOCK, NARROW = "lanes_last", "block", "narrow"
 OPTIONS = (LANES_LAST, BLOCK, NARROW)
 
-_LARGE_CONSTANT = 64e6  # bytes, above which a constant should be an argument of the program
-
 Arrays: TypeAlias = dict[str, NDArray[Any]]
-Arguments: TypeAlias = dict[str, PyTree]  # by name, of one lane or of several
 Outputs: TypeAlias = dict[str, jax.Array]
 # ``fn(**axes)`` returns a Trajectory, a dict of arrays, or both; see `jaxmom.sweep`.
 SweptFn: TypeAlias = Callable[..., PyTree]
@@ -136,9 +139,9 @@ def trace_group(fn: SweptFn, group: Group, sample: Arguments) -> TracedGroup:
     try:
         traced = jax.jit(run).trace(data, arguments)
     except Exception as error:
-        error.add_note(f"This was while tracing lanes of {_describe_lanes(group, arguments)}.")
+        error.add_note(f"This was while tracing lanes of {describe_lanes(group, arguments)}.")
         if isinstance(error, TypeError):
-            for note in _explain_types(arguments, data):
+            for note in explain_types(arguments, data):
                 error.add_note(note)
         raise
     named = name_outputs(traced.out_info)
@@ -147,9 +150,9 @@ def trace_group(fn: SweptFn, group: Group, sample: Arguments) -> TracedGroup:
     out_tree = jax.tree.structure(traced.out_info)
     places = name_outputs(jax.tree.unflatten(out_tree, range(out_tree.num_leaves)))
     positions = {name: position for name, (position, _) in places.items()}
-    _check_draws(traced.jaxpr, len(data))
-    _check_steps(traced.jaxpr, positions, data, arguments)
-    _warn_of_constants(traced.jaxpr)
+    check_draws(traced.jaxpr, len(data))
+    check_steps(traced.jaxpr, positions, data, arguments)
+    warn_of_constants(traced.jaxpr)
     return TracedGroup(group, call, data, arguments, outputs, traced.jaxpr, positions)
 
 
@@ -216,7 +219,12 @@ def chunk_width(width: int, options: Mapping[str, Any], lanes: int) -> int:
 
 
 def count_lanes(columns: Arguments, width: int) -> int:
-    """Return for how many lanes there are columns; the width if there is no column to count."""
+    """Return for how many lanes there are columns; the width if there is no column to count.
+
+    Args:
+      columns: The arguments of a chunk, by name; a group whose axes are all static has none.
+      width: Of the sweep.
+    """
     leaves = jax.tree.leaves(columns)
     return len(leaves[0]) if leaves else width
 
@@ -285,7 +293,12 @@ def _lower_for(
 
 
 def _compile_lowered(lowered: Sequence[Any], of_xla: Mapping[str, Any]) -> list[Any]:
-    """Compile programs, one of them in this thread and the others beside it."""
+    """Compile programs, one of them in this thread and the others beside it.
+
+    Raises:
+      JaxRuntimeError: With a note on which options went to the compiler, if it knows one of them
+        not.
+    """
     try:
         with ThreadPoolExecutor(len(lowered)) as pool:
             others = [pool.submit(program.compile) for program in lowered[1:]]
@@ -331,80 +344,7 @@ def _batched_call(
     return call_in_turn
 
 
-def _check_draws(jaxpr: Any, shared: int) -> None:
-    arguments = len(_jaxpr.open_program(jaxpr)[0].invars)
-    generator = _jaxpr.shared_draws(jaxpr, [index >= shared for index in range(arguments)])
-    if generator is not None:
-        raise ValueError(
-            f"the function draws random numbers by {generator} from keys that differ between "
-            "lanes, and in a batch XLA draws them for all lanes from the key of the first, so that "
-            "a lane would depend on its neighbors; make the keys with "
-            'jax.random.key(seed, impl="threefry2x32").'
-        )
-
-
-def _check_steps(
-    jaxpr: Any, positions: Mapping[str, int], data: PyTree, arguments: Arguments
-) -> None:
-    """Refuse records at steps that depend on the lane, for which there is no coordinate."""
-    if STEP not in positions:
-        return
-    labels = {n: jax.tree.map(lambda _, n=n: n, x) for n, x in arguments.items()}
-    known = [frozenset({name}) for name in jax.tree.leaves(labels)]
-    unnamed: list[frozenset[str]] = [frozenset()] * len(data)
-    axes = _jaxpr.dependencies(jaxpr, [*unnamed, *known])[positions[STEP]]
-    if axes:
-        raise ValueError(
-            f"the steps of the records depend on the axes {sorted(axes)}, as those of earlier runs "
-            "do, and all lanes need common ones; if these runs had n updates each, go on with "
-            "run._replace(steps=jnp.array([n], jnp.int32)), or return a dict of arrays with "
-            "'diverged_at': run.diverged_at."
-        )
-
-
-def _warn_of_constants(jaxpr: Any) -> None:
-    """Warn of large arrays that a function closes over: each executable has a copy of its own."""
-    arrays = [array for array in _jaxpr.open_program(jaxpr)[1] if hasattr(array, "nbytes")]
-    large = [array for array in arrays if array.nbytes > _LARGE_CONSTANT]
-    if large:
-        listed = ", ".join(f"{a.dtype}{list(a.shape)} of {a.nbytes / 1e6:.0f} MB" for a in large)
-        warnings.warn(
-            f"the function closes over {listed}, which each compiled program would hold as a "
-            "constant of its own; bind them, as in jax.tree_util.Partial(train, data) for "
-            "train(data, ...), and all programs share one copy on each device.",
-            stacklevel=5,
-        )
-
-
-def _explain_types(arguments: Arguments, data: Sequence[Any]) -> list[str]:
-    """Return what may be wrong where an argument has a type that the function does not take."""
-    notes = []
-    if any(not hasattr(leaf, "dtype") for leaf in data):
-        notes.append(
-            "What a jax.tree_util.Partial binds is traced; bind what is static, such as a number "
-            "of steps, by functools.partial or in a closure."
-        )
-    whole = [n for n, x in arguments.items() if _is_whole(x)]
-    if whole:
-        notes.append(
-            f"The axes {whole} have integers; write 1.0 for 1 where floats are meant, and a "
-            f"mapping where a number is to be static, as in {whole[0]}={{'5': 5, '10': 10}}."
-        )
-    return notes
-
-
 def _abstract(column: NDArray[Any]) -> jax.ShapeDtypeStruct:
+    """Return the shape and dtype of one lane's argument, as JAX will convert it."""
     dtype = jax.dtypes.canonicalize_dtype(column.dtype)
     return jax.ShapeDtypeStruct(column.shape[1:], dtype)
-
-
-def _is_whole(argument: PyTree) -> bool:
-    return isinstance(argument, jax.ShapeDtypeStruct) and argument.dtype.kind == "i"
-
-
-def _describe_lanes(group: Group, arguments: Arguments) -> str:
-    traced = {
-        name: jax.tree.map(lambda x: f"{x.dtype}{list(x.shape)}", x)
-        for name, x in arguments.items()
-    }
-    return f"{group.labels | traced}"

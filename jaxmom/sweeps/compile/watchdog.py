@@ -32,7 +32,12 @@ class StalledError(RuntimeError):
 
 
 def describe_stall(where: str, error: StalledError) -> str:
-    """Return what stands still, as a message with what to try."""
+    """Return what stands still, as a message with what to try.
+
+    Args:
+      where: At which chunk, or while doing what; it completes "the sweep stands still".
+      error: What `Dispatcher.wait` raised.
+    """
     return (
         f"the sweep stands still {where}. A result is awaited, and {error}: XLA waits for itself, "
         "or the function for something outside. Try devices=jax.devices()[:1], a smaller width, "
@@ -128,7 +133,10 @@ _WORKERS: set[_Worker] = set()  # that can be expected to end
 
 @atexit.register
 def _join_workers() -> None:
-    """Let calls end before Python does, which kills threads in the middle of XLA's code."""
+    """Let calls end before Python does, which kills threads in the middle of XLA's code.
+
+    A thread whose call never ends is left behind after a few idle seconds.
+    """
     for worker in list(_WORKERS):
         worker.calls.put(None)
         clock = _IdleClock(_IDLE_AT_EXIT)
@@ -138,7 +146,17 @@ def _join_workers() -> None:
 
 
 class _IdleClock:
-    """The time for which something was awaited while the process was idle."""
+    """The time for which something was awaited while the process was idle.
+
+    A busy process computes, however slowly; one that uses next to no processor time waits. The
+    clock adds up such waiting, and starts again whenever the process is seen to compute.
+
+    Args:
+      limit: The idle seconds after which it raises `StalledError`.
+
+    Attributes:
+      idle: Seconds without work so far.
+    """
 
     def __init__(self, limit: float):
         self.limit, self.idle = limit, 0.0

@@ -50,7 +50,11 @@ class Work(NamedTuple):
         )
 
     def repeat(self, trips: float) -> "Work":
-        """Return the work of a loop whose body does this."""
+        """Return the work of a loop whose body does this.
+
+        Args:
+          trips: Of the loop. What it carries does not grow with them.
+        """
         return self._replace(
             multiplications=trips * self.multiplications, elements=trips * self.elements
         )
@@ -86,6 +90,10 @@ def count_work(program: Any) -> Work:
 
 
 def _count_equation(equation: Any) -> Work:
+    """Count the work of one equation: of a loop with its trips, of a product by its shapes.
+
+    All else counts by the numbers that it writes, whether or not the compiler fuses it.
+    """
     primitive = equation.primitive
     if primitive is p.scan_p:
         body, constants, carry = _jaxpr.scan_parts(equation)
@@ -118,9 +126,11 @@ def _count_equation(equation: Any) -> Work:
 
 
 def _size(atom: Any) -> int:
+    """Return how many numbers a variable holds."""
     return math.prod(getattr(atom.aval, "shape", ()))
 
 
 def _count_bytes(atoms: Any) -> float:
+    """Return the bytes of some variables; a typed key counts as 8."""
     sizes = (_size(atom) * getattr(atom.aval.dtype, "itemsize", 8) for atom in atoms)
     return float(sum(sizes))

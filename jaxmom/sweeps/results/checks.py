@@ -89,6 +89,11 @@ def _check_paths(layouts: Sequence[DatasetLayout]) -> None:
 
 
 def _check_steps(layout: DatasetLayout, traced: Sequence[TracedGroup]) -> None:
+    """Refuse groups of one Dataset that have records at different steps.
+
+    Raises:
+      ValueError: With the labels of two such groups and where their records are.
+    """
     labels = label_groups([one.group for one in traced])
     steps = {labels[number]: read_steps(traced[number]) for number in layout.members}
     known = {label: one for label, one in steps.items() if one is not None}
@@ -103,6 +108,7 @@ def _check_steps(layout: DatasetLayout, traced: Sequence[TracedGroup]) -> None:
 
 
 def _summarize(steps: NDArray[Any]) -> str:
+    """Return the first steps and the last one, for a message."""
     return f"{', '.join(map(str, steps[:3]))} ... {steps[-1]}"
 
 
@@ -111,10 +117,12 @@ class _DependsOnLane(Exception):
 
 
 def _unknown() -> Any:
+    """Stand for an argument of a lane, of which no value is known."""
     raise _DependsOnLane
 
 
 def _constant(value: Any) -> _Thunk:
+    """Return a value that is known, as one that is asked for."""
     return lambda: value
 
 

@@ -173,6 +173,7 @@ class InMemoryResults:
         )
 
     def _places(self, number: int, chunk: int, width: int) -> tuple[DatasetLayout, Any]:
+        """Return the layout that has the lanes of a chunk, and where in its arrays they are."""
         layout = next(layout for layout in self.layouts if number in layout.members)
         rows = layout.members[number]
         positions = np.arange(chunk * width, min((chunk + 1) * width, rows.size))
@@ -180,6 +181,7 @@ class InMemoryResults:
 
 
 def _layout_bytes(layout: DatasetLayout) -> int:
+    """Return the memory that the arrays of a layout need, all lanes together."""
     lanes = math.prod(layout.shape)
     sizes = (np.dtype(o.dtype).itemsize * math.prod(o.shape) for o in layout.outputs.values())
     return lanes * sum(sizes)

@@ -156,7 +156,18 @@ def assemble_dataset(
 def label_dataset(
     layout: DatasetLayout, variable: VariableFn, steps: StepsFn, attrs: Mapping[str, Any]
 ) -> "xarray.Dataset":
-    """Return the Dataset of one layout; the arguments are those of `assemble_dataset`."""
+    """Return the Dataset of one layout.
+
+    Args:
+      layout: From `dataset_layouts`.
+      variable: As for `assemble_dataset`.
+      steps: As for `assemble_dataset`.
+      attrs: As for `assemble_dataset`.
+
+    Returns:
+      A Dataset with the axes of the lanes as its first dimensions, and the outcome of the lanes as
+      coordinates.
+    """
     import xarray
 
     plain = {n: v if isinstance(v, str | int | float) else json.dumps(v) for n, v in attrs.items()}
@@ -175,6 +186,10 @@ def label_dataset(
 
 
 def _squeeze_labels(dataset: "xarray.Dataset", layout: DatasetLayout) -> "xarray.Dataset":
-    """Make the axes that distinguish groups plain coordinates of the group."""
+    """Make the axes that distinguish groups plain coordinates of the group.
+
+    In the Dataset of one group such an axis has one value, and a dimension of it would only be in
+    the way.
+    """
     alone = [d.name for d in layout.dims if d.size == 1 and d.name in layout.labels]
     return dataset.squeeze(alone)

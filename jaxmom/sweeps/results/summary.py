@@ -143,7 +143,11 @@ def bands(
 
 
 def _as_dataset(given: Result) -> "xarray.Dataset":
-    """Return a Dataset, or that of a node of a DataTree."""
+    """Return a Dataset, or that of a node of a DataTree.
+
+    Raises:
+      ValueError: It is a whole tree, of which a node is to be given, or no result of a sweep.
+    """
     import xarray
 
     if isinstance(given, xarray.DataTree):
@@ -201,6 +205,7 @@ def _check_values(runs: "xarray.Dataset", name: str) -> None:
 
 
 def _check_numbers(quantiles: Any, resamples: Any) -> None:
+    """Refuse quantiles that are not two in order from 0 to 1, and counts that are none."""
     is_count = isinstance(resamples, int | np.integer) and resamples >= 1
     if not is_count or np.shape(quantiles) != (2,) or not 0 <= quantiles[0] <= quantiles[1] <= 1:
         raise ValueError(
@@ -228,7 +233,12 @@ def _until_divergence(runs: "xarray.Dataset", name: str, over: str) -> "xarray.D
 
 
 def _resampled_medians(runs: NDArray[np.float64], resamples: int) -> list[NDArray[np.float64]]:
-    """Return the ends of the middle 95 % of the medians of resampled seeds."""
+    """Return the ends of the middle 95 % of the medians of resampled seeds.
+
+    Args:
+      runs: [seeds, ...], sorted along the seeds.
+      resamples: How many times as many seeds are drawn, with replacement.
+    """
     count = len(runs)
     indices = np.sort(np.random.default_rng(0).integers(count, size=(resamples, count)), axis=1)
     flat = runs.reshape(count, -1)

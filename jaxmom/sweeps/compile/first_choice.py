@@ -1,0 +1,137 @@
+"""The first width and program of a search, chosen by the work of a lane, and those beside it.
+
+Nothing here compiles or runs. What a processor does best was measured once, and is in the table
+below: small elementwise steps like many lanes, which stand last; products of matrices like so few
+lanes that their parameters stay in the cache; the others are in between.
+"""
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from jaxmom.sweeps.compile.choices import Choice
+from jaxmom.sweeps.compile.program import BLOCK, LANES_LAST
+from jaxmom.sweeps.compile.work import Work
+from jaxmom.sweeps.space.index_maps import ceil_div
+
+# XLA:CPU cuts even small loops into tasks for its threads; where a step consists of many tiny
+# kernels, lanes run up to six times as fast without that pass.
+UNDIVIDED = {"xla_disable_hlo_passes": "cpu-parallel-task-assigner"}
+
+_SHORT_CHUNK, _FUSED_CHUNK = 0.02, 0.1  # seconds: chunks below the first are fused up to the second
+_CHUNKS_LEFT = 32  # at least, of fused ones: progress is seen, and `explain` may run one
+_EVEN = 8  # wider chunks are a multiple of so many lanes, which vector units like
+
+# For each kind of program the bytes that the loops of a chunk carry, at best, and the narrowest
+# and the widest chunk. On CPUs these bytes fit into a cache: the first one where lanes are last,
+# the shared one where products of matrices reuse what they have read.
+_WIDTHS = {
+    ("cpu", "last"): (2**14, 128, 2048),
+    ("cpu", "products"): (2**22, 2, 64),
+    ("cpu", "other"): (2**20, 16, 256),
+    ("other", "last"): (2**26, 512, 65536),
+    ("other", "products"): (2**28, 16, 4096),
+    ("other", "other"): (2**26, 512, 65536),
+}
+
+
+def fit_choice(choice: Choice, lanes: int) -> Choice:
+    """Return a choice for so many lanes on each device: no wider, and with even chunks.
+
+    Args:
+      choice: A width and program.
+      lanes: On each device.
+
+    Example:
+      >>> fit_choice(Choice(512, {}), 1000)
+      Choice(width=504, options={})
+    """
+    width, options = min(choice.width, lanes), dict(choice.options)
+    if BLOCK in options and options[BLOCK] >= width:
+        del options[BLOCK]
+    even = ceil_div(lanes, ceil_div(lanes, width))
+    if BLOCK in options:
+        block = int(options[BLOCK])
+        most = max(choice.width // block, 1) * block
+        return Choice(min(ceil_div(even, block) * block, most), options)
+    rounded = ceil_div(even, _EVEN) * _EVEN
+    return Choice(rounded if even >= 4 * _EVEN and rounded <= width else even, options)
+
+
+def default_options(devices: Sequence[Any]) -> Mapping[str, Any]:
+    """Return the options for a width that is given: those that change no bits.
+
+    Args:
+      devices: To run on, all of one kind.
+    """
+    return UNDIVIDED if devices[0].platform == "cpu" else {}
+
+
+def widen(choice: Choice, factor: float) -> Choice:
+    """Return a choice with chunks wider by a factor, or blocks if it has blocks.
+
+    Args:
+      choice: A width and program.
+      factor: Below 1 for narrower ones, of one lane at least.
+
+    Example:
+      >>> widen(Choice(12, {}), 4), widen(Choice(1024, {"block": 128}), 0.25)
+      (Choice(width=48, options={}), Choice(width=1024, options={'block': 32}))
+    """
+    if BLOCK not in choice.options:
+        return Choice(max(int(choice.width * factor), 1), choice.options)
+    block = max(int(choice.options[BLOCK] * factor), 1)
+    return Choice(ceil_div(choice.width, block) * block, {**choice.options, BLOCK: block})
+
+
+def fuse_short_chunks(
+    width: int, options: Mapping[str, Any], lane_seconds: float, lanes: int
+) -> Choice:
+    """Let short chunks run in turn as one, so that little time is spent between them.
+
+    Args:
+      width: Of a chunk, which becomes a block of the fused one.
+      options: Of the program.
+      lane_seconds: Of one lane, as they are counted.
+      lanes: On each device.
+    """
+    seconds = max(width * lane_seconds, 1e-9)
+    fused = min(math.ceil(_FUSED_CHUNK / seconds), lanes // (_CHUNKS_LEFT * width))
+    if BLOCK in options or seconds > _SHORT_CHUNK or fused < 2:
+        return Choice(width, options)
+    return Choice(width * fused, {**options, BLOCK: width})
+
+
+def first_width(work: Work, options: Mapping[str, Any], devices: Sequence[Any]) -> int:
+    """Return the width at which the loops of a chunk carry as much as suits the program.
+
+    Args:
+      work: Of one lane.
+      options: Of the program; with blocks, the width is that of a block.
+      devices: To run on, all of one kind.
+    """
+    if BLOCK in options:
+        return int(options[BLOCK])
+    kind = "last" if LANES_LAST in options else "products" if work.is_products else "other"
+    platform = "cpu" if devices[0].platform == "cpu" else "other"
+    carried, narrowest, widest = _WIDTHS[platform, kind]
+    width = 2 ** int(math.log2(max(carried / max(work.carried_bytes, 1), 1)))
+    return min(max(width, narrowest), widest)
+
+
+def other_programs(
+    options: Mapping[str, Any], devices: Sequence[Any]
+) -> Iterator[Mapping[str, Any]]:
+    """Yield the options of other programs of the same lanes, the likeliest first.
+
+    Args:
+      options: Of the fastest program so far.
+      devices: To run on, all of one kind.
+    """
+    usual = default_options(devices)
+    ours = {name: options[name] for name in (BLOCK,) if name in options}
+    if LANES_LAST in options:
+        yield {**options, LANES_LAST: 4}
+        yield {**usual, **ours}
+    if usual:
+        yield ours
