@@ -246,7 +246,7 @@ def as_hyperparameter(
     if not all(isinstance(x, NUMBER) and not isinstance(x, bool) for x in numbers):
         raise TypeError(
             f"{name} = {value!r} is no number; for other values in other parts of params, "
-            "give each part an optimizer of its own, as in optax.partition."
+            "give each part an optimizer of its own, as in jm.partition."
         )
     check_rank(name, _shape_of(value), per_buffer)
     for number in numbers:

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from jaxmom._captures import Captured, as_partial
+from jaxmom._per_part import make_per_part
 from jaxmom._probe import (
     as_carry,
     coefficients_as_given,
@@ -140,10 +141,11 @@ def momentum_method(
         With None it is left out, and the sign is the gradient's.
       first_gradient: As ``start="first_gradient"`` of `scale_by_momentum`.
       **hyperparameters: Those of the function, and learning_rate. Numbers, arrays and schedules
-        are leaves; booleans stay static.
+        are leaves; booleans stay static. A dict that is a prefix of params has a number for each
+        part, named as in "beta.w".
 
     Returns:
-      A pytree optimizer; its state is `MomentumState`.
+      A pytree optimizer; its state is `MomentumState`, or a partition of such.
 
     Raises:
       ValueError: `learning_rate_position` is none of the three, or a plain number is out of bounds.
@@ -168,7 +170,10 @@ def momentum_method(
             "pass it without calling it, and its hyperparameters by name."
         )
     settings = _Settings(coefficients_fn, learning_rate_position, first_gradient)
-    return _make_filter(settings, hyperparameters)
+    if names_ahead(coefficients_fn):  # of schedules, which a part would not see
+        return _make_filter(settings, hyperparameters)
+    vectors = vector_defaults(coefficients_fn)
+    return make_per_part(_FilterMaker(settings), hyperparameters, vectors)
 
 
 # The filter as a transformation: hp holds the hyperparameters, the learning rate, and `settings`.
@@ -184,6 +189,14 @@ class _Settings:
     start: PyTree = ()
     evaluates: bool = False  # whether eval_params differs from params
     is_complex: bool = False  # whether the buffers are complex for real params
+
+
+@dataclasses.dataclass(frozen=True)
+class _FilterMaker:
+    settings: _Settings
+
+    def __call__(self, **hyperparameters: Any) -> Optimizer:
+        return _make_filter(self.settings, hyperparameters)
 
 
 def _make_filter(settings: _Settings, values: dict[str, Any]) -> Optimizer:

@@ -7,6 +7,7 @@ import jax.numpy as jnp
 import optax
 
 from jaxmom._lift import lift
+from jaxmom._per_part import make_per_part
 from jaxmom.combine import chain
 from jaxmom.filters import as_hyperparameter, check_bounds
 from jaxmom.transform import (
@@ -41,13 +42,20 @@ def add_decayed_weights(weight_decay: ScalarOrSchedule | None) -> list[Optimizer
     """Return the stage that adds ``weight_decay * params``, or none, which needs no params."""
     if weight_decay is None:
         return []
-    hp = {"weight_decay": weight_decay}
-    return [transformation(_stateless, _add_weights, hp, check=_check_sign)]
+    return [make_per_part(_make_decay, {"weight_decay": weight_decay})]
 
 
 def scale_by_learning_rate(learning_rate: ScalarOrSchedule) -> Optimizer:
     """Return the stage that multiplies by -learning_rate."""
-    return transformation(_stateless, _scale, {"learning_rate": learning_rate}, check=_check_sign)
+    return make_per_part(_make_scale, {"learning_rate": learning_rate})
+
+
+def _make_decay(**hp: Any) -> Optimizer:
+    return transformation(_stateless, _add_weights, hp, check=_check_sign)
+
+
+def _make_scale(**hp: Any) -> Optimizer:
+    return transformation(_stateless, _scale, hp, check=_check_sign)
 
 
 def _stateless(hp: Hyperparameters, params: PyTree) -> optax.EmptyState:

@@ -96,14 +96,12 @@ def test_filters_of_a_batch_outside_vmap_are_refused():
 
 
 @every_method
-@pytest.mark.parametrize("tree", [{"w": 0.5}, [{"w": 0.5}, 0.5], ({"w": 0.5},)], ids=str)
-def test_a_tree_of_numbers_is_refused_at_once(case, tree):
-    for name in case.hyperparameters:
-        in_chain = not case.linear or case.make.__module__.startswith("cases")
-        if name == "weight_decay" or (name == "learning_rate" and in_chain):
-            continue  # a stage of its own, which refuses at its first update
-        with pytest.raises(TypeError, match=rf"{name} = .* is no number; .*optimizer of its own"):
-            make(case, **{name: tree})
+@pytest.mark.parametrize("tree", [lambda x: {"w": x}, lambda x: [{"w": x}, x]], ids=["w", "list"])
+def test_a_tree_that_is_no_prefix_of_params_is_refused(case, tree):
+    """Also where a method takes no trees, because it is no filter of each part by itself."""
+    for name, value in case.hyperparameters.items():
+        with pytest.raises((TypeError, ValueError), match="optimizer of its own|is no prefix of"):
+            first_update(make(case, **{name: tree(value)}))
 
 
 @every_method
