@@ -111,18 +111,18 @@ def scale_by_second_moment(
 
 
 def divide_by_root(
-    numerator: Optimizer, second_moment: Optimizer, eps: ScalarOrSchedule
+    numerator: Optimizer,
+    second_moment: Optimizer,
+    eps: ScalarOrSchedule,
+    *,
+    at_least: bool = False,
 ) -> Optimizer:
-    """Return the optimizer ``numerator(g) / (sqrt(second_moment(g)) + eps)``, entry by entry."""
-    return assemble(_ADD_EPS, (), {"eps": as_leaf("eps", eps)}, (numerator, second_moment), ())
+    """Return the optimizer ``numerator(g) / (sqrt(second_moment(g)) + eps)``, entry by entry.
 
-
-def divide_by_root_at_least(
-    numerator: Optimizer, second_moment: Optimizer, eps: ScalarOrSchedule
-) -> Optimizer:
-    """Return the optimizer ``numerator(g) / max(sqrt(second_moment(g)), eps)``, entry by entry."""
-    values = {"eps": as_leaf("eps", eps)}
-    return assemble(_AT_LEAST_EPS, (), values, (numerator, second_moment), ())
+    With `at_least` the denominator is ``max(sqrt(second_moment(g)), eps)``.
+    """
+    static, values = (("at_least", at_least),), {"eps": as_leaf("eps", eps)}
+    return assemble(_RATIO, static, values, (numerator, second_moment), ())
 
 
 def _debiased_average(beta: Any) -> Coefficients | Recurrence:
@@ -140,27 +140,24 @@ def _init_both(hp: Hyperparameters, params: PyTree) -> tuple[PyTree, ...]:
     return tuple(init(params) for init in hp["transforms"])
 
 
-def _ratio(guard: Callable[[Any, Any], jax.Array]) -> TransformFns:
-    def divide(
-        hp: Hyperparameters, updates: PyTree, state: PyTree, params: PyTree, **extra: Any
-    ) -> tuple[PyTree, PyTree]:
-        eps = as_hyperparameter("eps", hp["eps"])
-        wide = jax.tree.map(lambda g: jnp.asarray(g, wide_dtype(g)), updates)  # to be squared
-        (above, below), states = zip(
-            *(
-                update(wide, inner, params, **extra)
-                for update, inner in zip(hp["transforms"], state, strict=True)
-            ),
-            strict=True,
-        )
+def _divide(
+    hp: Hyperparameters, updates: PyTree, state: PyTree, params: PyTree, **extra: Any
+) -> tuple[PyTree, PyTree]:
+    eps = as_hyperparameter("eps", hp["eps"])
+    wide = jax.tree.map(lambda g: jnp.asarray(g, wide_dtype(g)), updates)  # to be squared
+    pairs = [
+        update(wide, inner, params, **extra)
+        for update, inner in zip(hp["transforms"], state, strict=True)
+    ]
 
-        def quotient(m: jax.Array, v: jax.Array) -> jax.Array:
-            root = safe_sqrt(v.real)
-            return m / guard(root, jnp.asarray(eps, root.dtype)).astype(m.dtype)
+    def quotient(m: jax.Array, v: jax.Array) -> jax.Array:
+        root = safe_sqrt(v.real)
+        small = jnp.asarray(eps, root.dtype)
+        below = jnp.maximum(root, small) if hp["at_least"] else root + small
+        return m / below.astype(m.dtype)
 
-        return jax.tree.map(quotient, above, below), states
-
-    return TransformFns(_init_both, divide, check=_check_eps)
+    (above, first), (below, second) = pairs
+    return jax.tree.map(quotient, above, below), (first, second)
 
 
 def check_number(name: str, value: Any, bounds: str) -> None:
@@ -175,8 +172,7 @@ def _check_eps(hp: Hyperparameters) -> None:
     check_number("eps", hp["eps"], "[0, inf)")
 
 
-_ADD_EPS = _ratio(jnp.add)
-_AT_LEAST_EPS = _ratio(jnp.maximum)
+_RATIO = TransformFns(_init_both, _divide, check=_check_eps)
 
 
 def safe_sqrt(x: jax.Array) -> jax.Array:

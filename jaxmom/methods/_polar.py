@@ -4,6 +4,7 @@ from typing import Any, Literal, TypeAlias
 
 import jax
 import jax.numpy as jnp
+from jax.sharding import PartitionSpec
 
 from jaxmom.filters import as_hyperparameter
 from jaxmom.methods._heads import check_number, map_pairs, safe_sqrt, stateless
@@ -180,8 +181,13 @@ def _take_polar_factor(
     def factor(update: Any) -> jax.Array:
         dtype = wide_dtype(update)
         numbers = (jnp.asarray(x, jnp.finfo(dtype).dtype) for x in (table, eps))
-        scale = _scale_of(update.shape, *hp["scale"])
-        return scale * newton_schulz(jnp.asarray(update, dtype), *numbers)
+        scale, spec = _scale_of(update.shape, *hp["scale"]), jax.typeof(update).sharding.spec
+        if not any(spec[-2:]):
+            return scale * newton_schulz(jnp.asarray(update, dtype), *numbers)
+        # The iteration needs whole matrices, so each device that holds a part makes all of them.
+        whole = jax.sharding.reshard(update, PartitionSpec(*spec[:-2], None, None))
+        polar = newton_schulz(jnp.asarray(whole, dtype), *numbers)
+        return jax.sharding.reshard(scale * polar, PartitionSpec(*spec))
 
     return jax.tree.map(factor, updates), state
 

@@ -12,7 +12,6 @@ from jaxmom.filters import Coefficients, Recurrence, as_hyperparameter
 from jaxmom.methods._heads import (
     SQUARE,
     divide_by_root,
-    divide_by_root_at_least,
     scale_by_second_moment,
 )
 from jaxmom.methods._stages import descend
@@ -207,7 +206,7 @@ def adopt(
     """
     before = momentum_method(_second_moment_before, None, first_gradient=True, b2=b2)
     gradient = momentum_method(coefficients.gradient_descent, None)
-    normalized = divide_by_root_at_least(gradient, chain(SQUARE, before), eps)
+    normalized = divide_by_root(gradient, chain(SQUARE, before), eps, at_least=True)
     average = momentum_method(_plain_average, None, b1=b1)
     stages = (normalized, _CLIP_AT_ROOT, average)
     return descend(*stages, learning_rate=learning_rate, weight_decay=weight_decay)

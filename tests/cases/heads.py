@@ -12,10 +12,12 @@ from cases.case import Case, Points
 from jaxmom.transform import TransformFns, assemble
 
 # The laws are asked of vectors, and a polar factor is that of a matrix: a vector of six is seen as
-# a matrix of two rows and three columns, and any other array as a matrix as square as it can be.
+# a matrix of two rows and three columns, and any other one as a matrix as square as it can be.
 
 
 def matrix_shape(leaf):
+    if len(leaf.shape) >= 2:
+        return leaf.shape
     size = math.prod(leaf.shape)
     rows = max(n for n in range(1, math.isqrt(size) + 1) if size % n == 0)
     return rows, size // rows
@@ -25,7 +27,7 @@ def _as_matrices(tree):
     def reshape(leaf):
         if isinstance(leaf, jax.ShapeDtypeStruct):
             return jax.ShapeDtypeStruct(matrix_shape(leaf), leaf.dtype)
-        return jnp.reshape(leaf, matrix_shape(leaf))
+        return leaf if jnp.ndim(leaf) >= 2 else jnp.reshape(leaf, matrix_shape(leaf))
 
     return jax.tree.map(reshape, tree)
 
@@ -37,7 +39,8 @@ def _init(hp, params):
 def _update(hp, updates, state, params, **extra):
     matrices = None if params is None else _as_matrices(params)
     new, state = hp["transforms"][0](_as_matrices(updates), state, matrices, **extra)
-    return jax.tree.map(lambda u, old: u.reshape(old.shape), new, updates), state
+    same = lambda u, old: u if u.shape == old.shape else u.reshape(old.shape)  # noqa: E731
+    return jax.tree.map(same, new, updates), state
 
 
 def on_matrices(method):
