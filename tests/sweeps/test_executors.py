@@ -23,7 +23,7 @@ from jaxmom.sweeps import grid, open_sweep, sweep
 from jaxmom.sweeps.compile.program import Program
 from jaxmom.sweeps.results.dataset import FAILED, OK
 from jaxmom.sweeps.run.executors import count_workers
-from jaxmom.sweeps.run.worker import Payload, run_chunk
+from jaxmom.sweeps.run.worker import PackedGroup, PackedSweep, Payload, run_chunk
 
 SPACE = grid(x=np.linspace(0, 1, 12), seed=range(5), double=[False, True])
 
@@ -85,10 +85,10 @@ def test_a_worker_that_dies_ends_the_sweep_and_what_is_done_stays(tmp_path, expe
 
 def test_a_worker_with_other_versions_is_refused():
     versions = {"jax": "0.0.1", "jaxlib": "0.0.1"}
-    program = (make(), {"double": True}, ("x", "seed"), "fingerprint", 4, {}, {})
-    content = cloudpickle.dumps((*program, versions, jax.default_backend()))
+    group = PackedGroup(make(), {"double": True}, ("x", "seed"), "fingerprint")
+    content = cloudpickle.dumps(PackedSweep([group], 4, {}, {}, versions, jax.default_backend()))
     with pytest.raises(RuntimeError, match=r"0\.0\.1"):
-        run_chunk(Payload("digest", ""), content, {"x": np.zeros(4), "seed": np.arange(4)})
+        run_chunk(Payload("digest", ""), content, 0, {"x": np.zeros(4), "seed": np.arange(4)})
 
 
 def fails_at(bad):

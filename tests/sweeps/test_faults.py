@@ -121,7 +121,7 @@ class Backwards(concurrent.futures.Executor):
     def _finish(self):
         while self.left:
             future, fn, args = self.left.pop()
-            self.order.append(float(args[2]["x"][0]))
+            self.order.append(float(args[3]["x"][0]))
             future.set_result(fn(*args))
 
 

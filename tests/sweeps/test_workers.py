@@ -154,12 +154,14 @@ class Elsewhere(concurrent.futures.ThreadPoolExecutor):
 def test_a_large_function_travels_once_to_each_worker(has_files):
     data = np.arange(50_000) + float(has_files)  # 400 kB, in no other function
 
-    def fn(x):
-        return {"y": x * data[1:3].sum()}
+    def fn(x, word):
+        return {"y": x * data[1:3].sum() + len(word)}
 
+    space = grid(word=["", "a", "bcd"], x=np.arange(20.0))  # in groups that share the data
     with Elsewhere(2, has_files) as executor:
-        runs = sweep(fn, grid(x=np.arange(40.0)), width=2, executor=executor)
-    np.testing.assert_array_equal(runs.y, np.arange(40.0) * data[1:3].sum())
+        runs = sweep(fn, space, width=2, executor=executor)
+    expected = np.array([[0], [1], [3]]) + np.arange(20.0) * data[1:3].sum()
+    np.testing.assert_array_equal(runs.y, expected)
     assert sum(size > data.nbytes for size in executor.sent) <= (0 if has_files else 2)
     assert sum(executor.sent) <= (0 if has_files else 2.1 * data.nbytes)
 

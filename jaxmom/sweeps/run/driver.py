@@ -85,7 +85,7 @@ class Driver:
     def first_runner_that_fits(self, dispatcher: Dispatcher) -> LocalRunner:
         """Return a runner whose first chunks fit into memory; the width is halved until they do.
 
-        Only before anything is kept, for the width decides the bits. Once it was too large, the
+        Only before anything is kept, even a manifest, for the width decides the bits. Once it was too large, the
         next one must have room for two chunks on each device, as there will be.
         """
         count = len(self.config.devices)
@@ -103,7 +103,8 @@ class Driver:
             except StalledError as error:
                 raise RuntimeError(self._describe_stall(tasks[0], error)) from None
             except jax.errors.JaxRuntimeError as error:
-                if not is_out_of_memory(error) or self.config.width == 1:
+                is_least = self.config.width == 1 or self.writer.is_settled
+                if is_least or not is_out_of_memory(error):
                     return runner  # a chunk will fail again, where failures are dealt with
                 self._halve_width()
                 count, handles = 2 * len(self.config.devices), []
@@ -230,6 +231,8 @@ class Driver:
 
     def _describe_failure(self, task: Task, error: Exception) -> str:
         advice = 'on_error="record" would go on without it.'
+        if is_out_of_memory(error) and self.writer.is_settled:
+            advice = f"Give it more memory, or a smaller width and another store; {advice}"
         if has_ended(error):
             advice = (
                 "The executor computes no more; start another one for the chunks that are left."

@@ -1,5 +1,6 @@
 """Executors: chunks for the workers of other processes and machines, whichever is done first."""
 
+import contextlib
 import hashlib
 import os
 import pathlib
@@ -17,7 +18,7 @@ from jaxmom.sweeps.compile.program import Arguments, Arrays, SweptFn, TracedGrou
 from jaxmom.sweeps.compile.watchdog import STALL_SECONDS
 from jaxmom.sweeps.run.forks import refuse_fork
 from jaxmom.sweeps.run.runners import Handle, Task
-from jaxmom.sweeps.run.worker import Payload, UnknownPayload, pack_function, run_chunk
+from jaxmom.sweeps.run.worker import Payload, UnknownPayload, pack_sweep, run_chunk
 
 _ASSUMED_WORKERS = 64  # of an executor that does not tell how many it has
 _SMALL = 100_000  # bytes of a function that goes with every chunk
@@ -77,7 +78,7 @@ def has_ended(error: Exception) -> bool:
 class ExecutorRunner:
     """Any `concurrent.futures.Executor`; each worker uses the first of its own devices.
 
-    A function with its data travels once to each worker. A small one goes with every chunk. A
+    The function with its data travels once to each worker. A small one goes with every chunk. A
     large one lies in a file, which chunks name by its digest; a worker that cannot read the file
     says so, and gets the bytes with its chunk. Dask has means of its own.
 
@@ -111,9 +112,7 @@ class ExecutorRunner:
     ):
         refuse_fork()
         self.executor, self.stall_seconds, self.workers = executor, stall_seconds, workers
-        pairs = zip(functions, traced, strict=True)
-        contents = [pack_function(fn, group, width, options) for fn, group in pairs]
-        self.carrier = _Carrier(executor, contents)
+        self.carrier = _Carrier(executor, pack_sweep(functions, traced, width, options))
         self.has_results, self.unknown = False, set[Task]()
         self.counted, self.count_at = 1, 0.0
         self.is_called, self.called = True, threading.Event()  # when a future is done
@@ -139,7 +138,8 @@ class ExecutorRunner:
         if self.workers is not None:
             self.counted = self.workers
         elif time.monotonic() >= self.count_at:  # for Dask, a question to the scheduler
-            self.counted = count_workers(self.executor)
+            with contextlib.suppress(OSError):  # of a scheduler that is lost; its tasks will say so
+                self.counted = count_workers(self.executor)
             self.count_at = time.monotonic() + _RECOUNT
         return 2 * self.counted if self.has_results else self.counted
 
@@ -149,9 +149,9 @@ class ExecutorRunner:
         Raises:
           BrokenExecutor: The executor takes no tasks.
         """
-        payload, content = self.carrier.arguments(task.group, task in self.unknown)
+        payload, content = self.carrier.arguments(task in self.unknown)
         try:
-            arguments = (payload, content, columns, self.stall_seconds, data)
+            arguments = (payload, content, task.group, columns, self.stall_seconds, data)
             future = self.executor.submit(run_chunk, *arguments)
         except BrokenExecutor:
             raise
@@ -185,45 +185,42 @@ class ExecutorRunner:
 
 
 class _Carrier:
-    """Brings functions to workers, in the way that an executor admits.
+    """Brings a pickled sweep to workers, in the way that an executor admits.
 
     Args:
       executor: Of the workers.
-      contents: The pickled function of each group.
+      content: The pickle.
     """
 
-    def __init__(self, executor: Any, contents: Sequence[bytes]):
-        self.contents, self.folder = contents, None
+    def __init__(self, executor: Any, content: bytes):
+        self.content, self.folder, self.scattered, path = content, None, None, ""
+        digest = hashlib.sha256(content).hexdigest()
         client = _dask_client(executor)
-        is_large = any(len(content) > _SMALL for content in contents)
-        if is_large and client is None:
+        if len(content) > _SMALL and client is not None:
+            self.scattered = _scatter(client, content)
+        elif len(content) > _SMALL:
             self.folder = tempfile.TemporaryDirectory(
                 prefix="jaxmom-", dir=_shared_folder(executor), ignore_cleanup_errors=True
             )
-        self.payloads = [self._name(content) for content in contents]
-        self.scattered = [_scatter(client, content) for content in contents]
+            path = os.path.join(self.folder.name, digest)
+            pathlib.Path(path).write_bytes(content)
+        self.payload = Payload(digest, path)
 
-    def arguments(self, group: int, is_asked: bool) -> tuple[Payload, Any]:
-        """Return the name of a group's function, and its bytes if they go with the task."""
-        content = self.contents[group]
-        if self.scattered[group] is not None:
-            return self.payloads[group], self.scattered[group]
-        return self.payloads[group], content if is_asked or len(content) <= _SMALL else None
+    def arguments(self, is_asked: bool) -> tuple[Payload, Any]:
+        """Return the name of the sweep, and what goes with a task: bytes, their future, or None.
+
+        Args:
+          is_asked: Whether the worker has asked for the bytes.
+        """
+        if self.scattered is not None:
+            return self.payload, self.scattered
+        return self.payload, self.content if is_asked or not self.payload.path else None
 
     def close(self) -> None:
-        """Remove the files."""
-        self.scattered = [None] * len(self.contents)
+        """Remove the file, and let go of the future."""
+        self.scattered = None
         if self.folder is not None:
             self.folder.cleanup()
-
-    def _name(self, content: bytes) -> Payload:
-        """Return the name of some bytes, and put a large number of them into a file."""
-        digest = hashlib.sha256(content).hexdigest()
-        if self.folder is None or len(content) <= _SMALL:
-            return Payload(digest, "")
-        path = pathlib.Path(self.folder.name, digest)
-        path.write_bytes(content)
-        return Payload(digest, os.fspath(path))
 
 
 def _shared_folder(executor: Any) -> str | None:
@@ -246,13 +243,11 @@ def _dask_client(executor: Any) -> Any:
 
 
 def _scatter(client: Any, content: bytes) -> Any:
-    """Put a large function on the workers of Dask, and return its future; else return None.
+    """Put bytes on the workers of Dask, and return their future.
 
-    It is the result of a task, which the scheduler has again when all workers die that held it;
-    workers that join later copy it from others.
+    They are the result of a task, which is done again when all workers die that held it; workers
+    that join later copy it from others.
     """
-    if client is None or len(content) <= _SMALL:
-        return None
     import warnings
 
     with warnings.catch_warnings():

@@ -27,11 +27,11 @@ from jaxmom.sweeps.run.forks import refuse_fork
 from jaxmom.sweeps.space.groups import Group
 from jaxmom.sweeps.space.index_maps import all_indices
 
-_KEPT_PROGRAMS = 16  # of a worker
+_KEPT_PROGRAMS, _KEPT_SWEEPS = 16, 2  # of a worker
 
 
 class Payload(NamedTuple):
-    """The name of a pickled function with its data, by which workers know it.
+    """The name of a pickled sweep with its data, by which workers know it.
 
     Attributes:
       digest: SHA-256 of the bytes.
@@ -43,19 +43,24 @@ class Payload(NamedTuple):
 
 
 class UnknownPayload(LookupError):
-    """A worker has never had a function, cannot read its file, and asks for the bytes."""
+    """A worker has never had a sweep, cannot read its file, and asks for the bytes."""
 
 
-def pack_function(
-    fn: SweptFn, traced: TracedGroup, width: int, options: Mapping[str, Any]
+def pack_sweep(
+    functions: Sequence[SweptFn],
+    traced: Sequence[TracedGroup],
+    width: int,
+    options: Mapping[str, Any],
 ) -> bytes:
-    """Pickle what a worker needs to make the program of a group.
+    """Pickle what a worker needs to make the programs of a sweep.
+
+    All groups are in one pickle, so that data which their functions share are in it once.
 
     Args:
-      fn: The function that is swept.
-      traced: The group, as the driver has traced it.
+      functions: What is swept, for each group.
+      traced: The groups, as the driver has traced them.
       width: Of a chunk.
-      options: Of the program.
+      options: Of the programs.
 
     Returns:
       Bytes, which contain the settings and the versions of this process too.
@@ -70,14 +75,54 @@ def pack_function(
             'executor= needs cloudpickle, which is in an extra: pip install "jaxmom[dask]".'
         ) from error
 
-    group = (traced.group.static, traced.group.names, traced.fingerprint)
-    here = (read_settings(), read_versions(), jax.default_backend())
-    return cloudpickle.dumps((fn, *group, width, dict(options), *here))
+    groups = [
+        PackedGroup(fn, one.group.static, one.group.names, one.fingerprint)
+        for fn, one in zip(functions, traced, strict=True)
+    ]
+    here = read_settings(), read_versions(), jax.default_backend()
+    return cloudpickle.dumps(PackedSweep(groups, width, dict(options), *here))
+
+
+class PackedGroup(NamedTuple):
+    """What a worker traces and compiles.
+
+    Attributes:
+      fn: The function.
+      static: Its arguments that are not traced.
+      names: Those that are.
+      fingerprint: Of the function, as the driver has traced it.
+    """
+
+    fn: SweptFn
+    static: dict[str, Any]
+    names: tuple[str, ...]
+    fingerprint: str
+
+
+class PackedSweep(NamedTuple):
+    """A sweep as it travels.
+
+    Attributes:
+      groups: What is compiled once each.
+      width: Of a chunk.
+      options: Of the programs.
+      settings: Of JAX, in the driver.
+      versions: Of JAX, there.
+      backend: The platform that it would use.
+    """
+
+    groups: Sequence[PackedGroup]
+    width: int
+    options: Mapping[str, Any]
+    settings: Mapping[str, Any]
+    versions: Mapping[str, str]
+    backend: str
 
 
 def run_chunk(
     payload: Payload,
     content: bytes | None,
+    group: int,
     columns: Arguments,
     stall_seconds: float = STALL_SECONDS,
     data: Sequence[Any] | None = None,
@@ -85,8 +130,9 @@ def run_chunk(
     """Compute one chunk in a worker; NumPy comes in and NumPy goes out.
 
     Args:
-      payload: The name of the function.
-      content: Its bytes, from `pack_function`; None if the worker is to read them from the file.
+      payload: The name of the sweep.
+      content: Its bytes, from `pack_sweep`; None if the worker is to read them from the file.
+      group: The number of the group.
       columns: The arguments of the lanes.
       stall_seconds: As for `jaxmom.sweep`.
       data: What lanes share, if it differs from chunk to chunk; None for that of the function.
@@ -98,28 +144,47 @@ def run_chunk(
     """
     refuse_fork()
     with _LOADING:
-        key = payload.digest, count_lanes(columns, 0)
+        sweep = _find_sweep(payload, content)
+        key = payload.digest, group, count_lanes(columns, sweep.width)
         if key not in _PROGRAMS:
-            if len(_PROGRAMS) >= _KEPT_PROGRAMS:
-                _PROGRAMS.clear()
-            content = _read_content(payload) if content is None else content
-            _PROGRAMS[key] = _compile_content(content, columns)
-        program, settings = _PROGRAMS[key]
-    with apply_settings(settings):
+            _drop_oldest(_PROGRAMS, _KEPT_PROGRAMS)
+            _PROGRAMS[key] = _compile_group(sweep, group, columns)
+        program = _PROGRAMS[key]
+    with apply_settings(sweep.settings):
         if data is not None:
             program = dataclasses.replace(program, data=jax.device_put(tuple(data), program.device))
         return _run_program(program, columns, stall_seconds)
 
 
-# Of this worker, by the digest of the payload and the lanes of a chunk: programs and the settings
-# that they run with.
-_PROGRAMS: dict[tuple[str, int], tuple[Program, Mapping[str, Any]]] = {}
+# Of this worker: sweeps by their digests, and programs by sweep, group and lanes.
+_SWEEPS: dict[str, PackedSweep] = {}
+_PROGRAMS: dict[tuple[str, int, int], Program] = {}
 _LOADING = threading.Lock()  # two threads of a worker would compile the same program
 _ALONE = threading.RLock()  # held by a program that could deadlock with another
 
 
+def _find_sweep(payload: Payload, content: bytes | None) -> PackedSweep:
+    """Return a sweep that this worker has had, or has now.
+
+    Raises:
+      UnknownPayload: There are no bytes.
+    """
+    if payload.digest not in _SWEEPS:
+        import cloudpickle
+
+        _drop_oldest(_SWEEPS, _KEPT_SWEEPS)
+        found = _read_content(payload) if content is None else content
+        _SWEEPS[payload.digest] = cloudpickle.loads(found)
+    return _SWEEPS[payload.digest]
+
+
+def _drop_oldest(kept: dict[Any, Any], most: int) -> None:
+    while len(kept) >= most:
+        del kept[next(iter(kept))]
+
+
 def _read_content(payload: Payload) -> bytes:
-    """Read the bytes of a function from its file, which another machine may not have."""
+    """Read the bytes of a sweep from its file, which another machine may not have."""
     try:
         content = pathlib.Path(payload.path).read_bytes()
     except OSError:
@@ -140,25 +205,22 @@ def _run_program(program: Program, columns: Arguments, stall_seconds: float) -> 
             raise RuntimeError(describe_stall("in a worker", error)) from None
 
 
-def _compile_content(content: bytes, columns: Arguments) -> tuple[Program, Mapping[str, Any]]:
-    """Compile a function from its bytes, once it has proved to be that of the driver."""
-    import cloudpickle
-
-    loaded = cloudpickle.loads(content)
-    fn, static, names, fingerprint, width, options, settings, versions, backend = loaded
-    if (read_versions(), jax.default_backend()) != (versions, backend):
+def _compile_group(sweep: PackedSweep, number: int, columns: Arguments) -> Program:
+    """Compile a group, once its function has proved to be that of the driver."""
+    if (read_versions(), jax.default_backend()) != (sweep.versions, sweep.backend):
         raise RuntimeError(
-            f"this worker has {read_versions()} on {jax.default_backend()}, the driver {versions} "
-            f"on {backend}, and the results would differ in their last bits; install the same "
-            "versions everywhere, and use the same kind of device."
+            f"this worker has {read_versions()} on {jax.default_backend()}, the driver "
+            f"{sweep.versions} on {sweep.backend}, and the results would differ in their last "
+            "bits; install the same versions everywhere, and use the same kind of device."
         )
-    width = count_lanes(columns, width)
-    with apply_settings(settings):
-        traced = trace_group(fn, Group(static, static, names, all_indices(width), ()), columns)
-        if traced.fingerprint != fingerprint:
+    packed, width = sweep.groups[number], count_lanes(columns, sweep.width)
+    group = Group(packed.static, packed.static, packed.names, all_indices(width), ())
+    with apply_settings(sweep.settings):
+        traced = trace_group(packed.fn, group, columns)
+        if traced.fingerprint != packed.fingerprint:
             raise RuntimeError(
                 "this worker has another version of the function than the driver: it has imported "
                 "a module, or read data, before they changed; restart the workers."
             )
-        (program,) = compile_group(traced, width, jax.local_devices()[:1], options)
-    return program, settings
+        (program,) = compile_group(traced, width, jax.local_devices()[:1], sweep.options)
+    return program
