@@ -37,6 +37,21 @@ def main(store):
     resource.setrlimit(resource.RLIMIT_AS, before)
     runs = sweep(fn, space, width=64, store=store, progress=False)
     print(parts(store) == whole, runs.attrs["width"])
+    share_without_room(store + "/array", space, (free + (200 << 20), before[1]), before)
+    print(parts(store + "/array") == whole)
+
+
+def share_without_room(store, space, limit, before):
+    """Be a process of a job array where another one has settled the width."""
+    options = {"width": 64, "store": store, "progress": False}
+    sweep(fn, space, part=(0, 2), **options)
+    resource.setrlimit(resource.RLIMIT_AS, limit)
+    try:
+        sweep(fn, space, part=(1, 2), **options)
+    except jax.errors.JaxRuntimeError as error:
+        print(is_out_of_memory(error), error.__notes__[-1])
+    resource.setrlimit(resource.RLIMIT_AS, before)
+    sweep(fn, space, part=(1, 2), **options)
 
 
 if __name__ == "__main__":

@@ -82,6 +82,7 @@ def test_an_interruption_says_how_to_go_on_and_loses_nothing(tmp_path, uninterru
     word = "interrupted" if number == signal.SIGINT else "terminated"
     message = f"{word}: {done} of {LONG_CHUNKS} chunks are in {tmp_path}; run the same call again"
     assert message in errors
+    assert "This process ends when the chunk that is running has ended" in errors
     output_of(start("run_long", tmp_path))
     assert arrays_of(tmp_path) == uninterrupted
 

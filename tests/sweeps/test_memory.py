@@ -22,11 +22,16 @@ def test_out_of_memory_before_the_first_part_shrinks_the_width(kind, tmp_path):
 
 
 def test_out_of_memory_after_the_first_part_keeps_width_and_results(tmp_path):
-    note, status, usable, end = output_of(start("little_memory", tmp_path)).splitlines()
+    out = output_of(start("little_memory", tmp_path)).splitlines()
+    note, status, usable, end, of_array, equal = out
     assert note.startswith("True This was chunk 1 of all lanes; 1 of 2 chunks are done")
     assert status == f"[{OK:d}] [{MISSING:d}]"
     assert usable == "[4. 6.]"
     assert end == "True 64"
+    assert of_array.startswith(
+        "True This was chunk 1 of all lanes; 0 of 2 chunks are done. Give it"
+    )
+    assert equal == "True"
 
 
 @pytest.mark.slow

@@ -47,6 +47,11 @@ class ResultWriter(Protocol):
 
     blocks: list[Block]
 
+    @property
+    def is_settled(self) -> bool:
+        """Whether something is kept that fixes the width."""
+        ...
+
     def begin(self) -> None:
         """Prepare for the first chunk."""
         ...
@@ -117,6 +122,11 @@ class InMemoryResults:
             }
             for layout in self.layouts
         }
+
+    @property
+    def is_settled(self) -> bool:
+        """False: the width may change until the first chunk is done."""
+        return False
 
     def begin(self) -> None:
         """Do nothing: what is in memory needs no preparation."""

@@ -85,8 +85,8 @@ class Driver:
     def first_runner_that_fits(self, dispatcher: Dispatcher) -> LocalRunner:
         """Return a runner whose first chunks fit into memory; the width is halved until they do.
 
-        Only before anything is kept, even a manifest, for the width decides the bits. Once it was too large, the
-        next one must have room for two chunks on each device, as there will be.
+        Only before anything is kept, even a manifest, for the width decides the bits. Once it was
+        too large, the next one must have room for two chunks on each device, as there will be.
         """
         count = len(self.config.devices)
         while True:

@@ -131,13 +131,18 @@ class StoreWriter:
         if any(self.is_left(*key) for key in self._chunks() if key not in self._done):
             store.require_writable()
 
+    @property
+    def is_settled(self) -> bool:
+        """Whether the manifest is written, so that all chunks have its width."""
+        return self.known == len(self.digests)
+
     def begin(self) -> None:
         """Write the manifest if it is not there; it is never changed again.
 
         Raises:
           ValueError: Another process has just begun another sweep.
         """
-        if self.known < len(self.digests):
+        if not self.is_settled:
             self._add_manifest(self.known)
             # Another process may have been first, and its manifest counts.
             self._holds(self.store.read_manifests(), "strict")
