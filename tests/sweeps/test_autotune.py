@@ -107,6 +107,13 @@ def of_quadratic(x, y):
     return {"value": run.history["value"][-1]}
 
 
+def of_convolutions(x, y):
+    def step(image, _):
+        return jax.lax.conv(image, y * jnp.ones((1, 1, 3, 3)), (1, 1), "SAME"), None
+
+    return {"value": jnp.sum(jax.lax.scan(step, x * jnp.ones((1, 1, 8, 8)), length=100)[0])}
+
+
 def of_gathers(x, y):
     def step(table, i):
         place = (7 * i + (10 * x).astype(int)) % 64
@@ -124,6 +131,7 @@ STARTS = {
     "quadratic": (of_quadratic, 128, 2048, True),
     "network of 256": (of_network(256), 2, 8, False),
     "network of 1024": (of_network(1024), 2, 2, False),
+    "convolutions": (of_convolutions, 2, 16, False),
     "gathers": (of_gathers, 64, 256, False),
     "a loop of unknown length": (of_unknown_length, 64, 256, False),
 }

@@ -27,10 +27,12 @@ _EVEN = 8  # wider chunks are a multiple of so many lanes, which vector units li
 # the shared one where products of matrices reuse what they have read.
 _WIDTHS = {
     ("cpu", "last"): (2**14, 128, 2048),
-    ("cpu", "products"): (2**22, 2, 64),
+    ("cpu", "products"): (3 * 2**20, 2, 64),
+    ("cpu", "convolutions"): (3 * 2**20, 2, 16),  # XLA has one of many groups for all lanes
     ("cpu", "other"): (2**20, 16, 256),
     ("other", "last"): (2**26, 512, 65536),
     ("other", "products"): (2**28, 16, 4096),
+    ("other", "convolutions"): (2**28, 16, 4096),
     ("other", "other"): (2**26, 512, 65536),
 }
 
@@ -112,7 +114,9 @@ def first_width(work: Work, options: Mapping[str, Any], devices: Sequence[Any]) 
     """
     if BLOCK in options:
         return int(options[BLOCK])
-    kind = "last" if LANES_LAST in options else "products" if work.is_products else "other"
+    kind = "products" if work.is_products else "other"
+    kind = "convolutions" if work.has_convolution else kind
+    kind = "last" if LANES_LAST in options else kind
     platform = "cpu" if devices[0].platform == "cpu" else "other"
     carried, narrowest, widest = _WIDTHS[platform, kind]
     width = 2 ** int(math.log2(max(carried / max(work.carried_bytes, 1), 1)))

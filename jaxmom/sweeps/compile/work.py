@@ -26,12 +26,14 @@ class Work(NamedTuple):
       elements: Numbers that all other operations write.
       carried_bytes: The most that one of its loops carries from step to step.
       has_unknown_loop: Whether a loop runs until its lane ends it.
+      has_convolution: Whether there is a convolution.
     """
 
     multiplications: float = 0.0
     elements: float = 0.0
     carried_bytes: float = 0.0
     has_unknown_loop: bool = False
+    has_convolution: bool = False
 
     @property
     def seconds(self) -> float:
@@ -66,6 +68,7 @@ class Work(NamedTuple):
             self.elements + other.elements,
             max(self.carried_bytes, other.carried_bytes),
             self.has_unknown_loop or other.has_unknown_loop,
+            self.has_convolution or other.has_convolution,
         )
 
 
@@ -118,7 +121,8 @@ def _count_equation(equation: Any) -> Work:
     if primitive is p.conv_general_dilated_p:
         kernel = equation.invars[1].aval.shape
         outputs = kernel[equation.params["dimension_numbers"].rhs_spec[0]]
-        return Work(2 * written * math.prod(kernel) / max(outputs, 1))
+        products = 2 * written * math.prod(kernel) / max(outputs, 1)
+        return Work(multiplications=products, has_convolution=True)
     total = Work(elements=written)
     for program in inner:  # of a primitive that is not known in detail
         total = total.join(count_work(program))
