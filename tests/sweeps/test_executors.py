@@ -15,8 +15,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from scripts.launch import output_of, start
-from scripts.workload import parts, run
+from scripts.launch import finish, output_of, start
+from scripts.workload import CHUNKS, parts, run
 
 from jaxmom._jaxpr import jaxlib_version
 from jaxmom.sweeps import grid, open_sweep, sweep
@@ -151,6 +151,22 @@ def test_dask_survives_a_worker_that_is_killed_with_the_same_bits(tmp_path, make
         assert victim not in client.run(os.getpid).values()
     for name in ("y", "status", "diverged_at"):
         np.testing.assert_array_equal(runs[name], local[name])
+
+
+@pytest.mark.slow
+def test_a_driver_that_is_killed_loses_what_was_in_flight_alone(tmp_path):
+    process = start("run_in_a_pool", tmp_path / "killed")
+    end = time.monotonic() + 120
+    while len(parts(tmp_path / "killed")) < 2 and time.monotonic() < end:
+        time.sleep(0.01)
+    os.killpg(process.pid, signal.SIGKILL)  # the workers would wait for it forever
+    finish(process)
+    safe = parts(tmp_path / "killed")
+    assert 2 <= len(safe) < CHUNKS
+    run(tmp_path / "killed", length=1_000_000)
+    run(tmp_path / "whole", length=1_000_000)
+    assert parts(tmp_path / "killed") == parts(tmp_path / "whole")
+    assert safe.items() <= parts(tmp_path / "whole").items()
 
 
 @pytest.mark.slow

@@ -1,4 +1,9 @@
-"""The lanes of a sweep in segments: those that diverge leave, and others take their places."""
+"""The lanes of a sweep in segments: those that diverge leave, and others take their places.
+
+A lane has the same bits whatever its neighbors, so that any lanes of a group that have run as many
+segments may run the next one together. Chunks, by which results are stored, are those of any sweep;
+which lanes share a program is decided here, as they come.
+"""
 
 import contextlib
 import itertools
@@ -19,7 +24,7 @@ from jaxmom.sweeps.space.index_maps import Index
 
 
 class LaneStore(Protocol):
-    """Keeps lanes that are between two segments."""
+    """Keeps lanes that are between two segments, safe from the end of the process."""
 
     def load(self, task: Task) -> Arrays | None:
         """Return what was saved of the lanes of a chunk, or None."""
@@ -55,6 +60,9 @@ def run_segments(
       tasks: The chunks.
       columns: The arguments of the lanes of a chunk, [lanes, ...].
       saved: Where lanes are safe between two segments; None for nowhere.
+
+    Yields:
+      Pairs of a chunk and its results, or the error of a segment of one of its lanes.
     """
     crowd = _Crowd(sweep, width, iter(tasks), columns, saved)
     jobs = run_tasks(runner, crowd.jobs(), crowd.job_columns, crowd.job_data)
@@ -69,8 +77,13 @@ def run_segments(
 class _Chunk:
     """A chunk of which some lanes have not ended.
 
-    Attributes:
+    Args:
+      sweep: The segments.
+      task: The chunk.
       columns: The arguments of its lanes.
+
+    Attributes:
+      failed: Whether a segment of one of its lanes has failed, so that none goes on.
       ended: How many segments each lane has run.
       is_over: Whether it runs no more.
       leaves: Of its states.
@@ -85,7 +98,14 @@ class _Chunk:
         self.pieces: list[Arrays | None] = [None] * len(sweep.lengths)
 
     def keep(self, level: int, rows: Index, outputs: Arrays, leaves: Leaves) -> Index:
-        """Keep what a segment has computed of some lanes, and return those that go on."""
+        """Keep what a segment has computed of some lanes, and return those that go on.
+
+        Args:
+          level: The number of the segment, from 0.
+          rows: The lanes.
+          outputs: By name, [rows, ...].
+          leaves: Of their states.
+        """
         lanes = len(self.ended)
         piece = self.pieces[level] or self.sweep.missing(self.task.group, level, lanes)
         for name, array in piece.items():
@@ -109,7 +129,7 @@ class _Chunk:
         return self.sweep.join(group, pieces, self.ended)
 
     def snapshot(self) -> Arrays:
-        """Return its lanes as arrays."""
+        """Return its lanes as arrays, for `restore`."""
         arrays: Arrays = {"ended": self.ended, "is_over": self.is_over}
         arrays |= {f"leaves{i}": leaf for i, leaf in enumerate(self.leaves or [])}
         for level, piece in enumerate(self.pieces):
@@ -117,7 +137,7 @@ class _Chunk:
         return arrays
 
     def restore(self, arrays: Arrays) -> None:
-        """Take lanes from a snapshot."""
+        """Take its lanes from a snapshot, of this sweep and this chunk."""
         self.ended, self.is_over = arrays["ended"], arrays["is_over"]
         self.leaves = numbered(arrays, "leaves")
         for level in range(self.ended.max(initial=0)):
@@ -146,6 +166,13 @@ class _Job(NamedTuple):
 class _Crowd:
     """The lanes of open chunks: those that wait for their next segment, and those that run it.
 
+    Args:
+      sweep: The segments.
+      width: Of a program.
+      tasks: The chunks, of which one is opened when no program can be filled otherwise.
+      columns: The arguments of the lanes of a chunk.
+      saved: Where lanes are safe between two segments.
+
     Attributes:
       waiting: By group and number of segments.
       counts: Of the runs in the states there, which are common to all lanes.
@@ -168,7 +195,11 @@ class _Crowd:
         self.numbers = itertools.count()
 
     def jobs(self) -> Iterator[Task | None]:
-        """Yield the jobs to run; None if the next one depends on those that run."""
+        """Yield the jobs to run; None if the next one depends on those that run.
+
+        A place with enough lanes to fill a program is first, and the one of most segments among
+        them; then a new chunk; then places whose lanes nothing can join any more.
+        """
         upcoming = next(self.tasks, None)
         while True:
             place = self._find_full()
@@ -200,7 +231,12 @@ class _Crowd:
         return self.counts[place] if place[1] else None
 
     def finish(self, job: Task, outcome: Arrays | Exception) -> Iterator[Outcome]:
-        """Keep the results of a job, and yield the chunks whose last lanes were in it."""
+        """Keep the results of a job, and yield the chunks whose last lanes were in it.
+
+        Args:
+          job: From `jobs`.
+          outcome: Its results, or its error.
+        """
         (group, level), lanes = self.running.pop(job)
         if isinstance(outcome, Exception):
             yield from self._fail(lanes, outcome)
@@ -244,10 +280,12 @@ class _Crowd:
             self.waiting.setdefault((task.group, level), []).append(_Lanes(chunk, rows))
 
     def _number_counts(self, group: int) -> Arrays:
+        """Return the counts of a group as arrays of a snapshot."""
         places = {place[1]: counts for place, counts in self.counts.items() if place[0] == group}
         return {f"counts{n}.{i}": c for n, some in places.items() for i, c in enumerate(some)}
 
     def _count(self, place: _Place) -> int:
+        """Return how many lanes wait in a place."""
         return sum(len(rows) for _, rows in self.waiting.get(place, ()))
 
     def _find_full(self) -> _Place | None:

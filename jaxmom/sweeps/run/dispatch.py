@@ -28,6 +28,9 @@ def run_tasks(
 ) -> Generator[Outcome]:
     """Run tasks and yield each with its results, or with its error, as soon as it is done.
 
+    The order is that in which the runner is done with them. What is not consumed is not started
+    either, so that a consumer that writes to a slow disk holds the tasks back.
+
     If there is no room in memory for one task beside another, they run one by one from then on.
     Close the generator to end early: what has not begun is cancelled.
 
@@ -37,6 +40,9 @@ def run_tasks(
         known before one of those in flight is done.
       columns: The arguments of the lanes of a task.
       data: What they share, as for `ChunkRunner.start`.
+
+    Yields:
+      Pairs of a task and its results, or the error with which it ended.
     """
     flight = _Flight(runner, columns, data)
     try:
@@ -61,6 +67,11 @@ def fill_up(array: NDArray[Any], missing: int) -> NDArray[Any]:
 class _Flight:
     """The tasks that have been started and are not done, oldest first.
 
+    Args:
+      runner: Computes them.
+      columns: The arguments of the lanes of a task.
+      data: What they share.
+
     Attributes:
       tasks: Which they are.
       handles: Of each; or the error, if it could not be started.
@@ -78,12 +89,16 @@ class _Flight:
         return len(self.handles) >= (1 if self.low_memory else self.runner.capacity)
 
     def start(self, task: Task) -> None:
-        """Start a task."""
+        """Start a task; if it cannot be started, the error is its outcome."""
         self.tasks.append(task)
         self.handles.append(self._try_start(task))
 
     def complete(self) -> Iterator[Outcome]:
-        """Wait for one task, and yield what is done after it."""
+        """Wait for one task, and yield what is done after it.
+
+        That is nothing if the task has to start again, and several tasks if there was no room for
+        one beside the others: these are waited for, before it is tried by itself.
+        """
         first = self._take(self._first_done())
         if self.runner.should_restart(*first):
             self.start(first[0])
@@ -105,6 +120,7 @@ class _Flight:
                     handle.cancel()
 
     def _try_start(self, task: Task) -> Handle | Exception:
+        """Return the handle of a task that starts now, or why it does not start."""
         try:
             return self.runner.start(task, self.columns(task), self.data(task))
         except Exception as error:
@@ -124,7 +140,15 @@ class _Flight:
         return task, _await_outcome(handle)  # a handle holds on to the arrays of the device
 
     def _try_again(self, task: Task, outcome: Arrays | Exception) -> Arrays | Exception:
-        """Run a task that had no room by itself, as XLA frees some buffers a little later."""
+        """Run a task that had no room by itself, as XLA frees some buffers a little later.
+
+        Args:
+          task: What to run.
+          outcome: That of its last trial.
+
+        Returns:
+          The outcome of the first trial that has room, or of the last one.
+        """
         for pause in _PAUSES:
             gc.collect()
             time.sleep(pause)

@@ -33,6 +33,9 @@ def as_executor(given: Any, workers: Any = None) -> Any:
       given: As for `jaxmom.sweep`, or None.
       workers: As for `jaxmom.sweep`; checked only.
 
+    Returns:
+      What has `submit`, or None.
+
     Raises:
       ValueError: There is nothing that takes tasks, or no positive number of workers.
     """
@@ -59,6 +62,12 @@ def count_workers(executor: Any) -> int:
     Args:
       executor: Pools of `concurrent.futures`, loky, mpi4py and executorlib know their size, and
         Dask's client counts the threads of its workers. For others, 64 is assumed.
+
+    Example:
+      >>> import concurrent.futures
+      >>> with concurrent.futures.ThreadPoolExecutor(3) as executor:
+      ...     count_workers(executor)
+      3
     """
     client = _dask_client(executor)
     if client is not None:
@@ -71,7 +80,11 @@ def count_workers(executor: Any) -> int:
 
 
 def has_ended(error: Exception) -> bool:
-    """Return whether an error is that of the executor, which computes no more chunks."""
+    """Return whether an error is that of the executor, which computes no more chunks.
+
+    Args:
+      error: With which a chunk ended: a chunk that fails by itself says nothing about others.
+    """
     return isinstance(error, BrokenExecutor | CancelledError)
 
 
@@ -92,6 +105,11 @@ class ExecutorRunner:
       options: Of the programs.
       stall_seconds: As for `jaxmom.sweep`.
       workers: As for `jaxmom.sweep`.
+
+    Attributes:
+      carrier: Brings the function to the workers.
+      unknown: The tasks whose workers have asked for it.
+      has_results: Whether a task has been computed, so that its worker has the function.
 
     Raises:
       ImportError: cloudpickle is not installed.
@@ -146,6 +164,14 @@ class ExecutorRunner:
     def start(self, task: Task, columns: Arguments, data: Sequence[Any] | None = None) -> Handle:
         """Submit a task.
 
+        Args:
+          task: Which it is.
+          columns: The arguments of its lanes.
+          data: What the lanes share, as for `ChunkRunner.start`.
+
+        Returns:
+          The future of the executor.
+
         Raises:
           BrokenExecutor: The executor takes no tasks.
         """
@@ -164,7 +190,11 @@ class ExecutorRunner:
         return future
 
     def first_done(self, handles: Sequence[Handle]) -> int:
-        """Wait until one of the futures is done; the first, if they cannot tell."""
+        """Wait until one of the futures is done, and return its index.
+
+        Futures that call back wake this process up; others are asked every 50 milliseconds. If they
+        cannot be asked either, the first one is waited for.
+        """
         if not all(hasattr(handle, "done") for handle in handles):
             return 0
         while True:
@@ -224,7 +254,11 @@ class _Carrier:
 
 
 def _shared_folder(executor: Any) -> str | None:
-    """Return a folder that workers can read if there is one, as submitit has for its jobs."""
+    """Return a folder that workers can read if there is one, as submitit has for its jobs.
+
+    Args:
+      executor: That may have a `folder`, in which "%j" stands for a job.
+    """
     folder = getattr(executor, "folder", None)
     if not isinstance(folder, str | os.PathLike):
         return None

@@ -32,7 +32,12 @@ class StateFormat(NamedTuple):
     implementations: tuple[Any, ...]
 
     def unpack(self, leaves: Sequence[Any], counts: Sequence[Any]) -> PyTree:
-        """Return the state."""
+        """Return the state.
+
+        Args:
+          leaves: Of the state, typed keys as their data.
+          counts: Of its runs.
+        """
         left = iter(counts)
         pairs = zip(leaves, self.implementations, strict=True)
         typed = [a if i is None else jax.random.wrap_key_data(a, impl=i) for a, i in pairs]
@@ -51,7 +56,11 @@ def read_format(state: PyTree) -> StateFormat:
 
 
 def pack_state(state: PyTree) -> PackedState:
-    """Return the arrays of a state."""
+    """Return the arrays of a state.
+
+    Args:
+      state: Any pytree of arrays.
+    """
     runs = [node for node in jax.tree.leaves(state, is_leaf=is_run) if is_run(node)]
     leaves = jax.tree.leaves(_without_past(state))
     data = [jax.random.key_data(leaf) if is_key(leaf) else leaf for leaf in leaves]
@@ -59,7 +68,7 @@ def pack_state(state: PyTree) -> PackedState:
 
 
 def describe_state(state: PyTree) -> str:
-    """Return the structure of a state with its dtypes and shapes."""
+    """Return the structure of a state with its dtypes and shapes, to compare and to show."""
     short = jax.tree.map(lambda leaf: f"{leaf.dtype}{list(leaf.shape)}", _without_past(state))
     return str(short).replace("'", "")
 

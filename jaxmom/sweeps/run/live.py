@@ -57,7 +57,12 @@ class LiveMetrics:
         self.begin(0, 0)
 
     def begin(self, done: int, total: int) -> None:
-        """Start the clock, with so many of all lanes done before."""
+        """Start the clock.
+
+        Args:
+          done: The lanes that a store had before.
+          total: All lanes.
+        """
         self.before, self.done, self.total = done, 0, total
         self.diverged = self.failed = 0
         self.start = time.perf_counter()
@@ -95,6 +100,10 @@ def label_chunk(
       index: The lanes.
       outputs: Of each.
       arrays: Their values [lanes, ...], with their status.
+
+    Returns:
+      A Dataset with the coordinates ``status`` and ``diverged_at``, and ``step`` if there are
+      records.
     """
     import xarray
 

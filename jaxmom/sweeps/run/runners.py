@@ -24,11 +24,17 @@ _KEPT_GROUPS = 8  # whose programs a runner keeps; segments take turns between a
 
 
 class Task(NamedTuple):
-    """A chunk to compute."""
+    """A chunk to compute.
 
-    number: int  # of the block that has it
+    Attributes:
+      number: Of the block that has it, or of the job if lanes run in segments.
+      chunk: Its number in the block.
+      group: The number of its program.
+    """
+
+    number: int
     chunk: int
-    group: int  # of its program
+    group: int
 
 
 class Handle(Protocol):
@@ -68,11 +74,20 @@ class ChunkRunner(Protocol):
         ...
 
     def first_done(self, handles: Sequence[Handle]) -> int:
-        """Return the index of the handle to wait for, one that is done if that can be known."""
+        """Return the index of the handle to wait for, one that is done if that can be known.
+
+        Args:
+          handles: Those of `start` that are in flight, oldest first; there is one at least.
+        """
         ...
 
     def should_restart(self, task: Task, outcome: Arrays | Exception) -> bool:
-        """Return whether to start a task again, which has not been computed."""
+        """Return whether to start a task again, which has not been computed.
+
+        Args:
+          task: That has ended.
+          outcome: Its results, or its error.
+        """
         ...
 
 
@@ -85,6 +100,10 @@ class LocalRunner:
       devices: To run on.
       options: Of the programs.
       dispatcher: Starts the programs and waits for them.
+
+    Attributes:
+      capacity: Two chunks for each device.
+      compile_seconds: Spent on compiling so far.
 
     Raises:
       RuntimeError: This process was forked from one that has used JAX.

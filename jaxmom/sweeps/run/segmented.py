@@ -1,4 +1,9 @@
-"""Sweeps in segments: what a whole run returns, and the outputs of segments put together to it."""
+"""Sweeps in segments: what a whole run returns, and the outputs of segments put together to it.
+
+A run of all segments is traced as one function and never compiled. Its outputs are those of the
+sweep, its fingerprint is that of the store, and its records say which of those of the segments to
+keep: each segment begins with the record at which the one before has ended.
+"""
 
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
@@ -56,11 +61,25 @@ class SegmentedSweep:
         self.steps = [read_steps(one) if STEP in one.outputs else None for one in self.whole]
 
     def place(self, group: int, level: int) -> int:
-        """Return the index of the program of a segment, which is the level-th of its lanes."""
+        """Return the index of the program of a segment.
+
+        Args:
+          group: The number of the group of its lanes.
+          level: How many segments they have run before.
+        """
         return self.programs.place(group, self.lengths[level] if level else None)
 
     def missing(self, group: int, level: int, lanes: int) -> Arrays:
-        """Return the outputs of a segment that no lane has run."""
+        """Return the outputs of a segment that no lane has run.
+
+        Args:
+          group: The number of the group.
+          level: The number of the segment, from 0.
+          lanes: How many lanes there are.
+
+        Returns:
+          By name [lanes, ...], NaN or 0.
+        """
         outputs = self.programs.traced[self.place(group, level)].outputs
         kept = {n: o for n, o in outputs.items() if n in self.whole[group].outputs and n != STEP}
         return {name: _missing(name, output, lanes) for name, output in kept.items()}
@@ -146,7 +165,14 @@ class _WholeRun(NamedTuple):
         return self._join(pieces)
 
     def _join(self, pieces: Sequence[Mapping[str, tuple[Any, int]]]) -> PyTree:
-        """Return the outputs of all segments as those of one run."""
+        """Return the outputs of all segments as those of one run.
+
+        Args:
+          pieces: The outputs of each segment by name, with their axes of records.
+
+        Returns:
+          A run and a dict if there are records, and else the dict.
+        """
         _check_names(pieces)
         last = pieces[-1]
         joined = {name: [piece[name][0] for piece in pieces] for name in last}
@@ -197,6 +223,7 @@ def _check_names(pieces: Sequence[Mapping[str, Any]]) -> None:
 
 
 def _missing(name: str, output: Output, lanes: int) -> NDArray[Any]:
+    """Return the values of an output where no lane has run: NaN, 0, or -1 if it is a divergence."""
     array = missing_values(output, (lanes,))
     if name == DIVERGED_AT:
         array[...] = -1
@@ -204,7 +231,11 @@ def _missing(name: str, output: Output, lanes: int) -> NDArray[Any]:
 
 
 def _first_divergence(pieces: Sequence[NDArray[Any]]) -> NDArray[Any]:
-    """Return the first update that is no -1 among the segments of each lane."""
+    """Return the first update that is no -1 among the segments of each lane.
+
+    Args:
+      pieces: `diverged_at` after each segment [lanes], from the first update of the lane.
+    """
     at = pieces[0]
     for piece in pieces[1:]:
         at = np.where(at >= 0, at, piece)

@@ -1,4 +1,10 @@
-"""Programs of lanes that run in segments: each continues a lane from its state."""
+"""Programs of lanes that run in segments: each continues a lane from its state.
+
+A state comes to a program as arrays, one of its arguments, and leaves it as outputs. The first
+segment begins without a state and is a program of its own; the later ones of the same length share
+one. How many updates the runs in a state have made is common to all lanes, so that these counts are
+not among the arguments of the lanes but data of the program.
+"""
 
 import dataclasses
 import inspect
@@ -43,7 +49,15 @@ class SegmentCall:
     check: CheckFn
 
     def __call__(self, *counts: Any, **axes: Any) -> PyTree:
-        """Run the segment, with the counts of the runs in the state, which lanes share."""
+        """Run the segment.
+
+        Args:
+          counts: Of the runs in the state, which lanes share.
+          axes: The arguments of a lane, with the leaves of its state after the first segment.
+
+        Returns:
+          The outputs with those that carry the state.
+        """
         state = None
         if self.format is not None:
             state = self.format.unpack(axes.pop(STATE), counts)
@@ -139,6 +153,10 @@ def as_lengths(name: str, given: Any) -> list[int]:
 
     Raises:
       ValueError: They are no positive integers in a list.
+
+    Example:
+      >>> as_lengths("segments", (100, 200))
+      [100, 200]
     """
     try:
         lengths = [operator.index(length) for length in given]
@@ -178,6 +196,12 @@ def call_segment(
 ) -> tuple[PyTree, PyTree]:
     """Return the state of a lane after a segment, and its outputs.
 
+    Args:
+      segment: From the user.
+      state: Of the lane; None at first.
+      steps: The updates to make.
+      axes: The arguments of the lane.
+
     Raises:
       TypeError: The segment returned something else.
     """
@@ -195,6 +219,9 @@ def split_results(arrays: Arrays) -> tuple[Arrays, Leaves, list[NDArray[Any]]]:
 
     Args:
       arrays: The results of its program, [lanes, ...].
+
+    Returns:
+      The outputs by name, the leaves [lanes, ...] in the order of the state, and the counts [1].
     """
     leaves, counts = numbered(arrays, STATE), numbered(arrays, _COUNT)
     outputs = {n: array for n, array in arrays.items() if not n.startswith((STATE, _COUNT))}
@@ -202,7 +229,12 @@ def split_results(arrays: Arrays) -> tuple[Arrays, Leaves, list[NDArray[Any]]]:
 
 
 def numbered(arrays: Arrays, prefix: str) -> list[NDArray[Any]]:
-    """Return the arrays whose names are a prefix and a number, in their order."""
+    """Return the arrays whose names are a prefix and a number, in their order.
+
+    Example:
+      >>> numbered({"leaf1": "b", "leaf0": "a", "other": "c"}, "leaf")
+      ['a', 'b']
+    """
     count = sum(name.startswith(prefix) for name in arrays)
     return [arrays[f"{prefix}{i}"] for i in range(count)]
 

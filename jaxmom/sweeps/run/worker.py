@@ -1,4 +1,8 @@
-"""The side of the worker: get the function of a sweep once, compile it, and run chunks."""
+"""The side of the worker: get the function of a sweep once, compile it, and run chunks.
+
+A worker may be a process of a pool, a thread, or a process on another machine. All it is sent is
+`run_chunk` with its arguments, and what it remembers between two chunks is in this module.
+"""
 
 import contextlib
 import dataclasses
@@ -43,7 +47,10 @@ class Payload(NamedTuple):
 
 
 class UnknownPayload(LookupError):
-    """A worker has never had a sweep, cannot read its file, and asks for the bytes."""
+    """A worker has never had a sweep, cannot read its file, and asks for the bytes.
+
+    It is raised before anything has run, and the driver sends the same chunk with the bytes.
+    """
 
 
 def pack_sweep(
@@ -137,6 +144,9 @@ def run_chunk(
       stall_seconds: As for `jaxmom.sweep`.
       data: What lanes share, if it differs from chunk to chunk; None for that of the function.
 
+    Returns:
+      The outputs by name, [lanes, ...].
+
     Raises:
       UnknownPayload: There are no bytes.
       RuntimeError: The worker has other versions than the driver, of JAX, of the function or of
@@ -166,6 +176,10 @@ _ALONE = threading.RLock()  # held by a program that could deadlock with another
 def _find_sweep(payload: Payload, content: bytes | None) -> PackedSweep:
     """Return a sweep that this worker has had, or has now.
 
+    Args:
+      payload: Its name.
+      content: Its bytes, if they came with the chunk.
+
     Raises:
       UnknownPayload: There are no bytes.
     """
@@ -184,7 +198,11 @@ def _drop_oldest(kept: dict[Any, Any], most: int) -> None:
 
 
 def _read_content(payload: Payload) -> bytes:
-    """Read the bytes of a sweep from its file, which another machine may not have."""
+    """Read the bytes of a sweep from its file.
+
+    Raises:
+      UnknownPayload: There is no such file on this machine, or one of another sweep.
+    """
     try:
         content = pathlib.Path(payload.path).read_bytes()
     except OSError:
@@ -195,7 +213,11 @@ def _read_content(payload: Payload) -> bytes:
 
 
 def _run_program(program: Program, columns: Arguments, stall_seconds: float) -> Arrays:
-    """Run a program in a thread of a worker, beside no other one where that could deadlock."""
+    """Run a program in a thread of a worker, beside no other one where that could deadlock.
+
+    Raises:
+      RuntimeError: The program stands still.
+    """
     dispatcher = Dispatcher([program.device], stall_seconds)
     is_alone = deadlock_note(program.group.jaxpr, [program.device]) is not None
     with _ALONE if is_alone else contextlib.nullcontext():
@@ -206,7 +228,17 @@ def _run_program(program: Program, columns: Arguments, stall_seconds: float) -> 
 
 
 def _compile_group(sweep: PackedSweep, number: int, columns: Arguments) -> Program:
-    """Compile a group, once its function has proved to be that of the driver."""
+    """Compile a group, once its function has proved to be that of the driver.
+
+    Args:
+      sweep: With the group.
+      number: Of the group.
+      columns: The arguments of the first chunk, which say how many lanes a program takes.
+
+    Raises:
+      RuntimeError: The worker has other versions of JAX, another kind of device, or another version
+        of the function.
+    """
     if (read_versions(), jax.default_backend()) != (sweep.versions, sweep.backend):
         raise RuntimeError(
             f"this worker has {read_versions()} on {jax.default_backend()}, the driver "
