@@ -2,18 +2,15 @@
 
 The list of tests in section 5 of the reference on sweeps is kept by this file and its neighbors:
 test_store.py, test_kills.py, test_disks.py, test_memory.py, test_forks.py, test_terminals.py,
-test_engine.py, test_executors.py, test_properties.py, test_space.py and test_results.py. What is
-left out, and why:
+test_engine.py, test_executors.py, test_job_arrays.py, test_properties.py, test_space.py and
+test_results.py. What is left out, and why:
 
-* 2, workers that share a store: the design has one driver, which writes, and an executor; so a
-  worker that dies or is late is the executor's, and a second driver is refused.
 * 3, a disk that fails while it is read: the error of the system names the file, and that is all.
 * 9, a width that shrinks after the first part: it would change the bits; such a chunk fails.
 * 15, a second Ctrl-C within a chunk: XLA cannot be interrupted; the sweep ends at once, and its
   process with the chunk.
 * 16, several processes in one SPMD program: the design has an executor in place of it, since one
   process that dies would end all others.
-* 17, pytest-xdist: it is no dependency; processes that are spawned are tested here.
 """
 
 import concurrent.futures

@@ -26,12 +26,22 @@ _PROBES = 64  # lanes of a sample whose values are kept, to notice another SciPy
 
 
 def to_json(space: SpaceLike) -> list[Any]:
-    """Return a space as JSON: everything but the objects that its static axes stand for."""
+    """Return a space as JSON: everything but the objects that its static axes stand for.
+
+    Numbers keep all their bits. Of a labeled axis only the labels are kept; `digest_labels` tells
+    whether their values have changed.
+
+    Args:
+      space: Any.
+    """
     return [_component_to_json(component) for component in space.components]
 
 
 def from_json(spec: list[Any]) -> Space:
     """Return the space of a store: coordinates and numbers, but only labels of anything else.
+
+    Args:
+      spec: From `to_json`.
 
     Raises:
       ValueError: The installed SciPy makes other sequences than the one that sampled.
@@ -43,6 +53,9 @@ def hash_lanes(
     space: Space, digests: Mapping[str, str], block: int = 1 << 16
 ) -> NDArray[np.uint64]:
     """Return two numbers [lanes, 2] for each lane, equal if and only if all its arguments are.
+
+    Neither the order of the lanes nor that of the arguments matters, nor how the space is put
+    together, so that an extension finds the lanes of the sweep that it extends.
 
     Args:
       space: Any.
@@ -84,7 +97,14 @@ def _labeled_axes(space: SpaceLike, path: str = "") -> Iterator[tuple[str, Axis]
 
 
 def encode_array(array: NDArray[Any]) -> Any:
-    """Return an array as JSON, exact to the last bit; words and booleans stay readable."""
+    """Return an array as JSON, exact to the last bit; words and booleans stay readable.
+
+    Example:
+      >>> encode_array(np.array([0.5, 0.9]))["told"]
+      '2 values, 0.5 ... 0.9'
+      >>> decode_array(encode_array(np.array([0.5, 0.9])))
+      array([0.5, 0.9])
+    """
     if array.dtype.kind in "Ub":
         return array.tolist()
     content = base64.b64encode(array.astype(array.dtype.newbyteorder("<")).tobytes()).decode()
@@ -100,6 +120,7 @@ def decode_array(data: Any) -> NDArray[Any]:
 
 
 def _component_to_json(component: Component) -> dict[str, Any]:
+    """Return a component as JSON; a sample has the numbers its points are made of."""
     if isinstance(component, ListedAxes):
         axes = [_axis_to_json(axis) for axis in component.axes]
         return {"factor": "listed", "paired": component.paired, "axes": axes}
@@ -120,6 +141,7 @@ def _component_to_json(component: Component) -> dict[str, Any]:
 
 
 def _component_from_json(spec: dict[str, Any]) -> Component:
+    """Return the component of `_component_to_json`, if it has the same points here."""
     if spec["factor"] == "listed":
         return ListedAxes(tuple(map(_axis_from_json, spec["axes"])), spec["paired"])
     if spec["factor"] == "union":
@@ -143,12 +165,14 @@ def _axis_to_json(axis: Axis) -> dict[str, Any]:
 
 
 def _axis_from_json(spec: dict[str, Any]) -> Axis:
+    """Return an axis; one that is no axis of numbers has labels only."""
     labels = decode_array(spec["labels"])
     values = labels if spec["kind"] == "number" else None
     return Axis(spec["name"], spec["kind"], labels, values)
 
 
 def _digest_probes(sample: QuasiRandomSample) -> str:
+    """Return a digest of some of its points, rounded more than versions of NumPy differ."""
     index = np.unique(np.linspace(0, sample.size - 1, _PROBES).astype(np.int64))
     columns = sample.take(index)
     content = b"".join(np.round(columns[name].astype(float), 12).tobytes() for name in columns)
@@ -156,6 +180,7 @@ def _digest_probes(sample: QuasiRandomSample) -> str:
 
 
 def _summarize(array: NDArray[Any]) -> str:
+    """Return the number of the values and the ends, for messages."""
     ends = f"{array[0]:.6g}" if len(array) == 1 else f"{array[0]:.6g} ... {array[-1]:.6g}"
     return f"{len(array)} values, {ends}"
 
@@ -219,4 +244,5 @@ def _mix_bits(x: NDArray[np.uint64]) -> NDArray[np.uint64]:
 
 
 def _hash_text(text: str) -> int:
+    """Return a number of 64 bits that is the same in every process."""
     return int.from_bytes(hashlib.sha256(text.encode()).digest()[:8], "little")
