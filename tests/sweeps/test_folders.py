@@ -325,7 +325,14 @@ def test_failures_are_seen_as_they_come_and_go(tmp_path):
 # Paths and arguments
 
 
-@pytest.mark.parametrize("store", [3, "", b"runs", ["runs"], 0.5])
+class PathOfBytes:
+    def __fspath__(self):
+        return b"runs"
+
+
+@pytest.mark.parametrize(
+    "store", [3, "", b"runs", ["runs"], 0.5, PathOfBytes()], ids=lambda one: type(one).__name__
+)
 def test_what_is_no_path_is_no_store(store, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     calls = [

@@ -75,7 +75,8 @@ class Store:
     """
 
     def __init__(self, path: str | os.PathLike[str]):
-        if not isinstance(path, str | os.PathLike) or not os.fspath(path):
+        text = os.fspath(path) if isinstance(path, str | os.PathLike) else None
+        if not text or not isinstance(text, str):
             raise ValueError(f"a store is the path of a folder, such as 'runs'; got {path!r}.")
         # Absolute, since a result that is read later may be read from another folder.
         self.path = pathlib.Path(path).expanduser().absolute()
