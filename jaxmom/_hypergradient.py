@@ -166,11 +166,12 @@ def with_previous_gradient(optimizer: optax.GradientTransformation) -> Optimizer
 
     Methods that reduce variance compare two gradients on one batch. This computes the second from
     ``value_fn``, which `jaxmom.optimize` passes to every update, and passes it on as the extra
-    argument ``previous_gradient``. In a loop of your own, pass ``value_fn``, the loss of the
+    argument ``previous_grad``. In a loop of your own, pass ``value_fn``, the loss of the
     current batch as a function of params. At the first update the two gradients are the same.
 
     Args:
-      optimizer: One that takes ``previous_gradient``, such as `jaxmom.storm`.
+      optimizer: One that takes ``previous_grad``: `jaxmom.storm`, `jaxmom.adaptive_storm`, or
+        `jaxmom.mars` with ``exact=True``.
 
     Returns:
       A pytree optimizer; its state is a `PreviousParamsState`.
@@ -211,7 +212,7 @@ def _update_with_previous(
     point = jax.tree.map(lambda p, old: jnp.where(first, p, old), params, state.previous)
     gradient = jax.grad(value_fn)(point)
     gradient = jax.tree.map(lambda g: g.conj() if jnp.iscomplexobj(g) else g, gradient)
-    extra |= {"value_fn": value_fn, "previous_gradient": gradient}
+    extra |= {"value_fn": value_fn, "previous_grad": gradient}
     updates, inner = hp["transforms"][0](updates, state.inner, params, **extra)
     count: Any = optax.safe_increment(state.count)
     return updates, PreviousParamsState(count, params, inner)

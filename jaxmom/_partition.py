@@ -24,7 +24,7 @@ from jaxmom.transform import (
 Labels: TypeAlias = PyTree | Callable[[PyTree], PyTree]
 
 # The extra arguments of an update that are trees like params.
-LIKE_PARAMS = ("grad", "previous_gradient")
+LIKE_PARAMS = ("grad", "previous_grad")
 
 
 class PartitionState(NamedTuple):

@@ -37,7 +37,7 @@ def storm(learning_rate: ScalarOrSchedule, a: ScalarOrSchedule = 0.1) -> Optimiz
 
     ``d_t = g(y_t; xi_t) + (1 - a) (d_{t-1} - g(y_{t-1}; xi_t)); y <- y - alpha d_t``, and the first
     d is the first gradient. The gradient at the previous params, on the current batch, is the extra
-    argument ``previous_gradient``; `jaxmom.with_previous_gradient` computes it. `adaptive_storm`
+    argument ``previous_grad``; `jaxmom.with_previous_gradient` computes it. `adaptive_storm`
     has the paper's steps.
 
     Args:
@@ -116,17 +116,17 @@ def _update_adaptive_storm(
 def _descend_along_estimate(
     rate: Any, a: Any, updates: PyTree, state: StormState, extra: dict[str, Any]
 ) -> tuple[PyTree, StormState]:
-    if extra.get("previous_gradient") is None:
+    if extra.get("previous_grad") is None:
         raise ValueError(
             "storm needs the gradient at the previous params at every update: wrap it as "
             "jm.with_previous_gradient(optimizer), or call "
-            "update(gradient, state, params, previous_gradient=...)."
+            "update(gradient, state, params, previous_grad=...)."
         )
 
     def correct(g: jax.Array, d: jax.Array, previous: jax.Array) -> jax.Array:
         return jnp.where(state.is_first, g, g + (1 - cast(a, d)) * (d - previous))
 
-    estimate = advance_buffers(correct, updates, state.estimate, extra["previous_gradient"])
+    estimate = advance_buffers(correct, updates, state.estimate, extra["previous_grad"])
     new = map_present(lambda g, d: -cast(rate, d) * d, updates, estimate)
     return new, StormState(estimate, state.squares, jnp.zeros_like(state.is_first))
 

@@ -30,7 +30,7 @@ def init(hp, params):
 def update(hp, updates, state, params, **extra):
     squares = [jnp.sum(g.astype(float) ** 2) for g in jax.tree.leaves(updates)]
     extra["value"] = 0.3 + 0.01 * sum(squares, jnp.zeros([]))
-    extra["previous_gradient"] = jax.tree.map(lambda g: 0.5 * g + 0.1, updates)
+    extra["previous_grad"] = jax.tree.map(lambda g: 0.5 * g + 0.1, updates)
     return hp["transforms"][0](updates, state, params, **extra)
 
 

@@ -123,11 +123,23 @@ def test_storm_in_a_plain_loop():
     one, other = plain.init(x), helped.init(x)
     for batch in BATCHES[:5]:
         before = slope(previous, batch)
-        u, one = plain.update(slope(x, batch), one, x, previous_gradient=before)
+        u, one = plain.update(slope(x, batch), one, x, previous_grad=before)
         v, other = helped.update(slope(y, batch), other, y, value_fn=lambda p, b=batch: loss(p, b))
         previous, x, y = x, x + u, y + v
         assert_close(y, x)
     assert_close(x, list(storm(lambda total: 0.3, lambda total: 0.05))[5])
+
+
+def test_the_helper_serves_exact_mars_too():
+    exact = jm.mars(0.05, gamma=0.5, exact=True)
+    points, slope = run(jm.with_previous_gradient(exact), 6), jax.grad(loss)
+    x = previous = jnp.asarray(START)
+    state = exact.init(x)
+    for t, batch in enumerate(BATCHES[:6]):
+        assert_close(points[t], x)
+        extra = {"previous_grad": slope(previous, batch)}
+        updates, state = exact.update(slope(x, batch), state, x, **extra)
+        previous, x = x, x + updates
 
 
 def test_storm_that_forgets_or_has_no_noise_is_gradient_descent():
@@ -228,7 +240,7 @@ def test_schedules_stand_wherever_numbers_do():
 
 
 def test_zero_gradients_move_nothing():
-    zero, extra = jnp.zeros(2), {"value": 0.0, "previous_gradient": jnp.zeros(2)}
+    zero, extra = jnp.zeros(2), {"value": 0.0, "previous_grad": jnp.zeros(2)}
     for optimizer in (
         *[jm.momsps(0.1), jm.momo(), jm.adaptive_heavy_ball(), jm.yellowfin(), jm.storm(0.1)],
         *[jm.adaptive_storm(), jm.hypergradient_descent(jm.heavy_ball(0.1), "beta", 0.1)],
