@@ -372,7 +372,7 @@ def test_processes_share_a_sweep_and_one_that_is_killed_comes_again(tmp_path, lo
     victim.send_signal(signal.SIGKILL)
     finish(victim)
     open_sweep(tmp_path).status.load()  # readers are welcome
-    output_of(start("run_part", tmp_path, 0, 2))
+    run_long(tmp_path, part=(0, 2))
     output_of(other)
     assert contents(tmp_path) == long
     assert not list(tmp_path.rglob("*.tmp"))
