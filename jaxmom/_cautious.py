@@ -5,6 +5,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import optax
+from jax.core import Tracer
 
 from jaxmom._trees import map_present
 from jaxmom.transform import (
@@ -38,8 +39,9 @@ def cautious(optimizer: optax.GradientTransformation) -> Optimizer:
       A pytree optimizer; its state is that of `optimizer`.
 
     Raises:
-      ValueError: `optimizer` contains a `jaxmom.lookahead`; or, of `jaxmom.eval_params`, it
-        evaluates at a point that a mask would move.
+      ValueError: The first update of `optimizer` goes along the gradient, as that of a filter
+        without a learning rate; or it contains a `jaxmom.lookahead`; or, of `jaxmom.eval_params`,
+        it evaluates at a point that a mask would move.
 
     Source:
       Liang et al. 2024 (arXiv 2411.16085), algorithm 1, with the mean of the official code.
@@ -53,7 +55,26 @@ def cautious(optimizer: optax.GradientTransformation) -> Optimizer:
       >>> print(updates + 0.0)  # the second would still go down, so the first goes twice as far
       [-0.38  0.  ]
     """
-    return assemble(_CAUTIOUS, (), {}, [as_pytree(optimizer)], ())
+    inner = as_pytree(optimizer)
+    if _climbs(inner):
+        raise ValueError(
+            "cautious needs an optimizer whose updates descend, and the first update of this one "
+            "goes along the gradient; put cautious around the chain that ends with a learning rate."
+        )
+    return assemble(_CAUTIOUS, (), {}, [inner], ())
+
+
+def _climbs(optimizer: Optimizer) -> bool:
+    """Whether the first update goes along the gradient, as far as plain hyperparameters tell."""
+    if any(isinstance(leaf, Tracer) for leaf in jax.tree.leaves(optimizer)):
+        return False
+    ones = jnp.ones((2, 2))
+    try:
+        with jax.ensure_compile_time_eval():
+            update: Any = optimizer.update(ones, optimizer.init(ones), ones)[0]
+            return bool(jnp.sum(update) > 0)
+    except Exception:  # for other params, a batch to be mapped over, or in need of more arguments
+        return False
 
 
 def _init_inner(hp: Hyperparameters, params: PyTree) -> PyTree:

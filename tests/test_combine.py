@@ -452,6 +452,25 @@ def test_wrappers_of_optax_accept_it(name):
             jm.eval_params(wrapped, found.params, found.state)
 
 
+@pytest.mark.parametrize("name", ["all", "function", "hypergradient", "previous"])
+def test_a_scan_in_shard_map(name):
+    """Where the types of what depends on params say that it varies over the mesh."""
+    mesh = jax.make_mesh((1,), ("x",), axis_types=(jax.sharding.AxisType.Auto,))
+    optimizer, spec = make(name), jax.sharding.PartitionSpec("x")
+
+    def final(x):
+        def step(carry, _):
+            x, state = carry
+            value, g = jax.value_and_grad(loss)(x)
+            updates, state = optimizer.update(g, state, x, value=value, value_fn=loss)
+            return (x + updates, state), None
+
+        return jax.lax.scan(step, (x, optimizer.init(x)), length=3)[0][0]
+
+    sharded = jax.jit(jax.shard_map(final, mesh=mesh, in_specs=spec, out_specs=spec))
+    np.testing.assert_allclose(sharded(jnp.asarray(START)), final(jnp.asarray(START)), rtol=1e-13)
+
+
 def test_names_resolve_through_wrappers_of_wrappers():
     optimizer = jm.average(jm.lookahead(jm.heavy_ball(0.1, 0.9), 5, 0.5, 0.3), beta=0.99)
     names = jm.hyperparameters(optimizer)
@@ -521,6 +540,8 @@ WRONG = {
     "lookahead twice": (lambda: jm.lookahead(AROUND, 3, 0.5), "around the inner optimizer alone"),
     "lookahead first": (lambda: jm.chain(AROUND, optax.scale(0.5)), "make it the last stage"),
     "lookahead mixed": (lambda: jm.mix([AROUND, BASE], [0.5, 0.5]), "put it around the mixture"),
+    "a filter": (lambda: jm.cautious(optax.trace(0.9)), "around the chain that ends with a learn"),
+    "ascent": (lambda: jm.cautious(jm.sgd(0.1, maximize=True)), "whose updates descend"),
     "lookahead masked": (lambda: jm.cautious(AROUND), "put it around cautious"),
     "lookahead restarted": (lambda: jm.restart(AROUND), "average and lookahead around restart"),
     "a factory": (lambda: jm.average(jm.heavy_ball), "expected an optax GradientTransformation"),
