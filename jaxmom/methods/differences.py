@@ -112,7 +112,8 @@ def mars(
       eps: Not negative.
       weight_decay: lambda of decoupled decay, ``- eta lambda y``, which needs params; or None.
       exact: Whether g' is the gradient of the current batch at the previous params, which `update`
-        then needs as the extra argument ``previous_grad``. Otherwise g' is the gradient of the
+        then needs as the extra argument ``previous_grad``; `jaxmom.with_previous_gradient` computes
+        it. Otherwise g' is the gradient of the
         step before, and zero at the first step, as in the authors' code.
 
     Source:
@@ -145,17 +146,22 @@ def _correct(
     hp: Hyperparameters, updates: PyTree, state: PyTree, params: PyTree, **extra: Any
 ) -> tuple[PyTree, PyTree]:
     del params
-    if "previous_grad" not in extra:
+    if extra.get("previous_grad") is None:
         raise TypeError(
             "mars with exact=True needs the gradient of the current batch at the previous params: "
-            "call update(gradient, state, params, previous_grad=...)."
+            "give jm.with_previous_gradient(optimizer), or call "
+            "update(gradient, state, params, previous_grad=...)."
         )
     c = coefficients.mars(hp["b1"], hp["gamma"])
 
-    def combine(g: Any, previous: Any) -> jax.Array:
-        return c.direct.astype(g.dtype) * g + c.read[0].astype(g.dtype) * previous
+    def combine(g: Any, previous: Any) -> jax.Array | None:
+        if g is None:  # a frozen leaf
+            return None
+        direct, read, previous = (jnp.asarray(x, g.dtype) for x in (c.direct, c.read[0], previous))
+        return direct * g + read * previous
 
-    return jax.tree.map(combine, updates, extra["previous_grad"]), state
+    is_none = lambda leaf: leaf is None  # noqa: E731
+    return jax.tree.map(combine, updates, extra["previous_grad"], is_leaf=is_none), state
 
 
 def _shorten(

@@ -469,6 +469,16 @@ def test_a_table_of_coefficients_has_a_row_for_each_step():
         updates_of(optimizer, GRADIENTS[:1])
 
 
+def test_exact_mars_leaves_frozen_arrays_alone():
+    """In bfloat16, whose previous gradients have it too."""
+    params = {"a": jnp.ones(2, jnp.bfloat16), "b": jnp.ones(2, jnp.bfloat16)}
+    optimizer, gradient = jm.mars(0.1, exact=True), {"a": jnp.ones(2, jnp.bfloat16), "b": None}
+    updates, _ = optimizer.update(gradient, optimizer.init(params), params, previous_grad=params)
+    assert updates["b"] is None
+    np.testing.assert_allclose(updates["a"].astype(float), -0.1, rtol=1e-2)
+    assert updates["a"].dtype == jnp.bfloat16
+
+
 def test_exact_mars_needs_the_gradient_before():
     with pytest.raises(TypeError, match=r"previous_grad=\.\.\."):
         updates_of(jm.mars(0.1, exact=True), GRADIENTS[:1])
