@@ -15,7 +15,7 @@ def qhadam(b1: ArrayLike = 0.995, nu1: ArrayLike = 0.7) -> Recurrence:
     """The numerator of QHAdam: ``(1-nu1) g_t + nu1 m_{t+1} / (1 - b1^{t+1})``, m the average.
 
     Source:
-      Ma and Yarats 2019 (arXiv 1810.06801), algorithm 2.
+      Ma and Yarats 2019 (arXiv 1810.06801), and their code, facebookresearch/qhoptim.
     """
     b1 = as_hyperparameter("b1", b1, "[0, 1)")
     return Recurrence(0.0, Partial(_mixed, beta=b1, nu=as_hyperparameter("nu1", nu1)))
@@ -98,7 +98,7 @@ def simplified_ademamix(b1: ArrayLike = 0.99, alpha: ArrayLike = 0.0) -> Coeffic
     """The numerator of simplified AdEMAMix: ``m_{t+1} = b1 m_t + g_t; m_{t+1} + alpha g_t``.
 
     Source:
-      Morwani et al. 2025 (arXiv 2502.02431), algorithm 1.
+      Morwani et al. 2025 (arXiv 2502.02431), and their code, DepenM/Simplified-AdEMAMix.
     """
     b1 = as_hyperparameter("b1", b1, "[0, 1)")
     return reading_new(decay=b1, gain=1.0, read=1.0, direct=as_hyperparameter("alpha", alpha))
@@ -108,7 +108,7 @@ def mars(b1: ArrayLike = 0.95, gamma: ArrayLike = 0.025) -> Coefficients:
     """MARS's corrected gradient: ``c_t = g_t + gamma b1 / (1-b1) (g_t - g_{t-1})``, g_{-1} = 0.
 
     Source:
-      Yuan et al. 2024 (arXiv 2411.10438), equation 3.4, with the previous batch's own gradient.
+      Yuan et al. 2024 (arXiv 2411.10438), and their code, AGI-Arena/MARS, approximate form.
     """
     b1 = as_hyperparameter("b1", b1, "[0, 1)")
     correction = as_hyperparameter("gamma", gamma) * b1 / (1 - b1)

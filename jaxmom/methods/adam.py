@@ -49,7 +49,7 @@ def qhadam(
       weight_decay: lambda of decoupled decay, ``- alpha lambda y``, which needs params; or None.
 
     Source:
-      Ma and Yarats 2019 (arXiv 1810.06801), algorithm 2.
+      Ma and Yarats 2019 (arXiv 1810.06801), and their code, facebookresearch/qhoptim.
 
     Example:
       >>> import jaxmom as jm
@@ -165,7 +165,7 @@ def simplified_ademamix(
       weight_decay: lambda of decoupled decay, ``- eta lambda y``, which needs params; or None.
 
     Source:
-      Morwani et al. 2025 (arXiv 2502.02431), algorithm 1.
+      Morwani et al. 2025 (arXiv 2502.02431), and their code, DepenM/Simplified-AdEMAMix.
 
     Example:
       >>> import jaxmom as jm

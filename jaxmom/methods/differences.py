@@ -47,7 +47,7 @@ def adan(
         params; or None.
 
     Source:
-      Xie et al. 2022 (arXiv 2208.06677), algorithm 1.
+      Xie et al. 2022 (arXiv 2208.06677), algorithm 1, and their code, sail-sg/Adan.
 
     Example:
       >>> import jaxmom as jm
@@ -117,7 +117,7 @@ def mars(
         step before, and zero at the first step, as in the authors' code.
 
     Source:
-      Yuan et al. 2024 (arXiv 2411.10438), algorithms 1 and 2.
+      Yuan et al. 2024 (arXiv 2411.10438), MARS-AdamW, and their code, AGI-Arena/MARS.
 
     Example:
       >>> import jaxmom as jm

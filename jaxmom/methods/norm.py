@@ -37,7 +37,7 @@ def normalized_momentum(
       per_array: Whether each array of params has its own norm, and not all of them together.
 
     Source:
-      Cutkosky and Mehta 2020 (arXiv 2002.03305), algorithm 1.
+      Cutkosky and Mehta 2020 (arXiv 2002.03305).
 
     Example:
       >>> import jaxmom as jm
@@ -54,7 +54,8 @@ def nigt(
     """Normalized momentum with implicit gradient transport.
 
     ``m <- beta m + (1-beta) grad f(y); x' = x - eta m / |m|; y = x' + beta/(1-beta) (x' - x)``.
-    params is y, where gradients are taken; `eval_params` is x.
+    params is y, where gradients are taken; `eval_params` is x. m starts at zero, as in the authors'
+    code (google-research, nigt_optimizer), which has a trust ratio in the place of 1 / |m|.
 
     Args:
       learning_rate: eta, the length of the step of x.
@@ -62,7 +63,7 @@ def nigt(
       per_array: Whether each array of params has its own norm, and not all of them together.
 
     Source:
-      Cutkosky and Mehta 2020 (arXiv 2002.03305), algorithm 2 with constant parameters.
+      Cutkosky and Mehta 2020 (arXiv 2002.03305), NIGT, with constant parameters.
 
     Example:
       >>> import jaxmom as jm
