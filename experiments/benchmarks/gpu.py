@@ -11,8 +11,9 @@ best width, and when do lanes belong last?
 * Filters of one and three buffers on 1e6 to 1e8 parameters: bytes that must move, as a share of the
   rate of a copy measured in the same run.
 
-Rates leave the time of compiling out; the column "call" is the whole call, compilation and search
-included. Each rate is the best of some rounds.
+Rates leave the time of compiling out, except those of "auto", which are of the whole call: what it
+runs to find a width it keeps as results. The column "whole call" has compilation and search in it.
+Each rate is the best of some rounds.
 
 Answer: see `docs/sweeps.md`, which has the table of one device, with its name.
 """
@@ -84,7 +85,7 @@ def measure_quadratic(scale: float) -> Iterator[Row]:
             for width in widths:
                 rate, call = _time_sweep(fn, space, width, options)
                 program = f"{name}, lanes {label}, width {width:,}"
-                yield Row(job, program, f"{rate * steps:.3g} lane-steps/s", "", f"{call:.1f} s")
+                yield Row(job, program, f"{rate * steps:.3g} lane-steps/s", "", f"{call:.2f} s")
         yield _time_auto(job, name, fn, space, steps, "lane-steps/s")
 
 
@@ -107,7 +108,7 @@ def measure_networks(scale: float) -> Iterator[Row]:
                 f"width {width:,}",
                 f"{rate:.4g} lanes/s, {work / 1e12:.3g} TFLOP/s",
                 f"{work / peak:.2f}",
-                f"{call:.1f} s",
+                f"{call:.2f} s",
             )
         yield _time_auto(job, "jm.optimize", fn, space, 1, "lanes/s")
 
@@ -126,7 +127,7 @@ def measure_q_learning(scale: float) -> Iterator[Row]:
     job = f"Q-learning on the lake, {space.size:,} lanes x {LAKE_STEPS:,}"
     for width in sorted({min(w, space.size) for w in (1000, 10_000, 100_000)}):
         rate, call = _time_sweep(learn, space, width, {})
-        yield Row(job, f"width {width:,}", f"{rate * LAKE_STEPS:.3g} steps/s", "", f"{call:.1f} s")
+        yield Row(job, f"width {width:,}", f"{rate * LAKE_STEPS:.3g} steps/s", "", f"{call:.2f} s")
     yield _time_auto(job, "jm.rl.q_learning", learn, space, LAKE_STEPS, "steps/s")
 
 
@@ -170,15 +171,15 @@ def _time_sweep(
 def _time_auto(
     job: str, name: str, fn: Callable[..., Any], space: Any, steps: int, unit: str
 ) -> Row:
-    """Time a call that chooses its width itself, and say what it chose."""
+    """Time a whole call that chooses its width itself, and say what it chose."""
     start = time.perf_counter()
     attrs = jm.sweep(fn, space, progress=False).attrs
     call = time.perf_counter() - start
     options = json.loads(attrs["options"])
     ours = "".join(f", {n}={v}" for n, v in options.items() if not n.startswith("xla"))
-    rate = space.size * steps / (attrs["seconds"] - attrs["compile_seconds"])
     program = f"{name}, auto: width {attrs['width']:,}{ours}"
-    return Row(job, program, f"{rate:.3g} {unit}", "", f"{call:.1f} s")
+    rate = f"{space.size * steps / call:.3g} {unit} in the whole call"
+    return Row(job, program, rate, "", f"{call:.2f} s")
 
 
 def _train_network(hidden: int) -> tuple[Callable[..., Any], float]:

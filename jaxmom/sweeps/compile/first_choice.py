@@ -24,16 +24,17 @@ _EVEN = 8  # wider chunks are a multiple of so many lanes, which vector units li
 
 # For each kind of program the bytes that the loops of a chunk carry, at best, and the narrowest
 # and the widest chunk. On CPUs these bytes fit into a cache: the first one where lanes are last,
-# the shared one where products of matrices reuse what they have read.
+# the shared one where products of matrices reuse what they have read. A GPU is the faster the more
+# lanes it has, as long as there is memory: each step of a loop is a few launches, for however many.
 _WIDTHS = {
     ("cpu", "last"): (2**14, 128, 2048),
     ("cpu", "products"): (3 * 2**20, 2, 64),
     ("cpu", "convolutions"): (3 * 2**20, 2, 16),  # XLA has one of many groups for all lanes
     ("cpu", "other"): (2**20, 16, 256),
-    ("other", "last"): (2**26, 512, 65536),
-    ("other", "products"): (2**28, 16, 4096),
+    ("other", "last"): (2**33, 4096, 2**20),
+    ("other", "products"): (2**32, 64, 8192),
     ("other", "convolutions"): (2**28, 16, 4096),
-    ("other", "other"): (2**26, 512, 65536),
+    ("other", "other"): (2**33, 4096, 2**20),
 }
 
 
