@@ -77,6 +77,24 @@ def test_lanes_have_the_bits_of_whole_runs_until_they_leave(expected, whole):
     assert 0 < (expected.status == DIVERGED).sum() < SPACE.size
 
 
+def test_where_two_segments_meet_the_record_is_that_of_the_later_one():
+    """It has the digits of a whole run's loop; the end of a segment is another program."""
+
+    def marked(run, steps, rate):
+        start = jnp.ones(()) if run is None else run
+        run = jm.optimize(lambda x: x**2, start, jm.heavy_ball(rate), steps, every=2)
+        ends = run.history["value"].at[-1].add(100.0)
+        return run, run._replace(history={"value": ends})
+
+    runs = sweep(marked, grid(rate=[0.1, 40.0]), width=2, segments=[4, 4, 4])
+    assert runs.status.values.tolist() == [OK, DIVERGED]
+    assert runs.step.values.tolist() == [0, 2, 4, 6, 8, 10, 12]
+    assert (runs.value[0] > 50).values.tolist() == [False] * 6 + [True]
+    plain = jm.optimize(lambda x: x**2, jnp.ones(()), jm.heavy_ball(40.0), 4, every=2)
+    np.testing.assert_allclose(runs.value[1, :3] - plain.history["value"], [0, 0, 100], atol=1e-9)
+    assert np.isnan(runs.value[1, 3:]).all()
+
+
 def test_lanes_that_diverged_cost_no_more_than_their_first_segment():
     """Of 100 lanes 90 diverge at once: 10 % of the lane-steps, and the first segment."""
     ran = []

@@ -48,13 +48,13 @@ class SegmentedSweep:
         check_axes(segment, space, [ENDED_AT])
         self.lengths = list(lengths)
         self.programs = SegmentPrograms(segment, space, lengths[0], lengths[1:])
-        self.whole, self.records = [], list[Index]()
+        self.whole, self.records = [], list[_Records]()
         for group in space.groups():
             taken = space.take(group.rows.at(np.zeros(1, np.int64)))
             sample = {name: taken[name] for name in group.names}
             repeated = trace_group(_WholeRun(segment, self.lengths), group, sample)
             records = _find_records(repeated)
-            run = _WholeRun(segment, self.lengths, records)
+            run = _WholeRun(segment, self.lengths, records.first)
             self.records.append(records)
             self.whole.append(trace_group(run, group, sample))
         check_result(space, self.whole)
@@ -106,11 +106,37 @@ class SegmentedSweep:
             elif name == DIVERGED_AT:
                 arrays[name] = _first_divergence([piece[name] for piece in pieces])
             elif output.dims[:1] == (STEP,):
-                records = np.concatenate([piece[name] for piece in pieces], axis=1)
-                arrays[name] = records[:, self.records[group]]
+                arrays[name] = self._join_records(group, [piece[name] for piece in pieces], ended)
             else:
                 arrays[name] = np.stack([piece[name] for piece in pieces])[ended - 1, lanes]
         return arrays
+
+    def _join_records(
+        self, group: int, pieces: Sequence[NDArray[Any]], ended: NDArray[np.int32]
+    ) -> NDArray[Any]:
+        """Return the records of all segments; those at which two meet are of the later one.
+
+        There a program of a whole run computes within its loop what ends the loop of a segment, and
+        only the program that goes on has the same last digits.
+        """
+        first, later = self.records[group]
+        records = np.concatenate(pieces, axis=1)
+        owner = np.repeat(np.arange(len(pieces)), [piece.shape[1] for piece in pieces])[later]
+        has_run = ended[:, None] > owner
+        has_run = has_run.reshape(has_run.shape + (1,) * (records.ndim - 2))
+        return np.where(has_run, records[:, later], records[:, first])
+
+
+class _Records(NamedTuple):
+    """Which records of all segments to keep, one for each step.
+
+    Attributes:
+      first: Where a step is for the first time.
+      later: Where it is for the last time, in the segment that begins with it.
+    """
+
+    first: Index
+    later: Index
 
 
 class _JoinedRun(NamedTuple):
@@ -192,14 +218,14 @@ class _WholeRun(NamedTuple):
         return whole if self.records is None else whole[self.records]
 
 
-def _find_records(traced: TracedGroup) -> Index:
+def _find_records(traced: TracedGroup) -> _Records:
     """Return which records of all segments to keep: not again the one at which a segment begins.
 
     Raises:
       ValueError: The steps of a segment do not follow those of the one before.
     """
     if STEP not in traced.outputs:
-        return np.zeros(0, np.int64)
+        return _Records(np.zeros(0, np.int64), np.zeros(0, np.int64))
     steps = read_steps(traced)
     if steps is None or (np.diff(steps) < 0).any():
         raise ValueError(
@@ -207,7 +233,8 @@ def _find_records(traced: TracedGroup) -> Index:
             "steps that are not known; let each segment go on with the run of the one before, as "
             "in jm.optimize(loss, run, ...), and return that run as the state."
         )
-    return np.flatnonzero(np.diff(steps, prepend=-1) > 0)
+    first = np.flatnonzero(np.diff(steps, prepend=-1) > 0)
+    return _Records(first, np.searchsorted(steps, steps[first], side="right") - 1)
 
 
 def _check_names(pieces: Sequence[Mapping[str, Any]]) -> None:
