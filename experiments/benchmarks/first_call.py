@@ -7,7 +7,8 @@ jitted run, on functions of many kinds?
 Every candidate runs in a process of its own, without a compilation cache on disk and without
 anything remembered. There the first call is timed from handing over the function to having all
 results on the host, and so is a second one. The table has the seconds of `jm.sweep` with "auto" as
-multiples of the best candidate. A candidate that takes longer than the limit is left out.
+multiples of the best candidate. A candidate is given up where it takes several times as long as the
+best one so far.
 
 Answer: see docs/sweeps.md.
 """
@@ -23,7 +24,7 @@ import sys
 import tempfile
 import time
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TypeAlias
 
 import jax
 import numpy as np
@@ -33,51 +34,56 @@ from experiments import command
 from experiments.benchmarks.workloads import WORKLOADS, Workload, make_workload
 
 WIDTHS = (4, 16, 64, 256)
+Choice: TypeAlias = dict[str, Any]  # the width, and of sweeps the options
+Arrays: TypeAlias = dict[str, np.ndarray]  # results by name, [lanes]
+
 AUTO, LOOP = "jm.sweep, auto", "loop over a jitted run"
 CANDIDATES = (
     *(AUTO, *(f"jm.sweep, width {width}" for width in WIDTHS)),
     *(*(f"jit(vmap), width {width}" for width in WIDTHS), LOOP),
 )
+_START_SECONDS, _HOPELESS = 15.0, 3.0  # for imports; multiples of the best that are waited for
 RESULTS = pathlib.Path(__file__).parent / "results"
 
 
-def make_call(candidate: str, workload: Workload) -> Callable[[], dict[str, Any]]:
-    """Return a call of a candidate that runs all lanes and returns what it chose.
+def make_call(candidate: str, workload: Workload) -> Callable[[], tuple[Choice, Arrays]]:
+    """Return a call of a candidate, which returns what it chose and the results of all lanes.
 
     The first call compiles; later ones do again what a user's second call would.
     """
-    fn, columns, lanes = workload.fn, workload.columns, workload.lanes
     if candidate.startswith("jm.sweep"):
-        width = "auto" if candidate == AUTO else min(int(candidate.split()[-1]), lanes)
-        space = jm.paired(**columns)
-
-        def call() -> dict[str, Any]:
-            attrs = jm.sweep(fn, space, width=width, progress=False).attrs
-            return {"width": attrs["width"], "options": json.loads(attrs["options"])}
-
-        return call
-    width = 1 if candidate == LOOP else min(int(candidate.split()[-1]), lanes)
-    program = jax.jit(lambda lane: fn(**lane) if candidate == LOOP else jax.vmap(fn_of(fn))(lane))
-    padded = {n: np.resize(a, -(-lanes // width) * width) for n, a in columns.items()}
-
-    def run() -> dict[str, Any]:
-        pieces, in_flight = [], None
-        for start in range(0, lanes, width):
-            part = start if candidate == LOOP else slice(start, start + width)
-            chunk = program({name: column[part] for name, column in padded.items()})
-            if in_flight is not None:
-                pieces.append(jax.tree.map(np.asarray, in_flight))
-            in_flight = chunk
-        pieces.append(jax.tree.map(np.asarray, in_flight))
-        jax.tree.map(lambda *parts: np.stack(parts), *pieces)
-        return {"width": width}
-
-    return run
+        width = "auto" if candidate == AUTO else min(int(candidate.split()[-1]), workload.lanes)
+        return lambda: run_sweep(workload, width)
+    if candidate == LOOP:
+        program = jax.jit(lambda lane: workload.fn(**lane))
+        return lambda: ({"width": 1}, run_chunks(program, workload, None))
+    width = min(int(candidate.split()[-1]), workload.lanes)
+    mapped = jax.jit(jax.vmap(lambda lane: workload.fn(**lane)))
+    return lambda: ({"width": width}, run_chunks(mapped, workload, width))
 
 
-def fn_of(fn: Callable[..., Any]) -> Callable[[dict[str, Any]], Any]:
-    """Return the function of one lane with its arguments in a dict, as `jax.vmap` needs them."""
-    return lambda lane: fn(**lane)
+def run_sweep(workload: Workload, width: Any) -> tuple[Choice, Arrays]:
+    """Return the choice and the results of a sweep."""
+    runs = jm.sweep(workload.fn, jm.paired(**workload.columns), width=width, progress=False)
+    chosen = {"width": runs.attrs["width"], "options": json.loads(runs.attrs["options"])}
+    return chosen, {name: runs[name].values for name in runs.data_vars}
+
+
+def run_chunks(program: Callable[..., Any], workload: Workload, width: int | None) -> Arrays:
+    """Return the results of all lanes, so many at a time, or one by one as scalars."""
+    size = width or 1
+    count = -(-workload.lanes // size)
+    columns = {n: np.resize(column, count * size) for n, column in workload.columns.items()}
+    pieces, in_flight = [], None
+    for number in range(count):
+        part = number if width is None else slice(number * size, (number + 1) * size)
+        chunk = program({name: column[part] for name, column in columns.items()})
+        if in_flight is not None:
+            pieces.append(jax.tree.map(np.asarray, in_flight))
+        in_flight = chunk
+    pieces.append(jax.tree.map(np.asarray, in_flight))
+    join = np.stack if width is None else np.concatenate
+    return jax.tree.map(lambda *parts: join(parts)[: workload.lanes], *pieces)
 
 
 def time_candidate(name: str, size: str, candidate: str) -> dict[str, Any]:
@@ -86,7 +92,7 @@ def time_candidate(name: str, size: str, candidate: str) -> dict[str, Any]:
     seconds = []
     for _ in range(2):
         start = time.perf_counter()
-        chosen = call()
+        chosen, _ = call()
         seconds.append(time.perf_counter() - start)
     return {"first": seconds[0], "again": seconds[1], **chosen}
 
@@ -115,7 +121,11 @@ def measure_workload(name: str, size: str, devices: int, limit: float) -> dict[s
     """Return the measurements of all candidates by name; slow ones are None."""
     found: dict[str, Any] = {}
     for candidate in CANDIDATES:
-        found[candidate] = run_fresh(name, size, candidate, devices, limit)
+        both = [one["first"] + one["again"] for one in found.values() if one is not None]
+        admitted = min([limit, *(_START_SECONDS + _HOPELESS * seconds for seconds in both)])
+        found[candidate] = run_fresh(name, size, candidate, devices, admitted)
+        if found[AUTO] is None:
+            raise RuntimeError(f"{name} takes longer than {limit:.0f} s; give a larger --limit.")
         taken = "too long" if found[candidate] is None else f"{found[candidate]['first']:.2f} s"
         print(f"  {name}, {candidate}: {taken}", file=sys.stderr, flush=True)
     return found
@@ -176,7 +186,9 @@ def parse_arguments() -> argparse.Namespace:
     parser.add_argument("--only", choices=list(WORKLOADS), nargs="+", help="some workloads only")
     parser.add_argument("--quick", action="store_true", help="sizes that take a minute or two")
     parser.add_argument("--devices", type=int, default=1, help="CPU devices of each process")
-    parser.add_argument("--limit", type=float, default=300.0, help="seconds for each candidate")
+    parser.add_argument(
+        "--limit", type=float, default=300.0, help="seconds for each candidate at most"
+    )
     parser.add_argument("--out", type=pathlib.Path, help="the file of the results, as JSON")
     parser.add_argument("--size", default="full", help=argparse.SUPPRESS)
     parser.add_argument("--worker", nargs=2, help=argparse.SUPPRESS)

@@ -1,0 +1,79 @@
+"""The benchmark of whole calls: every way computes the same, and the table is of what it took."""
+
+import json
+import sys
+
+import numpy as np
+import pytest
+
+import jaxmom as jm
+from experiments.benchmarks import compare, first_call
+from experiments.benchmarks.workloads import WORKLOADS, make_workload
+
+WAYS = [first_call.AUTO, "jm.sweep, width 4", "jit(vmap), width 4", first_call.LOOP]
+
+
+def test_every_way_to_run_a_workload_has_the_same_results():
+    workload = make_workload("until_converged", "tiny")
+    expected = [float(workload.fn(**lane)["value"]) for lane in jm.paired(**workload.columns)]
+    for candidate, width in zip(WAYS, (9, 4, 4, 1), strict=True):
+        chosen, arrays = first_call.make_call(candidate, workload)()
+        assert chosen["width"] == width
+        np.testing.assert_allclose(arrays["value"], expected, rtol=1e-5)
+        assert arrays["steps"].shape == (workload.lanes,)
+
+
+@pytest.mark.parametrize("name", WORKLOADS)
+def test_workloads_have_columns_of_one_length(name):
+    workload = make_workload(name, "tiny")
+    assert {len(column) for column in workload.columns.values()} == {workload.lanes}
+    assert WORKLOADS[name][1]["tiny"][0] == workload.lanes
+
+
+def measured(first, again, **chosen):
+    return {"first": first, "again": again, **chosen}
+
+
+RESULTS = {
+    "quadratic": {
+        first_call.AUTO: measured(2.0, 1.0, width=512, options={"lanes_last": 1, "xla_a": "b"}),
+        "jit(vmap), width 4": measured(4.0, 0.5, width=4),
+        first_call.LOOP: None,
+    }
+}
+
+
+def test_the_table_has_the_ratios_to_the_best_other_way():
+    row = first_call.format_table(RESULTS).splitlines()[-1]
+    cells = [cell.strip() for cell in row.strip("|").split("|")]
+    assert cells == [
+        "quadratic",
+        *("2.00 s", "4.00 s (jit(vmap), width 4)", "0.50"),
+        *("1.00 s", "0.50 s (jit(vmap), width 4)", "2.00"),
+        "512, lanes_last=1",
+        "-",
+    ]
+
+
+def test_two_results_are_compared_with_what_their_machines_do_not_share(
+    tmp_path, capsys, monkeypatch
+):
+    paths = []
+    for name, factor in (("before", 1.0), ("after", 2.0)):
+        results = {"quadratic": {"jit(vmap), width 4": measured(4.0 * factor, 0.5, width=4)}}
+        content = {"machine": {"cores": 2 * factor}, "size": "tiny", "results": results}
+        paths.append(tmp_path / name)
+        paths[-1].write_text(json.dumps(content))
+    monkeypatch.setattr(sys, "argv", ["compare", *map(str, paths)])
+    compare.main()
+    printed = capsys.readouterr().out.splitlines()
+    assert printed[0] == "cores: 2.0 -> 4.0"
+    assert printed[-1] == "| quadratic | jit(vmap), width 4 | 4.00 s | 8.00 s | 2.00 |"
+
+
+@pytest.mark.slow
+def test_a_candidate_runs_in_a_fresh_process():
+    found = first_call.run_fresh("until_converged", "tiny", first_call.AUTO, devices=1, limit=300)
+    assert found["width"] == 9
+    assert found["first"] > 0
+    assert first_call.run_fresh("until_converged", "tiny", first_call.LOOP, 1, limit=0.01) is None
