@@ -20,6 +20,4 @@ class Case:
     positive: tuple[str, ...] = ()  # hyperparameters that may not be zero
     with_zero: dict[str, dict[str, float]] = field(default_factory=dict)  # others to set then
     linear: bool = True
-    is_complex: bool = (
-        False  # its coefficients, and the buffers of real params
-    )
+    is_complex: bool = False  # its coefficients, and the buffers of real params
