@@ -63,7 +63,7 @@ def hypergradient_descent(
       ValueError: There is no such hyperparameter, or it is a schedule or a vector.
 
     Source:
-      Baydin et al. 2018 (arXiv 1703.04782), equations 4 to 6.
+      Baydin et al. 2018 (arXiv 1703.04782), algorithms 4 to 6.
 
     Example:
       >>> import jax.numpy as jnp, jaxmom as jm

@@ -67,11 +67,13 @@ def partition(transforms: Mapping[str, optax.GradientTransformation], labels: La
       >>> jm.hyperparameters(jm.replace(optimizer, beta=0.8))
       {'matrices.learning_rate': 0.1, 'matrices.beta': 0.8, 'rest.learning_rate': 0.5}
     """
-    if not transforms or not all(isinstance(name, str) for name in transforms):
+    if not isinstance(transforms, Mapping) or not transforms:
         raise TypeError(
-            f"partition needs a mapping from labels, which are strings, to optimizers, not "
-            f"{transforms!r}."
+            "partition needs a mapping from labels to optimizers, one at least, not "
+            f"{type(transforms).__name__} of {len(transforms)}."
         )
+    if wrong := [name for name in transforms if not isinstance(name, str)]:
+        raise TypeError(f"the labels of partition are strings, but there is {wrong[0]!r}.")
     names = tuple(sorted(transforms))
     if not _is_function(labels):
         _check_labels(labels, names)

@@ -45,7 +45,7 @@ def storm(learning_rate: ScalarOrSchedule, a: ScalarOrSchedule = 0.1) -> Optimiz
       a: In [0, 1]. With 1 this is gradient descent; without noise it is for every a.
 
     Source:
-      Cutkosky and Orabona 2019 (arXiv 1905.10018), equation 2.
+      Cutkosky and Orabona 2019 (arXiv 1905.10018), algorithm 1, with steps that are given.
 
     Example:
       >>> import jaxmom as jm

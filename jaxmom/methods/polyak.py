@@ -102,7 +102,7 @@ def adaptive_heavy_ball(optimum: ScalarOrSchedule = 0.0) -> Optimizer:
       optimum: f*, the least value of the loss.
 
     Source:
-      Goujaud, Taylor and Dieuleveut 2022 (arXiv 2210.06367), section 4.
+      Goujaud, Taylor and Dieuleveut 2022 (arXiv 2210.06367), the adaptive heavy-ball method.
 
     Example:
       >>> import jax.numpy as jnp, jaxmom as jm
