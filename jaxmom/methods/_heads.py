@@ -66,14 +66,20 @@ def as_filter(momentum: Momentum, coefficients_fn: CoefficientsFn) -> Optimizer:
 
 
 def _turns_gradients_around(optimizer: Optimizer) -> bool:
-    """Whether the first update of a plain optimizer points against its gradient, as a step does."""
+    """Whether the first updates of an optimizer point against the gradient, as steps do.
+
+    There are two, for a schedule of the learning rate may start at zero.
+    """
     if any(isinstance(leaf, Tracer) for leaf in jax.tree.leaves(optimizer)):
         return False
     ones = jnp.ones((2, 2))
     try:
         with jax.ensure_compile_time_eval():
-            update: Any = optimizer.update(ones, optimizer.init(ones), ones)[0]
-            return bool(jnp.sum(update) < 0)
+            first: Any
+            second: Any
+            first, state = optimizer.update(ones, optimizer.init(ones), ones)
+            second, _ = optimizer.update(ones, state, ones)
+            return bool(jnp.sum(first + second) < 0)
     except Exception:  # a batch to be mapped over, or one that needs other arguments
         return False
 

@@ -1,7 +1,9 @@
 """Heads: any filter before them, what other implementations make of them, and what they refuse."""
 
+import pickle
 import warnings
 
+import chex
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -356,6 +358,20 @@ def test_vectors_go_to_another_optimizer():
         jm.muon(0.1, rest=jm.heavy_ball(0.5), labels=labels)
 
 
+def test_two_makers_of_muon_share_a_compilation():
+    """Also after one of them was pickled: the labels are a function of the package."""
+
+    @jax.jit
+    @chex.assert_max_traces(n=1)
+    def first_update(optimizer, params):
+        return optimizer.update(params, optimizer.init(params), params)[0]
+
+    params = {"w": jnp.asarray(START), "b": jnp.ones(3)}
+    make = lambda rate: jm.muon(rate, rest=jm.heavy_ball(0.5), weight_decay=0.1)  # noqa: E731
+    for optimizer in (make(0.1), make(0.2), pickle.loads(pickle.dumps(make(0.3)))):
+        assert np.isfinite(first_update(optimizer, params)["w"]).all()
+
+
 def test_norms_are_of_each_array_or_of_all():
     updates = {"a": jnp.array([3.0, 0.0]), "b": jnp.array(4.0), "c": jnp.zeros(2)}
     for per_array, expected in [(False, (0.6, 0.8)), (True, (1.0, 1.0))]:
@@ -428,6 +444,10 @@ LR_TWICE = r"momentum ends with a learning rate.*the method has its own; give th
 REFUSED = {
     "a learning rate by name": (lambda: jm.muon(0.1, jm.heavy_ball(0.1)), LR_TWICE),
     "a learning rate of optax": (lambda: jm.muon(0.1, optax.sgd(0.1, 0.9)), LR_TWICE),
+    "a warm-up of optax": (
+        lambda: jm.muon(0.1, optax.sgd(optax.linear_schedule(0.0, 0.1, 5), 0.9)),
+        LR_TWICE,
+    ),
     "a learning rate at the end": (
         lambda: jm.scale_by_second_moment(jm.chain(optax.trace(0.9), optax.scale(-0.1))),
         LR_TWICE,
