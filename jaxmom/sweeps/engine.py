@@ -229,9 +229,9 @@ def _lane_store(folder: Store | None, driver: Driver) -> LaneStore | None:
         return None
 
     def place_of(task: Task) -> PartPlace:
-        block = writer.blocks[task.number]
-        name = part_name(block.group_index, task.chunk)
-        return PartPlace(block.extension_index, name, writer.digests[block.extension_index])
+        lane_set = writer.lane_sets[task.number]
+        name = part_name(lane_set.group_index, task.chunk)
+        return PartPlace(lane_set.extension_index, name, writer.digests[lane_set.extension_index])
 
     return StoredLanes(folder, place_of)
 

@@ -22,7 +22,7 @@ from jaxmom.sweeps.space.index_maps import IndexMap
 from jaxmom.sweeps.space.space import Space
 
 
-class Block(NamedTuple):
+class LaneSet(NamedTuple):
     """Lanes of one group that are divided into chunks.
 
     Attributes:
@@ -42,10 +42,10 @@ class ResultWriter(Protocol):
     """Takes the results of chunks.
 
     Attributes:
-      blocks: The lanes to run; chunks are numbered within each.
+      lane_sets: The lanes to run; chunks are numbered within each.
     """
 
-    blocks: list[Block]
+    lane_sets: list[LaneSet]
 
     @property
     def is_settled(self) -> bool:
@@ -57,7 +57,7 @@ class ResultWriter(Protocol):
         ...
 
     def done(self) -> dict[tuple[int, int], int]:
-        """Return the finished chunks (number of the block, index in it) with their lane counts."""
+        """Return the finished chunks (number of the lane set, index in it) with their lanes."""
         ...
 
     def is_left(self, number: int, chunk: int) -> bool:
@@ -72,8 +72,8 @@ class ResultWriter(Protocol):
         """Keep the lanes of a chunk.
 
         Args:
-          number: Of the block.
-          chunk: The number of the chunk in its block.
+          number: Of the lane set.
+          chunk: The number of the chunk in its lane set.
           width: The number of lanes in every chunk but the last.
           arrays: The outputs with their status, [lanes, ...].
         """
@@ -83,8 +83,8 @@ class ResultWriter(Protocol):
         """Record that a chunk failed.
 
         Args:
-          number: Of the block.
-          chunk: The number of the chunk in its block.
+          number: Of the lane set.
+          chunk: The number of the chunk in its lane set.
           width: The number of lanes in every chunk but the last.
           message: What the error says.
         """
@@ -104,7 +104,7 @@ class InMemoryResults:
 
     def __init__(self, space: Space, traced: Sequence[TracedGroup]):
         self.traced, groups = traced, [one.group for one in traced]
-        self.blocks = [Block(0, n, n, group.rows) for n, group in enumerate(groups)]
+        self.lane_sets = [LaneSet(0, n, n, group.rows) for n, group in enumerate(groups)]
         self.layouts = dataset_layouts(space, groups, [one.outputs for one in traced])
         self.failed: dict[str, str] = {}
         self.steps: dict[str, NDArray[Any]] = {}

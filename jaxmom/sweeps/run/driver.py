@@ -61,7 +61,7 @@ class Driver:
       live: Is told of each chunk that is kept.
 
     Attributes:
-      finished: The chunks (number of the block, index in it) that are kept, with their lanes.
+      finished: The chunks (number of the lane set, index in it) that are kept, with their lanes.
     """
 
     def __init__(
@@ -80,7 +80,9 @@ class Driver:
     @property
     def chunks(self) -> int:
         """The number of chunks, done or not."""
-        return sum(ceil_div(block.rows.size, self.config.width) for block in self.writer.blocks)
+        return sum(
+            ceil_div(lane_set.rows.size, self.config.width) for lane_set in self.writer.lane_sets
+        )
 
     def first_runner_that_fits(self, dispatcher: Dispatcher) -> LocalRunner:
         """Return a runner whose first chunks fit into memory; the width is halved until they do.
@@ -117,8 +119,8 @@ class Driver:
           loop: Runs the tasks; `run_tasks` by default.
         """
         done = sum(self.finished.values())
-        width, blocks = self.config.width, self.writer.blocks
-        sizes = (blocks[t.number].rows.size - t.chunk * width for t in self._tasks())
+        width, lane_sets = self.config.width, self.writer.lane_sets
+        sizes = (lane_sets[t.number].rows.size - t.chunk * width for t in self._tasks())
         total = done + sum(min(width, size) for size in sizes)
         self.live.begin(done, total)
         with progress_bar(total, done, self.is_shown, self.config.notes) as progress:
@@ -150,25 +152,25 @@ class Driver:
     def _set_config(self, config: SweepConfig) -> None:
         self.config, self.writer = config, self.open_writer(config)
         self.finished = self.writer.done()
-        # Of a sweep that is new, with a block for each group: another one has its choice.
+        # Of a sweep that is new, with a lane set for each group: another one has its choice.
         self.prefetched = {
             Task(number, chunk, group): arrays
-            for number, block in enumerate(self.writer.blocks)
+            for number, lane_set in enumerate(self.writer.lane_sets)
             for (group, chunk), arrays in self.config.computed.items()
-            if group == block.group and not self.finished
+            if group == lane_set.group and not self.finished
         }
 
     def _tasks(self) -> Iterator[Task]:
         """Yield the chunks to compute."""
-        for number, block in enumerate(self.writer.blocks):
-            for chunk in range(ceil_div(block.rows.size, self.config.width)):
+        for number, lane_set in enumerate(self.writer.lane_sets):
+            for chunk in range(ceil_div(lane_set.rows.size, self.config.width)):
                 is_done = (number, chunk) in self.finished
                 if not is_done and self.writer.is_left(number, chunk):
-                    yield Task(number, chunk, block.group)
+                    yield Task(number, chunk, lane_set.group)
 
     def _lanes(self, task: Task) -> Index:
         """Return the lanes of a chunk."""
-        width, rows = self.config.width, self.writer.blocks[task.number].rows
+        width, rows = self.config.width, self.writer.lane_sets[task.number].rows
         return rows.at(np.arange(task.chunk * width, min((task.chunk + 1) * width, rows.size)))
 
     def _arguments(self, task: Task) -> Arguments:

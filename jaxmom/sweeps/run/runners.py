@@ -27,8 +27,8 @@ class Task(NamedTuple):
     """A chunk to compute.
 
     Attributes:
-      number: Of the block that has it, or of the job if lanes run in segments.
-      chunk: Its number in the block.
+      number: Of the lane set that has it, or of the job if lanes run in segments.
+      chunk: Its number in the lane set.
       group: The number of its program.
     """
 

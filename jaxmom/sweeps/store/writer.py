@@ -17,7 +17,7 @@ from jaxmom.sweeps.compile.identity import (
 from jaxmom.sweeps.compile.outputs import STEP
 from jaxmom.sweeps.compile.program import Arrays, TracedGroup
 from jaxmom.sweeps.results.checks import read_steps
-from jaxmom.sweeps.results.collect import Block
+from jaxmom.sweeps.results.collect import LaneSet
 from jaxmom.sweeps.space.groups import group_key
 from jaxmom.sweeps.space.index_maps import Index, ceil_div
 from jaxmom.sweeps.store.extensions import (
@@ -94,7 +94,7 @@ class StoreWriter:
       open_store: Opens the result.
 
     Attributes:
-      blocks: The lanes to run, those of all extensions; chunks are numbered within each.
+      lane_sets: The lanes to run, those of all extensions; chunks are numbered within each.
       digests: Of the identities of the sweep and its extensions, which their parts carry.
       known: The number of manifests that are written.
 
@@ -120,11 +120,13 @@ class StoreWriter:
             manifests = [*manifests, self._manifest]
         extensions = read_extensions(manifests)
         self.digests = [extension.digest for extension in extensions]
-        blocks = [block for extension in extensions for block in self._blocks(extension)]
+        lane_sets = [
+            lane_set for extension in extensions for lane_set in self._lane_sets(extension)
+        ]
         # Blocks that share a program run one after another.
-        self.blocks = sorted(blocks, key=lambda block: block.group)
-        counts = [ceil_div(block.rows.size, identity["width"]) for block in self.blocks]
-        self._starts = np.cumsum([0, *counts]).tolist()  # the first chunk of each block
+        self.lane_sets = sorted(lane_sets, key=lambda lane_set: lane_set.group)
+        counts = [ceil_div(lane_set.rows.size, identity["width"]) for lane_set in self.lane_sets]
+        self._starts = np.cumsum([0, *counts]).tolist()  # the first chunk of each lane set
         self._done = self._verify_parts()
         if store.share is not None:
             self.begin()  # before anything runs, so that all shares are of one sweep
@@ -155,19 +157,19 @@ class StoreWriter:
         another number of shares has written in the meantime.
 
         Args:
-          number: Of the block.
-          chunk: The number of the chunk in its block.
+          number: Of the lane set.
+          chunk: The number of the chunk in its lane set.
         """
         share = self.store.share
         if share is None:
             return True
-        block = self.blocks[number]
-        name = part_name(block.group_index, chunk)
-        is_there = self.store.part_version(block.extension_index, name) is not None
+        lane_set = self.lane_sets[number]
+        name = part_name(lane_set.group_index, chunk)
+        is_there = self.store.part_version(lane_set.extension_index, name) is not None
         return share.has(self._starts[number] + chunk) and not is_there
 
     def done(self) -> dict[tuple[int, int], int]:
-        """Return the finished chunks (number of the block, index in it) with their lane counts."""
+        """Return the finished chunks (number of the lane set, index in it) with their lanes."""
         return dict(self._done)
 
     def count(self) -> int:
@@ -180,31 +182,31 @@ class StoreWriter:
         Two processes that compute a chunk write the same bytes.
 
         Args:
-          number: Of the block.
-          chunk: The number of the chunk in its block.
+          number: Of the lane set.
+          chunk: The number of the chunk in its lane set.
           width: The number of lanes in every chunk but the last.
           arrays: The outputs with their status, [lanes, ...].
         """
-        block = self.blocks[number]
-        name = part_name(block.group_index, chunk)
-        meta = {"sweep": self.digests[block.extension_index], "chunk": name, "width": width}
+        lane_set = self.lane_sets[number]
+        name = part_name(lane_set.group_index, chunk)
+        meta = {"sweep": self.digests[lane_set.extension_index], "chunk": name, "width": width}
         meta |= {"options": self._manifest["options"], "versions": read_versions()}
-        if block.extension_index:
-            meta["extends"] = self.digests[block.extension_index - 1]
-        self.store.write_part(block.extension_index, name, arrays, meta)
+        if lane_set.extension_index:
+            meta["extends"] = self.digests[lane_set.extension_index - 1]
+        self.store.write_part(lane_set.extension_index, name, arrays, meta)
 
     def mark_failed(self, number: int, chunk: int, width: int, message: str) -> None:
         """Write the error of a chunk, which is tried again by the next call.
 
         Args:
-          number: Of the block.
-          chunk: The number of the chunk in its block.
+          number: Of the lane set.
+          chunk: The number of the chunk in its lane set.
           width: The number of lanes in every chunk but the last.
           message: What the error says.
         """
-        block = self.blocks[number]
-        name = part_name(block.group_index, chunk)
-        self.store.write_failure(block.extension_index, name, message)
+        lane_set = self.lane_sets[number]
+        name = part_name(lane_set.group_index, chunk)
+        self.store.write_failure(lane_set.extension_index, name, message)
 
     def result(self, attrs: dict[str, Any]) -> Any:
         """Return the Dataset or DataTree of the store."""
@@ -271,20 +273,22 @@ class StoreWriter:
             f'store, or resume="fresh" to start over{hint}.'
         )
 
-    def _blocks(self, extension: Extension) -> list[Block]:
-        """Return the blocks of an extension, in terms of the lanes and groups of this sweep."""
+    def _lane_sets(self, extension: Extension) -> list[LaneSet]:
+        """Return the lane sets of an extension, in terms of the lanes and groups of this sweep."""
         groups = {group_key(one.group): number for number, one in enumerate(self.traced)}
-        blocks = []
+        lane_sets = []
         for index, (group, rows) in enumerate(
             zip(extension.space.groups(), extension.rows, strict=True)
         ):
             if extension.index_to_last is not None:
                 rows = rows._replace(at=_compose(rows.at, extension.index_to_last))
-            blocks.append(Block(extension.extension_index, index, groups[group_key(group)], rows))
-        return blocks
+            lane_sets.append(
+                LaneSet(extension.extension_index, index, groups[group_key(group)], rows)
+            )
+        return lane_sets
 
     def _chunks(self) -> Iterator[tuple[int, int]]:
-        """Yield all chunks (number of the block, index in it)."""
+        """Yield all chunks (number of the lane set, index in it)."""
         for number, (start, end) in enumerate(itertools.pairwise(self._starts)):
             yield from ((number, chunk) for chunk in range(end - start))
 
@@ -296,7 +300,7 @@ class StoreWriter:
         are looked at, before this process writes the manifest.
         """
         found, share = {}, self.store.share
-        numbers = {(b.extension_index, b.group_index): n for n, b in enumerate(self.blocks)}
+        numbers = {(b.extension_index, b.group_index): n for n, b in enumerate(self.lane_sets)}
         for extension_index, sweep in enumerate(self.digests):
             is_orphaned = extension_index >= max(self.known, 1)
             for name in sorted(self.store.list_parts(extension_index)):
