@@ -133,7 +133,7 @@ def momentum_method(
       coefficients_fn: A function at the top of a module, of hyperparameters alone, that returns
         `Coefficients` or a `Recurrence`. A hyperparameter whose default is a tuple has one number
         for each buffer. A parameter ``next_<name>``, None by default, gets what a schedule of
-        ``name`` returns for the next step. Complex coefficients have complex buffers.
+        ``name`` returns for the next step. Complex coefficients give real params complex buffers.
       learning_rate_position: Where -learning_rate stands (-1 if there is none among the
         hyperparameters). With "outside", ``y <- y - alpha filter(g)``: a change of alpha acts on
         all gradients in the buffers at once. With "inside", ``y <- y + filter(-alpha g)``: the
@@ -394,6 +394,11 @@ def _check_filter(hp: Hyperparameters) -> None:
 
 def _zero_buffer(leaf: Any, settings: _Settings) -> jax.Array:
     dtype = state_dtype(leaf, settings.accumulator_dtype)
+    if settings.is_complex and is_complex(dtype):
+        raise TypeError(
+            "this method has complex buffers for real params, and takes their real part; give the "
+            "real and the imaginary part of complex params as two arrays."
+        )
     dtype = np.result_type(dtype, np.complex64) if settings.is_complex else dtype
     # Zeros like a leaf follow its sharding.
     return jnp.zeros_like(leaf, dtype=dtype)

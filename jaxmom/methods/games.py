@@ -33,17 +33,21 @@ def complex_momentum(
 ) -> Optimizer:
     """Complex momentum: ``m <- beta e^{i phi} m - g; y <- y + alpha Re(m)``, for games.
 
-    Its buffers are complex, complex64 at least. Complex parameters take the whole of alpha m.
+    Its buffers are complex, complex64 at least; params are real.
 
     Args:
       learning_rate: alpha.
       beta: The modulus of the decay, in [0, 1).
       phi: Its argument; 0 is `heavy_ball`, pi is negative momentum, pi / 8 the default.
 
+    Raises:
+      TypeError: At `init`, if params are complex.
+
     Example:
-      >>> import jaxmom as jm
-      >>> jm.complex_momentum(0.1, beta=0.9, phi=0.4).init(0.0).buffers[0].dtype
-      dtype('complex64')
+      >>> import jax.numpy as jnp, jaxmom as jm
+      >>> state = jm.complex_momentum(0.1, beta=0.9, phi=0.4).init(jnp.zeros(2))
+      >>> jnp.iscomplexobj(state.buffers[0])
+      True
     """
     return momentum_method(
         coefficients.complex_momentum, "outside", learning_rate=learning_rate, beta=beta, phi=phi
