@@ -70,6 +70,10 @@ IDENTITIES = {
     ),
     "GD = AM1(alpha 0)": (GD, jm.am1(ALPHA, alpha=0.0)),
     "GD = schedule-free(beta 0), at z": (GD, jm.schedule_free(ALPHA, 0.0)),
+    "primal averaging by 1 / (t + 1) = schedule-free(beta 1)": (
+        jm.primal_averaging(ALPHA, lambda t: 1 / (t.astype(float) + 1)),
+        jm.schedule_free(ALPHA, 1.0),
+    ),
     "HB = SUM(0)": (HB, jm.unified_momentum(ALPHA, BETA, 0.0)),
     "HB = synthesized(beta2 0)": (HB, jm.synthesized_nesterov(ALPHA, BETA, 0.0)),
     "HB = primal averaging": (HB, jm.primal_averaging(ALPHA / (1 - BETA), 1 - BETA)),
