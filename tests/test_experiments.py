@@ -12,12 +12,14 @@ import pytest
 import xarray as xr
 from matplotlib.figure import Figure
 
+import jaxmom as jm
 from experiments import (
     beta_sweep,
     certified_rates,
     command,
     digits_momentum,
     heavy_ball_cycle,
+    kernels,
     methods_as_axis,
     quadratic_trajectories,
     which_momentum,
@@ -36,6 +38,10 @@ SMALL = {
     "certified_rates": ["--kappas", "2"],
     "methods_as_axis": ["--learning-rates", "8", "--dimension", "3", "--steps", "20"],
     "which_momentum": ["--steps", "20"],
+    "kernels": [
+        *["--steps", "2", "--learning-rates", "2", "--ages", "1", "--tuning-seeds", "1"],
+        *["--seeds", "2", "--width", "4"],
+    ],
     "trainability": ["--betas", "8", "--learning-rates", "16", "--steps", "30"],
     "momentum_in_planning": [],
     "frozen_lake_momentum": [
@@ -62,7 +68,7 @@ def test_every_experiment_is_in_the_table():
 
 
 SLOW = {"speed_against_noise", "momentum_in_planning", "frozen_lake_momentum"}
-SLOW |= {"q_learning_tutorial", "which_momentum"}
+SLOW |= {"q_learning_tutorial", "which_momentum", "kernels"}
 
 
 @pytest.mark.parametrize(
@@ -249,6 +255,23 @@ def test_digits_methods_are_normalized():
     gain = stack.direct + (stack.read * stack.gain / (1 - stack.decay)).sum(axis=-1)
     np.testing.assert_allclose(gain, 1.0, rtol=1e-12)
     assert digits_momentum.methods(jax.numpy.array(0.5)).labels == digits_momentum.METHODS
+
+
+def test_the_kernels_that_are_compared_have_one_sum_and_one_age():
+    for name in ("EMA", "two EMAs", "six EMAs"):
+        optimizer = kernels.descending(kernels.make_kernel(name, 7.0))
+        np.testing.assert_allclose(jm.theory.mean_age(optimizer), 7.0, rtol=1e-9)
+        np.testing.assert_allclose(jm.theory.effective_learning_rate(optimizer), 1.0, rtol=1e-9)
+
+
+@pytest.mark.slow
+def test_the_power_law_has_the_same_sum_and_nearly_the_same_age():
+    optimizer = kernels.descending(kernels.make_kernel("power law", 7.0))
+    np.testing.assert_allclose(jm.theory.mean_age(optimizer), 7.0, rtol=0.01)
+    np.testing.assert_allclose(jm.theory.effective_learning_rate(optimizer), 1.0, rtol=1e-6)
+    weights = np.asarray(jm.theory.kernel(optimizer, 200))
+    slopes = np.diff(np.log(weights[[0, 9, 99]])) / np.log(10)
+    np.testing.assert_allclose(slopes[0], slopes[1], rtol=0.1)  # straight in logarithms
 
 
 @pytest.mark.slow
