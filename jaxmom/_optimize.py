@@ -12,6 +12,7 @@ from jax.tree_util import Partial
 from jax.typing import ArrayLike
 
 from jaxmom._captures import as_partial, capture_anew, with_captures
+from jaxmom._run_inputs import LossAtFn, as_arrays, check_batches, check_scalar, check_state
 from jaxmom._trajectory import RECORDS, Record, Step, Trajectory, as_row, make_record
 from jaxmom.transform import Optimizer, PyTree, as_pytree, eval_params
 
@@ -20,7 +21,6 @@ REFERENCE_BATCHES = 8
 
 
 LossFn: TypeAlias = Callable[..., jax.Array]  # (params) or (params, batch) -> a scalar
-LossAtFn: TypeAlias = Callable[[PyTree], jax.Array]  # (params) -> the loss of one step's batch
 BatchFn: TypeAlias = Callable[[jax.Array, jax.Array], PyTree]  # (key, count) -> batch
 
 
@@ -108,11 +108,11 @@ def optimize(
     if isinstance(params, Trajectory):
         start = params._replace(steps=params.steps[-1:], history={})  # of any length: no retrace
         params = start.params
-        _check_state(start, optimizer)
+        check_state(start, optimizer)
     else:
-        start = params = _as_arrays(params)
-    _check_batches(batches, key, plan.steps)
-    _check_scalar(lambda p: _bind_batch(loss, batches, key)(p), params)
+        start = params = as_arrays(params)
+    check_batches(batches, key, plan.steps)
+    check_scalar(lambda p: _bind_batch(loss, batches, key)(p), params)
     return _run(loss, start, optimizer, batches, key, divergence, plan)
 
 
@@ -344,64 +344,3 @@ def _make_plan(
         raise ValueError(f"record has no {unknown}; it knows {list(RECORDS)} and functions.")
     captured = (name if isinstance(name, str) else with_captures(name) for name in records)
     return _Plan(*integers, records=tuple(captured))
-
-
-def _as_arrays(params: PyTree) -> PyTree:
-    params = jax.tree.map(lambda p: jnp.asarray(p, jnp.result_type(p)), params)
-    dtypes = {str(leaf.dtype) for leaf in jax.tree.leaves(params) if not _is_inexact(leaf)}
-    if dtypes:
-        raise TypeError(
-            f"params have leaves of dtype {', '.join(sorted(dtypes))}, along which no step can be "
-            "taken: give floats (x.astype(float)), and bind constants to the loss by a Partial."
-        )
-    return params
-
-
-def _is_inexact(leaf: jax.Array) -> bool:
-    return jnp.issubdtype(leaf.dtype, jnp.inexact)
-
-
-def _check_batches(batches: PyTree, key: jax.Array | None, steps: int) -> None:
-    if isinstance(batches, Partial):
-        if not _is_key(key):
-            raise ValueError(
-                f"batches is a function of (key, count): give key=jax.random.key(seed), got {key}."
-            )
-        return
-    shapes = [jnp.shape(leaf) for leaf in jax.tree.leaves(batches)]
-    if any(shape[:1] != (steps,) for shape in shapes):
-        raise ValueError(
-            f"every leaf of batches needs a leading axis of length steps={steps}, one batch for "
-            f"each update; the shapes are {shapes}. jnp.stack(list(batches)) joins batches."
-        )
-
-
-def _is_key(key: Any) -> bool:
-    """Whether this is one random key, typed or of raw 32-bit words."""
-    dtype, shape = getattr(key, "dtype", None), getattr(key, "shape", ())
-    if dtype is not None and jnp.issubdtype(dtype, jax.dtypes.prng_key):
-        return shape == ()
-    return dtype == jnp.uint32 and len(shape) == 1
-
-
-def _check_scalar(value_fn: LossAtFn, params: PyTree) -> None:
-    shape = jax.eval_shape(value_fn, params)
-    if getattr(shape, "shape", None) != ():
-        raise ValueError(
-            f"loss must return one number (shape ()), but it returned {shape}; "
-            "take the mean or the sum over examples."
-        )
-    if not jnp.issubdtype(shape.dtype, jnp.floating):
-        raise ValueError(
-            f"loss must return a real floating number, but it returned {shape}; convert it, or "
-            "take the real part or the absolute value."
-        )
-
-
-def _check_state(run: Trajectory, optimizer: Optimizer) -> None:
-    given, needed = map(jax.tree.structure, (run.state, jax.eval_shape(optimizer.init, run.params)))
-    if given != needed:
-        raise ValueError(
-            f"the run to go on with has the optimizer state {given}, but this optimizer's is "
-            f"{needed}; give the optimizer of that run, or only its params."
-        )
