@@ -60,7 +60,7 @@ def test_a_width_that_is_tried_may_stand_still_as_well(monkeypatch, blocked):
         sweep(blocked, SPACE, stall_seconds=0.5)
     monkeypatch.setattr(watchdog.Dispatcher.__init__, "__defaults__", (0.5,))
     with pytest.raises(RuntimeError, match="stands still while it tries widths"):
-        explain(blocked, SPACE)
+        explain(blocked, grid(x=np.arange(1000.0)), width=10)
 
 
 def test_a_segment_that_stands_still_ends_with_those_that_are_done(tmp_path, blocked):
