@@ -246,10 +246,16 @@ class Autotuner:
         return self.best.total * self.space.size / self.lanes  # other groups are smaller
 
     def _narrow(self, choice: Choice) -> Choice:
-        """Let small groups, and last chunks of few lanes, run in programs of fewer lanes."""
-        sizes = [group.rows.size for group in self.space.groups()]
-        narrow = Choice(choice.width, {**choice.options, NARROW: _HALVINGS})
-        return narrow if self.count_run(sizes, narrow) < self.count_run(sizes, choice) else choice
+        """Let small groups run in programs of fewer lanes.
+
+        They are compiled in any case. The last chunk of the largest group is not worth a program
+        of its own, because its chunks are even.
+        """
+        sizes = (group.rows.size for group in self.space.groups())
+        is_small = any(2 * size <= choice.width for size in sizes)
+        return (
+            choice._replace(options={**choice.options, NARROW: _HALVINGS}) if is_small else choice
+        )
 
     def _shorten_long_lanes(self, choice: Choice, lane_seconds: float) -> None:
         """Time the first steps of lanes only, if a chunk of whole ones is much of a long sweep."""
@@ -298,8 +304,10 @@ class Autotuner:
         columns = [self._columns(chunk, programs[0].width) for chunk in range(count)]
         times: list[float] = []
         results: dict[int, Arrays] = {}
-        # The first run also warms up, but a long one is not repeated for that.
-        while not times or (sum(times) < _TIMED_SECONDS and count * programs[0].width < self.lanes):
+        turns = ceil_div(ceil_div(self.lanes, programs[0].width), count)
+        # The first run also warms up. In a short sweep that does not matter, and a long run is not
+        # repeated for that.
+        while not times or (sum(times) < _TIMED_SECONDS and times[0] * turns > _SHORT_SWEEP):
             start = time.perf_counter()
             pairs = list(zip(programs, columns, strict=False))
             started = [self.dispatcher.start(*pair) for pair in pairs]
