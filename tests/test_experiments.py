@@ -38,6 +38,7 @@ SMALL = {
     "certified_rates": ["--kappas", "2"],
     "methods_as_axis": ["--learning-rates", "8", "--dimension", "3", "--steps", "20"],
     "which_momentum": ["--steps", "20"],
+    "catalogue": ["--steps", "20", "--rates", "3", "--methods", "2"],
     "kernels": [
         *["--steps", "2", "--learning-rates", "2", "--ages", "1", "--tuning-seeds", "1"],
         *["--seeds", "2", "--width", "4"],
@@ -68,7 +69,7 @@ def test_every_experiment_is_in_the_table():
 
 
 SLOW = {"speed_against_noise", "momentum_in_planning", "frozen_lake_momentum"}
-SLOW |= {"q_learning_tutorial", "which_momentum", "kernels"}
+SLOW |= {"q_learning_tutorial", "which_momentum", "kernels", "catalogue"}
 
 
 @pytest.mark.parametrize(
