@@ -15,7 +15,7 @@ from jax.tree_util import Partial
 import jaxmom as jm
 from jaxmom import _jaxpr
 from jaxmom.sweeps import explain, grid, paired, sample, sweep
-from jaxmom.sweeps.compile import lapack
+from jaxmom.sweeps.compile import identity, lapack
 from jaxmom.sweeps.compile.identity import diff_identities, sweep_identity
 from jaxmom.sweeps.compile.program import compile_group
 from jaxmom.sweeps.estimate import trace_groups
@@ -398,3 +398,8 @@ def test_the_plan_and_the_log_say_what_is_done_about_it(caplog):
 def test_batched_calls_of_lapack_end_with_the_values_of_numpy(devices):
     script = [sys.executable, SCRIPTS / "batched_lapack.py", str(devices)]
     subprocess.run(script, timeout=300, check=True)
+
+
+def test_a_package_that_only_lies_on_the_path_has_no_version():
+    assert identity._read_version("jax") == jax.__version__
+    assert identity._read_version("no-package-of-this-name") == "not installed"

@@ -180,8 +180,14 @@ def collect_provenance() -> dict[str, str]:
 
 @functools.cache
 def _read_version(package: str) -> str:
-    """Return the version of an installed package, which stays the same in a process."""
-    return importlib.metadata.version(package)
+    """Return the version of a package, which stays the same in a process.
+
+    A package that is on the path and not installed, as from a checkout, has none: "not installed".
+    """
+    try:
+        return importlib.metadata.version(package)
+    except importlib.metadata.PackageNotFoundError:
+        return "not installed"
 
 
 def _field_title(kind: ChangeKind, name: str) -> str:
