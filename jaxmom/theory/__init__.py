@@ -7,6 +7,7 @@
     theory.frequency_response   the filter's gain and delay; `effective_learning_rate`, `memory`
     theory.kernel               the weights of past gradients in a step; their `mean_age`
     theory.equivalent           whether two optimizers are one linear system, or where they part
+    theory.risk                 the expected loss of stochastic least squares at every step, exactly
     theory.tune                 the best hyperparameters on quadratics, with their rate
     theory.max_stable_alpha     the largest stable step of Q-learning with momentum
     theory.certified_rate       a rate for all smooth strongly convex functions, with a proof
@@ -23,6 +24,7 @@ from jaxmom.theory._equivalent import Equivalence, equivalent
 from jaxmom.theory._kernel import kernel, mean_age
 from jaxmom.theory._linearize import NotLinearError, TimeVaryingError, linearize
 from jaxmom.theory._minimal import minimal
+from jaxmom.theory._risk import risk
 from jaxmom.theory._systems import Linear
 from jaxmom.theory._worst_case import WorstCase, worst_case
 from jaxmom.theory.certificate import Certificate, certified_rate
@@ -97,6 +99,7 @@ __all__ = [
     "period",
     "rate",
     "regime",
+    "risk",
     "spectral_radius",
     "stability_limit",
     "stationary_covariance",
