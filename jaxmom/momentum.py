@@ -203,13 +203,9 @@ def _make_filter(settings: _Settings, values: dict[str, Any]) -> Optimizer:
     vectors = vector_defaults(settings.coefficients_fn)
     values = {n: as_plain_vector(v) if n in vectors else as_plain(v) for n, v in values.items()}
     found = probe(settings.coefficients_fn, values)
-    settings = dataclasses.replace(
-        settings,
-        buffers=found.buffers,
-        start=found.start,
-        evaluates=found.evaluates,
-        is_complex=found.is_complex and settings.coefficients_fn is not coefficients_as_given,
-    )
+    as_given = settings.coefficients_fn is coefficients_as_given
+    found = found._replace(is_complex=found.is_complex and not as_given)
+    settings = dataclasses.replace(settings, **found._asdict())
     hp = {**values, "settings": Static(settings)}
     if ahead := names_ahead(settings.coefficients_fn):
         hp["ahead"] = Static(ahead)
@@ -396,8 +392,8 @@ def _zero_buffer(leaf: Any, settings: _Settings) -> jax.Array:
     dtype = state_dtype(leaf, settings.accumulator_dtype)
     if settings.is_complex and is_complex(dtype):
         raise TypeError(
-            "this method has complex buffers for real params, and takes their real part; give the "
-            "real and the imaginary part of complex params as two arrays."
+            "this method has complex buffers for real params; give the real and the imaginary part "
+            "of complex params as two arrays."
         )
     dtype = np.result_type(dtype, np.complex64) if settings.is_complex else dtype
     # Zeros like a leaf follow its sharding.
