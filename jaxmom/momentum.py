@@ -392,8 +392,7 @@ def _zero_buffer(leaf: Any, settings: _Settings) -> jax.Array:
     dtype = state_dtype(leaf, settings.accumulator_dtype)
     if settings.is_complex and is_complex(dtype):
         raise TypeError(
-            "this method has complex buffers for real params; give the real and the imaginary part "
-            "of complex params as two arrays."
+            "this method has complex buffers for real params; give complex ones as two real arrays."
         )
     dtype = np.result_type(dtype, np.complex64) if settings.is_complex else dtype
     # Zeros like a leaf follow its sharding.
