@@ -62,6 +62,23 @@ SAME = {
     ),
     "debiased": (jm.ema_momentum(0.1, 0.9, debias=True), average(0.9, 0.2, debias=True), 0.5),
     "schedules": (jm.sgd(RATE, momentum=0.9), optax.sgd(RATE, 0.9), 1.0),
+    # Identities of the literature, by the code of both sides.
+    "AccSGD and QHM": (
+        jm.accelerated_sgd(0.04, kappa=100.0, xi=5.0, eps=0.7),
+        jm.qhm(0.04 * 0.7 * 6 / 1.7, beta=(100 - 2.45) / 103.5, nu=2.5 / 4.2),
+        1.0,
+    ),
+    "GPA and QHM": (jm.gpa(0.1, mu_x=0.9, mu_y=0.7), jm.qhm(0.1, beta=0.9, nu=0.7), 1.0),
+    "triple and robust momentum": (
+        jm.triple_momentum(mu=1.0, L=12.0),
+        jm.robust_momentum(mu=1.0, L=12.0, rho=1 - 12**-0.5),
+        1.0,
+    ),
+    "unified and Nesterov": (jm.unified_momentum(0.1, 0.9, s=1.0), jm.nesterov(0.1, 0.9), 1.0),
+    "unified and heavy ball": (jm.unified_momentum(0.1, 0.9, s=0.0), jm.heavy_ball(0.1), 1.0),
+    "MaSS and Nesterov": (jm.mass(0.1, 0.9, compensation=0.0), jm.nesterov(0.1, 0.9), 1.0),
+    "EMA-Nesterov and Nesterov": (jm.ema_nesterov(0.1, 0.9, gamma=0.0), jm.nesterov(0.1), 1.0),
+    "primal averaging": (jm.primal_averaging(1.0, c=0.1), jm.heavy_ball(0.1, beta=0.9), 1.0),
     "neither moves": (jm.gradient_descent(0.0), jm.heavy_ball(0.0), 1.0),
 }  # fmt: skip
 
