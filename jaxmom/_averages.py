@@ -35,8 +35,8 @@ class AverageState(_Averages, EvaluatedElsewhere):
 
     Attributes:
       count: int32 [], the updates made so far.
-      averages: Trees like params, the averages before the newest params, which join them later:
-        only the next update knows for sure what has become of params.
+      averages: Trees like params, the averages without the newest params: later stages may still
+        change these, so that only the next update knows them.
       inner: The state of the optimizer inside.
     """
 
@@ -53,8 +53,8 @@ def average(
     ``x_0 = y_0; x_t = x_{t-1} + w (y_t - x_{t-1})``, where y_t are the params after t updates and w
     is ``1 - beta``, or ``1 - 2^(-1/h)`` for a half-life of h updates, or ``1/t`` if neither is
     given: then x_t is the mean of y_1 to y_t. `jaxmom.eval_params`, and so the record "eval_value",
-    give x_t. In a `jaxmom.chain` it may be any stage, and is the average of the params that come
-    of all stages.
+    give x_t. In a `jaxmom.chain` it may be any stage; it averages the params that result from all
+    stages.
 
     Args:
       optimizer: Any transformation.

@@ -29,7 +29,7 @@ def rescale(
 
     With ``k = new / old``, the rules are
 
-        half_life   beta -> beta^k: what is left of a gradient after as many samples is the same
+        half_life   beta -> beta^k: the same number of samples later, as much is left of a gradient
         linear      learning_rate -> k learning_rate
         sqrt        learning_rate -> sqrt(k) learning_rate; 1 - beta -> k (1 - beta);
                     eps -> eps / sqrt(k), eps_root -> eps_root / k

@@ -58,7 +58,7 @@ def restart(
         "function":   f(x_{k+1}) > f(x_k), one more evaluation of the loss for each update
         "scheduled":  `period` updates since the last one
 
-    A restart makes the state anew, as `init` does, but for the counts of schedules: a schedule of
+    A restart makes a new state, as `init` does, but keeps the counts of schedules: a schedule of
     the learning rate goes on. The gradient scheme is sensitive to noise in gradients.
 
     Args:
@@ -72,8 +72,8 @@ def restart(
       "function" also ``value`` and ``value_fn``, as `jaxmom.optimize` passes them.
 
     Raises:
-      ValueError: The scheme is none of the three, a period is missing or of no use, or what an
-        update needs is missing.
+      ValueError: The scheme is none of the three, a period is missing or has no use, or an update
+        lacks what it needs.
 
     Source:
       O'Donoghue and Candes 2012 (arXiv 1204.3982), section 3.2; for the scheduled one with a

@@ -33,7 +33,7 @@ from jaxmom.transform import (
 
 
 def storm(learning_rate: ScalarOrSchedule, a: ScalarOrSchedule = 0.1) -> Optimizer:
-    """STORM: momentum of which the change of the gradient on one batch takes the lag away.
+    """STORM: momentum whose lag is removed by the change of the gradient on one batch.
 
     ``d_t = g(y_t; xi_t) + (1 - a) (d_{t-1} - g(y_{t-1}; xi_t)); y <- y - alpha d_t``, and the first
     d is the first gradient. The gradient at the previous params, on the current batch, is the extra
@@ -42,10 +42,10 @@ def storm(learning_rate: ScalarOrSchedule, a: ScalarOrSchedule = 0.1) -> Optimiz
 
     Args:
       learning_rate: alpha.
-      a: In [0, 1]. With 1 this is gradient descent; without noise it is for every a.
+      a: In [0, 1]. With 1 this is gradient descent, and so it is for every a without noise.
 
     Source:
-      Cutkosky and Orabona 2019 (arXiv 1905.10018), algorithm 1, with steps that are given.
+      Cutkosky and Orabona 2019 (arXiv 1905.10018), algorithm 1, with given steps.
 
     Example:
       >>> import jaxmom as jm
@@ -83,7 +83,7 @@ def adaptive_storm(
     Args:
       k: The size of the steps.
       w: Positive; it bounds the first step.
-      c: Not negative, of a.
+      c: Not negative, the factor of a.
 
     Source:
       Cutkosky and Orabona 2019 (arXiv 1905.10018), algorithm 1.

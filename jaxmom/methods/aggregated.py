@@ -13,7 +13,7 @@ def qhm(
     """Quasi-hyperbolic momentum: ``m <- beta m + (1-beta) g; y <- y - alpha ((1-nu) g + nu m)``.
 
     Args:
-      learning_rate: alpha; alpha / (1 - beta) of a heavy ball becomes alpha here.
+      learning_rate: alpha; that of a heavy ball, divided by 1 - beta.
       beta: In [0, 1).
       nu: The weight of the average; 0 is gradient descent.
 

@@ -101,20 +101,20 @@ def mars(
 ) -> Optimizer:
     """MARS: AdamW of a gradient whose variance is reduced by the gradient before it.
 
-    ``c = g + gamma b1 / (1-b1) (g - g')``, in each array shortened to the norm 1 where it is
-    longer; then Adam's debiased averages of c and c^2.
+    ``c = g + gamma b1 / (1-b1) (g - g')``, scaled down to norm 1 in each array where it
+    is longer; then Adam's debiased averages of c and c^2.
 
     Args:
       learning_rate: The paper's eta.
       b1: The decay of the average of c, in [0, 1).
       b2: The decay of the average of c^2, in [0, 1).
-      gamma: The size of the correction; 0 is Adam of the shortened gradient.
+      gamma: The size of the correction; 0 is Adam of the gradient, scaled down likewise.
       eps: Not negative.
       weight_decay: lambda of decoupled decay, ``- eta lambda y``, which needs params; or None.
       exact: Whether g' is the gradient of the current batch at the previous params, which `update`
         then needs as the extra argument ``previous_grad``; `jaxmom.with_previous_gradient` computes
-        it. Otherwise g' is the gradient of the
-        step before, and zero at the first step, as in the authors' code.
+        it. Otherwise g' is the gradient of the step before, and zero at the first step, as in the
+        authors' code.
 
     Source:
       Yuan et al. 2024 (arXiv 2411.10438), MARS-AdamW, and their code, AGI-Arena/MARS.

@@ -10,11 +10,11 @@ from jaxmom.transform import Optimizer, ScalarOrSchedule
 def optimized_gradient(
     learning_rate: ScalarOrSchedule, steps: ScalarOrSchedule = np.inf
 ) -> Optimizer:
-    """OGM: Nesterov's `nesterov_convex` with a further step ahead, and half of its bound.
+    """OGM: Nesterov's `nesterov_convex` with a further extrapolation, and half its bound.
 
     Args:
       learning_rate: alpha, 1/L for ``f(y_N) - f* <= L |y_0 - x*|^2 / (2 theta_N^2)`` at params.
-      steps: N, whose last step is longer; without it there is none such.
+      steps: N, the number of updates, of which the last is longer; by default, none is.
 
     Example:
       >>> import jaxmom as jm

@@ -147,7 +147,7 @@ def momo(
     With averages d of g, F of f and G of <g, y>, which start at their first values,
     ``tau = min(alpha, ((1 + alpha lambda) (F - l - G) + <d, y>)_+ / |d|^2)`` and
     ``y <- (y - tau d) / (1 + alpha lambda)``. `optax.contrib.momo` is the same without weight
-    decay, and does not divide tau d with it.
+    decay; with it, it does not divide tau d.
 
     Args:
       learning_rate: alpha, the greatest step.

@@ -6,7 +6,7 @@
     theory.stationary_variance  the noise floor; `curvature_noise_limit` for noise that multiplies
     theory.frequency_response   the filter's gain and delay; `effective_learning_rate`, `memory`
     theory.kernel               the weights of past gradients in a step; their `mean_age`
-    theory.equivalent           whether two optimizers are one linear system, or where they part
+    theory.equivalent           whether two optimizers are one linear system, or where they differ
     theory.risk                 the expected loss of stochastic least squares at every step, exactly
     theory.tune                 the best hyperparameters on quadratics, with their rate
     theory.max_stable_alpha     the largest stable step of Q-learning with momentum

@@ -10,12 +10,12 @@ from jaxmom.theory._systems import Linear
 
 @dataclasses.dataclass(frozen=True)
 class Equivalence:
-    """Whether two optimizers are one linear system; true or false as a condition.
+    """Whether two optimizers are one linear system; as a condition, it is true if they are.
 
     Attributes:
       holds: Whether they are.
-      scale: How many times the steps of the second are those of the first; NaN if it does not hold.
-      reason: What was compared, or where they part: the first against the second.
+      scale: The factor from the steps of the second to those of the first; NaN if they differ.
+      reason: What was compared, or where they differ: the first against the second.
     """
 
     holds: bool
@@ -29,7 +29,7 @@ class Equivalence:
 def equivalent(
     a: Linear, b: Linear, *, steps: int = 100, tolerance: float | None = None
 ) -> Equivalence:
-    """Prove from their code that two optimizers are one linear system, or say where they part.
+    """Prove from their code that two optimizers are one linear system, or say where they differ.
 
     It holds if a takes `scale` times the steps of b, whatever the gradients are: b with `scale`
     times its learning rate is a. What the code makes of gradients, and of params (weight decay), is
@@ -81,7 +81,7 @@ def equivalent(
 
 
 def _compare_at_rest(a: Filter, b: Filter, tolerance: float | None) -> tuple[float, str]:
-    """Return the factor between two filters, and where they part or an empty text."""
+    """Return the factor between two filters, and where they differ or an empty text."""
     for index, name in enumerate(("first", "second")):
         if not (a, b)[index].moves and (a, b)[1 - index].moves:
             return np.nan, f"the gradient: the {name} takes no steps"

@@ -25,8 +25,8 @@ def kernel(optimizer: Linear, lags: int, *, count: ArrayLike | None = None) -> j
     Args:
       optimizer: A linear optimizer, or its `LinearSystem`.
       lags: How many weights, at least one; lag 0 is the gradient of the step itself.
-      count: The step, if the optimizer varies with time: 0 is the first. What earlier steps did to
-        their gradients counts as they did it. By default the optimizer has come to rest, as in
+      count: The step, if the optimizer varies with time: 0 is the first. Earlier steps count
+        with the coefficients that they had. By default the optimizer has come to rest, as in
         `linearize`.
 
     Returns:

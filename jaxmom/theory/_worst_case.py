@@ -83,8 +83,8 @@ def worst_case(
       L: The constant of smoothness, above mu.
       measure: What is bounded after N updates: "value" ``f(x_N) - f*``, "gradient_norm"
         ``|grad f(x_N)|^2``, or "distance" ``|x_N - x*|^2``.
-      start: What is at most 1 at x_0: "distance" ``|x_0 - x*|^2``, or "value" ``f(x_0) - f*``. The
-        bound for another start is this one times what it is instead of 1.
+      start: What is at most 1 at x_0: "distance" ``|x_0 - x*|^2``, or "value" ``f(x_0) - f*``. For
+        another start, multiply the bound by what this is at most instead of 1.
 
     Returns:
       A `WorstCase`; its multipliers have been checked without the solver.
