@@ -58,8 +58,8 @@ def rescale(
 
     Source:
       Marek et al. 2025 (arXiv 2507.07101) hold the half-life of b2; Goyal et al. 2017 (arXiv
-      1706.02677), linear; Malladi et al. 2022 (arXiv 2205.10287), definition 5.3, sqrt, for Adam
-      and RMSProp; Busbridge et al. 2023 (arXiv 2307.13813), definition 1.2, ema.
+      1706.02677), linear; Malladi et al. 2022 (arXiv 2205.10287), sqrt, for Adam and RMSProp;
+      Busbridge et al. 2023 (arXiv 2307.13813), ema.
 
     Example:
       >>> import jaxmom as jm

@@ -39,8 +39,8 @@ def from_pytorch(
       ValueError: Dampening, or a plain number that is out of bounds.
 
     Source:
-      PyTorch 2.13 documentation of torch.optim.SGD; Ma and Yarats 2019 (arXiv 1810.06801), section
-      3, for the numbers.
+      PyTorch 2.13 documentation of torch.optim.SGD; Ma and Yarats 2019 (arXiv 1810.06801)
+      for the three numbers.
 
     Example:
       >>> from jaxmom import conversions
