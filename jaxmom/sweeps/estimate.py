@@ -53,8 +53,10 @@ class Plan:
 
     def __str__(self) -> str:
         lines = [
-            f"{self.lanes:,} lanes in {self.groups} groups (one compilation each)",
-            f"{self.chunks:,} chunks of {self.width} lanes on each of {self.devices} devices",
+            f"{_format_count(self.lanes, 'lane')} in {_format_count(self.groups, 'group')} "
+            "(one compilation each)",
+            f"{_format_count(self.chunks, 'chunk')} of {_format_count(self.width, 'lane')} on "
+            f"{_format_count(self.devices, 'device')}",
             f"{_format_bytes(self.device_bytes)} on each device, "
             f"{_format_bytes(self.result_bytes)} of results",
             f"about {_format_seconds(self.seconds)}, "
@@ -230,6 +232,10 @@ def _make_plan(traced: Sequence[TracedGroup], tuner: Autotuner) -> Plan:
 
 def _describe_share(share: float) -> str:
     return "" if share == 1 else f"the first {share:.2g} of the steps of "
+
+
+def _format_count(number: int, noun: str) -> str:
+    return f"{number:,} {noun}{'s' * (number != 1)}"
 
 
 def _format_bytes(count: float) -> str:

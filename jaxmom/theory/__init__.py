@@ -13,9 +13,9 @@
     theory.certified_rate       a rate for all smooth strongly convex functions, with a proof
     theory.worst_case           the exact worst case of N steps, its proof and its function
 
-An optimizer is a pytree, so that all but `tune`, `minimal`, `regime`, `certified_rate` and
-`worst_case` compile and map over its hyperparameters. Arrays of curvatures are problems of their
-own, one result each.
+An optimizer is a pytree, so that all but `tune`, `minimal`, `regime`, `equivalent`,
+`certified_rate` and `worst_case` compile and map over its hyperparameters. An array of curvatures
+is as many separate problems, with one result each.
 Exact formulas need exact numbers: enable ``jax_enable_x64``.
 """
 
