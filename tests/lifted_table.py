@@ -18,16 +18,16 @@ HEAD = """# Lifted optax
 
 `jm.lift(factory)` makes the numbers of any optax factory leaves: they may be traced, batched by
 `jax.vmap`, differentiated, replaced by name, or schedules. The tests lift each of the {count}
-factories of optax {version} and its `contrib`, and find the numbers of optax, to the last bit in
-float32, where hyperparameters are Python floats. All of them differ from optax in this: updates
-keep the gradient's dtype and states keep theirs, parameters in bfloat16 and float16 get a state in
-float32, and a schedule may stand wherever a number may.
+factories of optax {version} and its `contrib`, and get optax's numbers, to the last bit in float32
+where hyperparameters are Python floats. All of them differ from optax in three ways: updates keep
+the gradient's dtype and states keep theirs; parameters in bfloat16 and float16 get a state in
+float32; and a schedule may stand wherever a number may.
 
 * **leaves**: numbers, and optimizers, whose own leaves are kept.
 * **static**: part of the compiled program: flags, counts, masks, functions, dtypes.
 * **differences**: what an `update` needs by keyword (`jm.optimize` passes value, grad and
-  value_fn); numbers that stay static because optax compares them by a Python `if`; numbers that
-  only make the first state, so that a schedule of them is refused.
+  value_fn); numbers that stay static because optax tests them with a Python `if`; numbers that
+  are used for the first state only, so that a schedule of them is refused.
 
 | factory | leaves | static | differences |
 |---|---|---|---|
@@ -36,8 +36,8 @@ float32, and a schedule may stand wherever a number may.
 TWINS = """
 ## Schedules
 
-Schedules of optax look at their shape (lengths, rates, a peak) by a Python `if`, so that it cannot
-be traced. Those of `jm.schedules` can be traced in every number; the tests compare them.
+optax's schedules test their shape (lengths, rates, a peak) with a Python `if`, so that it cannot be
+traced. Those of `jm.schedules` can be traced in every number; the tests compare the two.
 
 | optax | `s = jm.schedules` |
 |---|---|
