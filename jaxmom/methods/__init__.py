@@ -1,7 +1,8 @@
 """The named methods as optimizers, in the families of `jaxmom.coefficients`.
 
-The recurrences and their sources are in `jaxmom.coefficients`, under the same names. Every number
-is a leaf of the optimizer and may be a float, an array, a tracer, a batch, or a schedule.
+The recurrences and sources of linear methods are in `jaxmom.coefficients`, under the same names;
+those of the others are here. Every number is a leaf of the optimizer and may be a float, an array,
+a tracer, a batch, or a schedule.
 """
 
 from jaxmom.methods.accelerated import (
