@@ -22,7 +22,7 @@ Factory: TypeAlias = Callable[..., optax.GradientTransformation]
 Kind: TypeAlias = Literal["number", "static", "unknown"]
 
 # The kinds of the arguments of optax's factories. The tests compare the tables with the signatures.
-# Numbers, or schedules of them, though their default is no float:
+# Numbers, or schedules of them, though their default is not a float:
 NUMBERS = frozenset(
     {"adam_learning_rate", "beta3", "clipping", "consistent_rms", "decay", "eta", "gamma"}
     | {"init_estim_sq_dist", "l2_norm_clip", "learning_rate", "max_delta", "max_learning_rate"}

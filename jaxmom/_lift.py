@@ -74,7 +74,7 @@ def lift(
     Returns:
       A function with the signature of `factory`. Numbers and optimizers become leaves. Counts
       (integers whose annotation or else default is an integer), booleans, strings, None, tuples
-      and functions that are no schedules stay static. Arguments of ``*args`` are named "args.0",
+      and functions that are not schedules stay static. Arguments of ``*args`` are named "args.0",
       "args.1" and so on.
 
     Raises:

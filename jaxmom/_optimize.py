@@ -84,10 +84,10 @@ def optimize(
       A `Trajectory` with ``ceil(steps / every) + 1`` records.
 
     Raises:
-      ValueError: steps, every, check or unroll is below 1, the loss is no real scalar, a leaf of
+      ValueError: steps, every, check or unroll is below 1, the loss is not a real scalar, a leaf of
         batches has another leading axis than `steps`, key is missing, record has an unknown name
         or one name twice, or the run to go on with is of an optimizer with another state.
-      TypeError: steps, every, check or unroll is no integer, params have integer leaves, or a
+      TypeError: steps, every, check or unroll is not an integer, params have integer leaves, or a
         function in record returns no dict.
 
     Example:

@@ -55,7 +55,7 @@ def partition(transforms: Mapping[str, optax.GradientTransformation], labels: La
     Raises:
       ValueError: A label has no transformation, a transformation has no label in a given tree, or
         labels and params differ in structure (the last two at `init`, for a function).
-      TypeError: A label is no string.
+      TypeError: A label is not a string.
 
     Example:
       >>> import jax, jax.numpy as jnp, jaxmom as jm
@@ -103,7 +103,7 @@ def masked(optimizer: optax.GradientTransformation, mask: Labels) -> Optimizer:
 
     Raises:
       ValueError: The mask has another structure than params.
-      TypeError: The mask has leaves that are no booleans.
+      TypeError: The mask has leaves that are not booleans.
 
     Example:
       >>> import jax.numpy as jnp, optax, jaxmom as jm

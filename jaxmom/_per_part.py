@@ -47,7 +47,7 @@ def make_per_part(
     Args:
       make: A function that compares by value, from hyperparameters to an optimizer.
       hyperparameters: By name.
-      vectors: Names of those that are vectors, whose sequences of numbers are no trees.
+      vectors: Names of those that are vectors, whose sequences of numbers are not trees.
 
     Raises:
       ValueError: Of two trees, none is a prefix of the other.

@@ -58,7 +58,7 @@ def _is_key(key: Any) -> bool:
 
 
 def check_scalar(value_fn: LossAtFn, params: PyTree) -> None:
-    """Raise ValueError if a loss is no real number."""
+    """Raise ValueError if a loss is not a real number."""
     shape = jax.eval_shape(value_fn, params)
     if getattr(shape, "shape", None) != ():
         raise ValueError(

@@ -232,7 +232,7 @@ def as_hyperparameter(
 
     Raises:
       ValueError: A plain number is out of bounds, or the value is a batch.
-      TypeError: The value is no number.
+      TypeError: The value is not a number.
 
     Example:
       >>> from jaxmom.filters import as_hyperparameter

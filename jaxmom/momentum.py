@@ -149,7 +149,7 @@ def momentum_method(
 
     Raises:
       ValueError: `learning_rate_position` is none of the three, or a plain number is out of bounds.
-      TypeError: `coefficients_fn` is no function, or a hyperparameter is no number.
+      TypeError: `coefficients_fn` is not a function, or a hyperparameter is not a number.
 
     Example:
       >>> import jax.numpy as jnp, jaxmom as jm

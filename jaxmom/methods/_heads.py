@@ -167,7 +167,7 @@ def _divide(
 
 
 def check_number(name: str, value: Any, bounds: str) -> None:
-    """Refuse a plain number out of bounds, and at once what is no number, such as a tree."""
+    """Refuse a plain number out of bounds, and at once what is not a number, such as a tree."""
     if isinstance(value, NUMBER):
         check_bounds(name, value, bounds)
     elif not isinstance(value, Partial):  # which is a schedule

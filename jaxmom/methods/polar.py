@@ -42,7 +42,7 @@ def muon(
       scaling: "keller", ``sqrt(max(1, outputs / inputs))``; "moonlight",
         ``0.2 sqrt(max(outputs, inputs))``; or None. See `scale_by_polar_factor`.
       weight_decay: lambda of decoupled decay, ``- alpha lambda y``, which needs params; or None.
-      rest: The optimizer, with its own learning rate, of what is no matrix; None refuses arrays
+      rest: The optimizer, with its own learning rate, of what is not a matrix; None refuses arrays
         with fewer than two axes. Its hyperparameters are named "rest.learning_rate" and so on, and
         Muon's then "matrices.learning_rate".
       labels: Where `rest` applies: a pytree of "matrices" and "rest" that is a prefix of params, or

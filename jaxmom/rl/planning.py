@@ -69,7 +69,7 @@ def bellman(mdp: Mdp, q: ArrayLike, discount: ArrayLike) -> jax.Array:
       [states, actions].
 
     Raises:
-      ValueError: q has another shape, or gamma is no scalar.
+      ValueError: q has another shape, or gamma is not a scalar.
 
     Example:
       >>> import jax, jax.numpy as jnp

@@ -196,7 +196,7 @@ def bind(function: Callable[..., jax.Array], **numbers: Any) -> Partial:
 
 
 def check_length(name: str, value: Any, positive: bool = False) -> None:
-    """Raise ValueError if a plain number is no length."""
+    """Raise ValueError if a plain number is not a length."""
     value = as_plain(value)
     if is_plain_number(value) and not (value > 0 if positive else value >= 0):
         least = "positive" if positive else "0 or more"

@@ -228,7 +228,7 @@ def _call_part(schedule: Partial, count: Any) -> Any:
 
 
 def _check_parts(steps: Any, **parts: Any) -> None:
-    """Refuse plain numbers that are no lengths, and parts that are longer than the whole."""
+    """Refuse plain numbers that are not lengths, and parts that are longer than the whole."""
     for name, value in {"steps": steps, **parts}.items():
         check_length(name, value)
     plain = {name: as_plain(value) for name, value in {"steps": steps, **parts}.items()}

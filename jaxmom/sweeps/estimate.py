@@ -170,7 +170,7 @@ def as_options(given: Mapping[str, Any] | None) -> Mapping[str, Any] | None:
     """Return options with Python's own numbers, so that they can be written, and without None.
 
     Raises:
-      ValueError: They are no mapping, or one of ours is no positive integer.
+      ValueError: They are not a mapping, or one of jaxmom's is not a positive integer.
     """
     if given is None:
         return None
@@ -193,7 +193,7 @@ def as_devices(given: Any) -> list[Any]:
     """Return devices as a list: all local ones by default, and one may be given by itself.
 
     Raises:
-      ValueError: They are no devices.
+      ValueError: They are not devices.
     """
     given = () if given is None else given
     devices = list(given) if isinstance(given, Iterable) else [given]

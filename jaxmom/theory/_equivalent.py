@@ -50,7 +50,7 @@ def equivalent(
 
     Raises:
       NotLinearError: A stage of one of them is not linear.
-      ValueError: Numbers are traced, `steps` is no positive integer, or a `LinearSystem` has
+      ValueError: Numbers are traced, `steps` is not a positive integer, or a `LinearSystem` has
         weight decay in a basis other than that of `linearize`, which hides it.
 
     Example:

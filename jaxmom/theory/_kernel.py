@@ -33,7 +33,7 @@ def kernel(optimizer: Linear, lags: int, *, count: ArrayLike | None = None) -> j
       w [lags]; zero beyond the first gradient if `count` is given.
 
     Raises:
-      ValueError: `lags` is no positive integer, or `count` is negative or given with a
+      ValueError: `lags` is not a positive integer, or `count` is negative or given with a
         `LinearSystem`, which has no clock.
       NotLinearError: A stage is not linear, or varies with time while `count` is None.
 

@@ -36,7 +36,7 @@ class AxisScale(NamedTuple):
     centers: NDArray[np.float64]  # [cells]
     edges: NDArray[np.float64]  # [cells + 1]
     kind: str  # one of the `SCALES`
-    categories: list[str] | None  # names such as those of methods, if these are no numbers
+    categories: list[str] | None  # names such as those of methods, if these are not numbers
 
 
 def fit_scale(coordinate: xarray.DataArray, kind: str) -> AxisScale:

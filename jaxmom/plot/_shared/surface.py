@@ -31,7 +31,7 @@ def choose_frame(
         diverged, the points within five times the first step from the start.
 
     Raises:
-      ValueError: The extent is no frame, or is missing where values of the loss need it.
+      ValueError: The extent is not a frame, or is missing where values of the loss need it.
     """
     if extent is not None:
         if np.shape(extent) != (4,):

@@ -123,7 +123,7 @@ def _function_content(function: types.FunctionType, seen: _Seen) -> Iterator[str
     """Yield the code of a function and what it reads: globals, closed-over variables, defaults.
 
     Installed functions count by name, because the versions of packages are known. A variable that
-    the function writes, such as a counter of its calls, is no input of it and is left out.
+    the function writes, such as a counter of its calls, is not an input of it and is left out.
     """
     code = function.__code__
     read, written = _variables(code)
@@ -166,7 +166,7 @@ def _variables(code: types.CodeType) -> tuple[frozenset[str], frozenset[str]]:
 def _class_content(kind: type, seen: _Seen) -> Iterator[str]:
     """Yield the name of a class and, unless it is installed, its public members and its bases.
 
-    Private members that are no functions are often caches, which change while a program runs.
+    Private members that are not functions are often caches, which change while a program runs.
     """
     yield f"{kind.__module__}.{kind.__qualname__}"
     if not _is_installed(kind):

@@ -42,7 +42,7 @@ def available_memory() -> float:
         try:
             with open(path, encoding="ascii") as file:
                 limits.append(read(file.read()))
-        except (OSError, ValueError, IndexError):  # "max" is no number: there is no limit
+        except (OSError, ValueError, IndexError):  # "max" is not a number: there is no limit
             continue
     return min(limits)
 

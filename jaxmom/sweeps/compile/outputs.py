@@ -53,7 +53,7 @@ def name_outputs(result: PyTree) -> dict[str, tuple[Any, int]]:
       of the run if it is in a dict; other leaves have their paths, joined by points.
 
     Raises:
-      TypeError: It is something else, or a leaf is no array.
+      TypeError: It is something else, or a leaf is not an array.
       ValueError: Two outputs have one name, or one has a name that the sweep itself uses; or there
         is another Trajectory, whose divergence would be lost.
     """
@@ -108,14 +108,14 @@ def _split_result(result: PyTree) -> tuple[str, Any, Mapping[Any, Any]]:
 
 
 def _check_leaves(others: Mapping[Any, Any]) -> None:
-    """Refuse runs, each of which has a divergence of its own, and what is no array.
+    """Refuse runs, each of which has a divergence of its own, and what is not an array.
 
     Args:
       others: The outputs beside the run, by name, nested or not.
 
     Raises:
       ValueError: One of them is a run.
-      TypeError: One of them is no array or number.
+      TypeError: One of them is not an array or number.
     """
     for path, leaf in jax.tree_util.tree_leaves_with_path(others, is_leaf=is_run):
         name = jax.tree_util.keystr(path, simple=True, separator=".")

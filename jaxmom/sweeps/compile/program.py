@@ -245,7 +245,7 @@ def compile_group(
 
     Raises:
       UnsupportedPrimitive: Lanes are to be last in a program that has no rule for it.
-      ValueError: The width is no multiple of the block.
+      ValueError: The width is not a multiple of the block.
     """
     of_xla = {name: value for name, value in options.items() if name not in OPTIONS}
     used, of_xla = avoid_deadlock(group.jaxpr, devices, of_xla)

@@ -59,7 +59,7 @@ class Dispatcher:
       stall_seconds: How long to wait for a program that uses no processor time.
 
     Raises:
-      ValueError: `stall_seconds` is no positive number.
+      ValueError: `stall_seconds` is not a positive number.
     """
 
     def __init__(self, devices: Sequence[Any], stall_seconds: float = STALL_SECONDS):

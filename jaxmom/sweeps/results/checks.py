@@ -46,7 +46,7 @@ def check_result(space: Space, traced: Sequence[TracedGroup]) -> None:
 
 
 def check_divergence(dtype: Any) -> None:
-    """Refuse a `diverged_at` that is no signed integer, as it could not be -1.
+    """Refuse a `diverged_at` that is not a signed integer, as it could not be -1.
 
     Raises:
       ValueError: It is of another type.

@@ -26,7 +26,7 @@ def best(
 ) -> "xarray.Dataset":
     """Return the best cell of a sweep: by the median over seeds, at the last record.
 
-    A lane that diverged, failed or is missing, or whose value is no finite number, counts as
+    A lane that diverged, failed or is missing, or whose value is not a finite number, counts as
     infinitely bad, so that a cell where half of the seeds diverged is never the best one. Other
     outputs do not count: they may be infinite or NaN.
 
@@ -170,7 +170,7 @@ def check_over(over: Any, dims: Sequence[Any]) -> None:
     """Refuse a name of the seeds that no dimension has, unless it is "seed", the default, or "".
 
     Raises:
-      ValueError: There is no such dimension, or it is no string.
+      ValueError: There is no such dimension, or it is not a string.
     """
     if not isinstance(over, str) or over not in ("", "seed", *dims):
         raise ValueError(

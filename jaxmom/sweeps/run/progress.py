@@ -22,7 +22,7 @@ def progress_bar(
     Args:
       total: The lanes of the sweep.
       done: Those that a store has already.
-      is_shown: If not, there is no bar; nor is there one if the standard error is no terminal or
+      is_shown: If not, there is no bar; nor is there one if the standard error is not a terminal or
         tqdm is not installed.
       notes: Sentences to print above it.
     """

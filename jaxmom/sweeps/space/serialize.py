@@ -165,7 +165,7 @@ def _axis_to_json(axis: Axis) -> dict[str, Any]:
 
 
 def _axis_from_json(spec: dict[str, Any]) -> Axis:
-    """Return an axis; one that is no axis of numbers has labels only."""
+    """Return an axis; one that is not an axis of numbers has labels only."""
     labels = decode_array(spec["labels"])
     values = labels if spec["kind"] == "number" else None
     return Axis(spec["name"], spec["kind"], labels, values)

@@ -169,7 +169,7 @@ class Space:
 
 
 def check_space(given: Any) -> None:
-    """Refuse what is no space.
+    """Refuse what is not a space.
 
     Raises:
       TypeError: It is something else.
@@ -254,7 +254,7 @@ def sample(count: int, /, *, method: str = "sobol", seed: int = 0, **scales: Any
       A `Space`; in the result all arguments lie along one dimension, ``lane``.
 
     Raises:
-      ValueError: There is no such method, no argument, or something that is no number.
+      ValueError: There is no such method, no argument, or something that is not a number.
 
     Example:
       >>> import jaxmom as jm

@@ -26,7 +26,7 @@ class Damaged(Exception):
 
 
 def is_part(path: pathlib.Path) -> bool:
-    """Return whether a file ends in the mark of a part, so that it is no file of others."""
+    """Return whether a file ends in the mark of a part, so that it is not a file of others."""
     with open(path, "rb") as file:
         size = file.seek(0, 2)
         file.seek(max(size - _TAIL, 0))

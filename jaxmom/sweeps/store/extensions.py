@@ -97,7 +97,7 @@ def read_extensions(manifests: Sequence[Manifest]) -> list[Extension]:
       manifests: All of a store, in their order.
 
     Raises:
-      ValueError: An extension lacks lanes of what it extends, or this is no sweep.
+      ValueError: An extension lacks lanes of what it extends, or this is not a sweep.
     """
     if any(HALVING in manifest for manifest in manifests):
         raise ValueError(

@@ -71,7 +71,7 @@ class Store:
       share: Of a job array, while the store is locked for one.
 
     Raises:
-      ValueError: It is no path.
+      ValueError: It is not a path.
     """
 
     def __init__(self, path: str | os.PathLike[str]):

@@ -38,7 +38,7 @@ def as_share(part: Any, store: Any, resume: str) -> Share | None:
       resume: As for `jaxmom.sweep`.
 
     Raises:
-      ValueError: It is no pair of such numbers, there is no store, or the store is to be deleted.
+      ValueError: It is not such a pair, there is no store, or the store is to be deleted.
 
     Example:
       >>> as_share((2, 8), "runs", "strict")
