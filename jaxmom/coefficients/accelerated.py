@@ -75,28 +75,38 @@ def _extrapolated(step: Any, beta: Any) -> Coefficients:
     return reading_new(decay=beta, gain=beta * step, read=1.0, direct=step, evaluate=-1.0)
 
 
-def synthesized_nesterov(beta1: ArrayLike, beta2: ArrayLike) -> Coefficients:
+def synthesized_nesterov(
+    beta1: ArrayLike, beta2: ArrayLike, next_beta2: ArrayLike | None = None
+) -> Coefficients:
     """Synthesized Nesterov: all methods of two points, one for the gradient and one to move.
 
     ``xi_{t+1} = xi_t + beta_1 (xi_t - xi_{t-1}) - alpha g(y_t); y_t = xi_t + beta_2 (xi_t -
     xi_{t-1})``. params is y, and xi is `eval_params`: beta_2 = 0 is the heavy ball, beta_2 = beta_1
     Nesterov's method.
 
+    Args:
+      beta1: beta_1, in (-1, 1).
+      beta2: beta_2, which places y_t.
+      next_beta2: That of the next step; the same by default.
+
     Source:
       Lessard, Recht and Packard 2016 (arXiv 1408.3595), section 6.
     """
     beta1 = as_hyperparameter("beta1", beta1, "(-1, 1)")
     beta2 = as_hyperparameter("beta2", beta2)
+    ahead = beta2 if next_beta2 is None else as_hyperparameter("next_beta2", next_beta2)
     return Coefficients(
         decay=beta1,
         gain=1.0,
-        read=beta1 + beta2 * (beta1 - 1),
-        direct=1 + beta2,
+        read=beta1 + (ahead * beta1 - beta2),
+        direct=1 + ahead,
         evaluate=-beta2,
     )
 
 
-def robust_momentum(mu: ArrayLike, L: ArrayLike, rho: ArrayLike) -> Coefficients:
+def robust_momentum(
+    mu: ArrayLike, L: ArrayLike, rho: ArrayLike, next_rho: ArrayLike | None = None
+) -> Coefficients:
     """Robust momentum: from triple momentum to gradient descent, slower and less sensitive.
 
     ``x_{t+1} = x_t + beta (x_t - x_{t-1}) - alpha g(y_t); y_t = x_t + gamma (x_t - x_{t-1})`` with
@@ -109,6 +119,7 @@ def robust_momentum(mu: ArrayLike, L: ArrayLike, rho: ArrayLike) -> Coefficients
       L: The constant of smoothness, above mu.
       rho: In [1 - sqrt(mu/L), 1 - mu/L]; the least is triple momentum, the greatest gradient
         descent with the learning rate 1/L.
+      next_rho: That of the next step, which places y_{t+1}; the same by default.
 
     Source:
       Cyrus, Hu, Van Scoy and Lessard 2018 (arXiv 1710.04753), section II.
@@ -116,14 +127,21 @@ def robust_momentum(mu: ArrayLike, L: ArrayLike, rho: ArrayLike) -> Coefficients
     mu, L = as_curvatures(mu, L)
     rho = as_hyperparameter("rho", rho, "[0, 1)")
     _check_rate(mu, L, rho)
+    ahead = rho if next_rho is None else as_hyperparameter("next_rho", next_rho, "[0, 1)")
+    step = _robust_step(mu, L, rho)
     beta = rho**3 * L / (L - mu)
     return reading_new(
         decay=beta,
-        gain=1 / L,
-        read=(1 - rho) ** 2 * (1 + rho) * L / mu + beta - 1,
+        gain=step / L,
+        read=1 + ahead**3 * L / (L - mu) / _robust_step(mu, L, ahead) - 1 / step,
         direct=1 / L,
-        evaluate=-beta,
+        evaluate=-beta / step,
     )
+
+
+def _robust_step(mu: Any, L: Any, rho: Any) -> Any:
+    """Return ``alpha L``, which is ``beta / gamma`` too."""
+    return (1 - rho) ** 2 * (1 + rho) * L / mu
 
 
 def _check_rate(mu: Any, L: Any, rho: Any) -> None:

@@ -19,7 +19,8 @@ def unified_momentum(beta: ArrayLike = 0.9, s: ArrayLike = 0.0) -> Coefficients:
     """
     beta = as_hyperparameter("beta", beta, "(-1, 1)")
     s = as_hyperparameter("s", s, "[0, inf)")
-    return reading_new(decay=beta, gain=1.0, read=1 - s * (1 - beta), direct=s)
+    # The buffer is x - ys, and so exact where beta or s varies.
+    return reading_new(decay=beta, gain=1 - s * (1 - beta), read=1.0, direct=s)
 
 
 def accelerated_sgd(kappa: ArrayLike, xi: ArrayLike, eps: ArrayLike = 0.7) -> Coefficients:
@@ -41,10 +42,11 @@ def accelerated_sgd(kappa: ArrayLike, xi: ArrayLike, eps: ArrayLike = 0.7) -> Co
     xi = as_hyperparameter("xi", xi, "(0, inf)")
     eps = as_hyperparameter("eps", eps, "(0, 1)")
     _check_advantage(kappa, xi)
+    # The buffer is w - y, and so exact where a number varies.
     return reading_new(
         decay=(kappa - eps**2 * xi) / (kappa + eps * xi),
-        gain=eps * xi * (1 + eps) / (kappa + eps * xi),
-        read=(eps * xi - 1) / (1 + eps),
+        gain=kappa * (eps * xi - 1) / (kappa + eps * xi),
+        read=eps * xi / kappa,
         direct=1.0,
     )
 

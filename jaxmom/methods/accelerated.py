@@ -78,7 +78,7 @@ def synthesized_nesterov(
     Args:
       learning_rate: alpha.
       beta1: Of the step, in (-1, 1).
-      beta2: Of the point of the gradient.
+      beta2: Of the point of the gradient. A schedule is read at the step of that point.
 
     Example:
       >>> import jaxmom as jm
@@ -96,10 +96,13 @@ def synthesized_nesterov(
 def robust_momentum(mu: ScalarOrSchedule, L: ScalarOrSchedule, rho: ScalarOrSchedule) -> Optimizer:
     """Robust momentum for curvatures in [mu, L]: one knob from speed to robustness.
 
+    The theory has constant mu and L; where a schedule changes them, the buffer stays as it is.
+
     Args:
       mu: The constant of strong convexity, positive.
       L: The constant of smoothness, above mu.
       rho: The rate, in [1 - sqrt(mu/L), 1 - mu/L]: from `triple_momentum` to `gradient_descent`.
+        A schedule is read at the step of the point of the gradient.
 
     Raises:
       ValueError: Plain numbers with rho outside of that interval.
@@ -113,6 +116,8 @@ def robust_momentum(mu: ScalarOrSchedule, L: ScalarOrSchedule, rho: ScalarOrSche
 
 def triple_momentum(mu: ScalarOrSchedule, L: ScalarOrSchedule) -> Optimizer:
     """Triple momentum for curvatures in [mu, L]; its rate is 1 - sqrt(mu/L), at `eval_params`.
+
+    The theory has constants; where a schedule changes them, the buffer stays as it is.
 
     Args:
       mu: The constant of strong convexity, positive.

@@ -40,7 +40,8 @@ def adan(
     Args:
       learning_rate: The paper's eta.
       b1: The decay of m, in [0, 1).
-      b2: The decay of v, in [0, 1).
+      b2: The decay of v, in [0, 1). While a schedule of it changes, v is only nearly that
+        average, as it is held as the distance of g from an average of g.
       b3: The decay of n, in [0, 1).
       eps: Not negative.
       weight_decay: lambda of proximal decay, ``y <- (y - eta u) / (1 + eta lambda)``, which needs

@@ -92,7 +92,8 @@ def pid(
 
     Args:
       learning_rate: alpha.
-      beta: In [0, 1).
+      beta: In [0, 1). While a schedule of it changes, d is only nearly the average above, as one
+        buffer holds both; schedules of I and D are exact.
       integral: I; the step in a steady gradient is ``alpha (1 + I / (1-beta))``.
       derivative: D, of the average change of the gradient; the first change is g_0.
 
@@ -119,7 +120,8 @@ def pnm(
 
     Args:
       learning_rate: alpha.
-      beta: In [0, 1).
+      beta: In [0, 1). While a schedule of it changes, m is only nearly that average, as it is held
+        as the mean of two; a schedule of b0 is exact.
       beta0: b0, not negative; 0 leaves the average alone.
 
     Example:

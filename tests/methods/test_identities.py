@@ -361,7 +361,77 @@ def looking_ahead(mu, gamma=0.9):
         x, m = new, gamma * m + (1 - gamma) * (new - x)
 
 
+def synthesized(mu):
+    xi = previous = START
+    for t in range(60):
+        y = xi + mu(t) * (xi - previous)
+        yield y, xi
+        xi, previous = xi + 0.8 * (xi - previous) - ALPHA * (HESSIAN @ y + NOISE[t]), xi
+
+
+def robust(rho, mu=30.0, L=100.0):
+    x, previous, kappa = START, START, L / mu
+    for t in range(60):
+        r = rho(t)
+        alpha, beta = kappa * (1 - r) ** 2 * (1 + r) / L, kappa * r**3 / (kappa - 1)
+        y = x + r**3 / ((kappa - 1) * (1 - r) ** 2 * (1 + r)) * (x - previous)
+        yield y, x
+        x, previous = x + beta * (x - previous) - alpha * (HESSIAN @ y + NOISE[t]), x
+
+
+def unified(beta, s):
+    x = old = START
+    for t in range(60):
+        yield x, x
+        g = HESSIAN @ x + NOISE[t]
+        new = x - s(t) * ALPHA * g
+        x, old = x - ALPHA * g + beta(t) * (new - old), new
+
+
+def coupled(kappa, xi, eps):
+    w = y = START
+    for t in range(60):
+        yield y, y
+        g, k, e = HESSIAN @ y + NOISE[t], kappa(t), eps(t)
+        a = 1 - e**2 * xi(t) / k
+        w = a * w + (1 - a) * (y - k * ALPHA / e * g)
+        y = e / (e + 1 - a) * (y - ALPHA * g) + (1 - a) / (e + 1 - a) * w
+
+
+def always(value):
+    return lambda t: value
+
+
+# "method" or "method, name of the scheduled hyperparameter"
 AHEAD = {
+    "synthesized_nesterov, beta2": (
+        lambda mu: jm.synthesized_nesterov(ALPHA, 0.8, mu),
+        synthesized(MU_AT),
+    ),
+    "robust_momentum, rho": (
+        lambda rho: jm.robust_momentum(30.0, 100.0, rho),
+        robust(MU_AT),
+    ),
+    "unified_momentum": (
+        lambda mu: jm.unified_momentum(ALPHA, mu, 0.5),
+        unified(MU_AT, always(0.5)),
+    ),
+    "unified_momentum, s": (
+        lambda s: jm.unified_momentum(ALPHA, 0.8, s),
+        unified(always(0.8), MU_AT),
+    ),
+    "accelerated_sgd, kappa": (
+        lambda kappa: jm.accelerated_sgd(ALPHA, kappa, 0.6, 0.7),
+        coupled(MU_AT, always(0.6), always(0.7)),
+    ),
+    "accelerated_sgd, xi": (
+        lambda xi: jm.accelerated_sgd(ALPHA, 2.0, xi, 0.7),
+        coupled(always(2.0), MU_AT, always(0.7)),
+    ),
+    "accelerated_sgd, eps": (
+        lambda eps: jm.accelerated_sgd(ALPHA, 2.0, 1.2, eps),
+        coupled(always(2.0), always(1.2), MU_AT),
+    ),
     "sutskever_nesterov": (lambda mu: jm.sutskever_nesterov(ALPHA, mu), sutskever(MU_AT)),
     "gpa": (lambda mu: jm.gpa(ALPHA, 0.9, mu), averaged(MU_AT, lambda t: 0.1)),
     "schedule_free": (
@@ -385,7 +455,7 @@ def test_a_scheduled_point_of_the_gradient_is_that_of_its_step(name):
 
 
 def mu_of(name):
-    return "mu_y" if name == "gpa" else "beta"
+    return "mu_y" if name == "gpa" else name.partition(", ")[2] or "beta"
 
 
 def test_pnm_without_a_negative_part_averages_every_second_gradient():
