@@ -179,7 +179,7 @@ def _select(labels: PyTree, label: Any, tree: PyTree) -> PyTree:
 
 
 def _merge(labels: PyTree, parts: Mapping[Any, PyTree], rest: PyTree) -> PyTree:
-    """Return the tree of which there are parts, by their labels, and of `rest` what is in none."""
+    """Return the tree of these parts, by their labels, with `rest` where there is none."""
     if not jax.tree.leaves(rest):
         return rest
     places = {label: i for i, label in enumerate(parts)}

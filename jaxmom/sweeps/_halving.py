@@ -47,7 +47,7 @@ def halving(
     Args:
       segment: ``segment(state, steps, **axes) -> (state, outputs)``: continue a lane by `steps`
         updates (a Python number). At first the state is None; later it is what was returned, any
-        pytree of arrays of which shapes and dtypes stay (runs in it come without their history).
+        pytree of arrays whose shapes and dtypes stay the same (runs in it come without history).
         Outputs are those of a function for `sweep`; a `diverged_at` in them counts from the first
         update of the lane, as that of a run that goes on does.
       space: As for `sweep`.

@@ -74,8 +74,8 @@ def sweep(
     Args:
       fn: ``fn(**axes)``, pure and traceable: it gets a scalar array for each axis of numbers (make
         keys from the value of a seed, ``jax.random.key(seed)``), a slice of its values for each
-        labeled axis, and the plain object for anything else. It returns a `Trajectory`, of which
-        the history is kept, or a dict of arrays; or both, as a pair or with the Trajectory as one
+        labeled axis, and the plain object for anything else. It returns a `Trajectory`, whose
+        history is kept, or a dict of arrays; or both, as a pair or with the Trajectory as one
         value of the dict. The status of a lane is that of the Trajectory; from a dict of arrays
         of a run, return ``"diverged_at": run.diverged_at`` too, as without it only numbers that are
         not finite mark a lane as diverged. Data that a `jax.tree_util.Partial` binds to it are

@@ -245,7 +245,7 @@ def sample(count: int, /, *, method: str = "sobol", seed: int = 0, **scales: Any
     Args:
       count: How many, at most 2^30. A Sobol sequence is even at powers of two.
       method: "sobol" or "halton" (SciPy's scrambled sequences), or "random".
-      seed: An integer from 0 on, of the scrambling. For the seeds of the runs, multiply the sample
+      seed: Of the scrambling, an integer, 0 or more. For the seeds of the runs, multiply the sample
         by ``jm.grid(seed=...)``.
       **scales: For each argument a `uniform`, `log_uniform`, `memory` or `half_life`, or a sequence
         of numbers to choose from.
