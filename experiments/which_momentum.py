@@ -4,7 +4,7 @@ Libraries and papers write momentum as sums or averages, with the learning rate 
 with Nesterov's look-ahead or without, with a first step of their own. Each of ten is one optax
 chain here, at beta = 0.9 and learning rate 0.1; `jaxmom.theory.equivalent` reads each off its code
 and proves that two of them are one method up to a factor of the learning rate, or says where they
-part.
+differ.
 
 Answer: the ten are five methods. PyTorch, Keras, optax and the averages of papers are one, with
 learning rates that differ by 1 / (1 - beta); so are all that look ahead, Muon's filter among them.

@@ -14,7 +14,7 @@ def nesterov(beta: ArrayLike = 0.9) -> Coefficients:
 
     The buffer is y - x. At constant beta and alpha this is PyTorch's and optax's Nesterov momentum,
     and Sutskever's seen at its look-ahead point. Under a schedule it is still Nesterov's, with
-    beta_t = mu_{t+1} of Sutskever's velocities; theirs uses mu_t in both places, and is not.
+    beta_t = mu_{t+1} of Sutskever's velocities; theirs use mu_t in both places, and are not.
 
     Source:
       Nesterov 1983 (Soviet Math. Dokl. 27(2)); Sutskever et al. 2013 (ICML), section 2.
@@ -27,7 +27,7 @@ def sutskever_nesterov(beta: ArrayLike = 0.9, next_beta: ArrayLike | None = None
 
     ``v_{t+1} = mu_t v_t - alpha grad f(theta_t + mu_t v_t); theta_{t+1} = theta_t + v_{t+1}``.
     params is ``theta_t + mu_t v_t``, and theta is `eval_params`. The decay is mu_t, and the
-    extrapolation to the next point mu_{t+1}: a schedule in both places at t would be no Nesterov.
+    extrapolation to the next point mu_{t+1}: with mu_t in both places it would not be Nesterov's.
 
     Args:
       beta: mu_t, in (-1, 1).
@@ -183,7 +183,7 @@ def optimal_heavy_ball(mu: ArrayLike, L: ArrayLike) -> Coefficients:
     """The heavy ball with the best constants for quadratics with curvatures in [mu, L].
 
     ``alpha = (2 / (sqrt(L) + sqrt(mu)))^2; beta = ((sqrt(L) - sqrt(mu)) / (sqrt(L) +
-    sqrt(mu)))^2``, of rate sqrt(beta). Off quadratics it may cycle for ever.
+    sqrt(mu)))^2``, of rate sqrt(beta). Off quadratics it may cycle forever.
 
     Source:
       Polyak 1964 (USSR Comput. Math. Math. Phys. 4(5)); Lessard, Recht and Packard 2016

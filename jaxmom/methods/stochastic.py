@@ -122,7 +122,7 @@ def pnm(
       learning_rate: alpha.
       beta: In [0, 1). While a schedule of it changes, m is only nearly that average, as it is held
         as the mean of two; a schedule of b0 is exact.
-      beta0: b0, not negative; 0 leaves the average alone.
+      beta0: b0, not negative; 0 leaves only the average.
 
     Example:
       >>> import jaxmom as jm
