@@ -1,4 +1,4 @@
-"""What users meet first: the tour of the README in float32, with JAX's defaults and -W error."""
+"""What users meet first: pages of doctests in float32, with JAX's defaults and -W error."""
 
 import os
 import pathlib
@@ -11,8 +11,8 @@ ROOT = pathlib.Path(__file__).parents[1]
 SCRIPT = ROOT / "tests" / "scripts" / "run_doctests.py"
 
 
-@pytest.mark.parametrize("page", ["README.md"])
-def test_a_page_runs_in_float32_with_the_defaults_of_jax(page):
+@pytest.mark.parametrize(("page", "least"), [("README.md", 30), ("docs/conversions.md", 15)])
+def test_a_page_runs_in_float32_with_the_defaults_of_jax(page, least):
     environment = {n: v for n, v in os.environ.items() if not n.startswith("JAX_")}
     done = subprocess.run(
         [sys.executable, SCRIPT, ROOT / page],
@@ -24,4 +24,4 @@ def test_a_page_runs_in_float32_with_the_defaults_of_jax(page):
     )
     assert done.returncode == 0, done.stdout + done.stderr
     attempted = int(done.stdout.rpartition("attempted=")[2].rstrip(")\n"))
-    assert attempted > 30
+    assert attempted > least

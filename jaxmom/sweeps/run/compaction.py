@@ -51,7 +51,7 @@ def run_segments(
 
     After a segment, lanes that diverged leave. The others wait until there are enough of them, of
     whatever chunks, to fill a program; so what is computed is what lanes need, and a chunk more for
-    each segment. Lanes that are further go first, so that few chunks are open at a time.
+    each segment. Lanes that are further along go first, so that few chunks are open at a time.
 
     Args:
       sweep: The segments.
