@@ -44,6 +44,9 @@ def probe(coefficients_fn: CoefficientsFn, hp: Mapping[str, Any]) -> Probed:
         _check_kind(name, value, name in vectors)
     plain = {n: tuple(v) if isinstance(v, list) else v for n, v in values.items() if _is_plain(v)}
     others = {n: _stand_in(v, vectors.get(n)) for n, v in values.items() if n not in plain}
+    if len(vectors) == 1:  # where there are several, the lengths must be equal, as the methods see
+        ((name, default),) = vectors.items()
+        _check_length(name, values[name], default, others)
     typed = tuple((n, type(v), v) for n, v in plain.items())  # False is no number, and equals 0.0
     return _probe_once(coefficients_fn, typed, tuple(others.items()))
 
@@ -112,6 +115,18 @@ def _shape_of_schedule(schedule: Any, default: tuple[float, ...]) -> tuple[int, 
         return jnp.asarray(default if callable(found) else found)  # `update` refuses the former
 
     return jax.eval_shape(numbers, jax.ShapeDtypeStruct((), jnp.int32)).shape
+
+
+def _check_length(
+    name: str, schedule: Any, default: tuple[float, ...], shapes: Mapping[str, Any]
+) -> None:
+    """Refuse a schedule of another length than the default, which may be a slip."""
+    if callable(schedule) and shapes[name].shape != (len(default),):
+        raise ValueError(
+            f"a schedule of {name} returns one number for each of {len(default)} buffers, as many "
+            f"as by default, but this one returns the shape {shapes[name].shape}; for another "
+            "number give jm.scale_by_momentum a function of the count that returns coefficients."
+        )
 
 
 @functools.cache

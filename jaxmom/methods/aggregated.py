@@ -92,7 +92,7 @@ def aggmo(learning_rate: ScalarOrSchedule, betas: Any = (0.0, 0.9, 0.99)) -> Opt
     Args:
       learning_rate: alpha; the step in a steady gradient is alpha times the mean of
         1 / (1 - beta_i), which is 37 alpha by default.
-      betas: [K] numbers in (-1, 1), or a schedule of K of them.
+      betas: [K] numbers in (-1, 1), or a schedule that returns as many as there are by default.
 
     Example:
       >>> import jaxmom as jm
