@@ -132,7 +132,7 @@ def test_a_schedule_has_one_number_for_each_usual_buffer(betas):
     with pytest.raises(ValueError, match=rf"each of 3 buffers.*the shape \({len(betas)},\)"):
         jm.aggmo(0.1, lambda t: jnp.array(betas))
     four = jm.scale_by_momentum(lambda t: jm.coefficients.aggmo((0.0, 0.5, 0.9, 0.99)))
-    assert len(four.init(jnp.ones(2)).buffers) == 4
+    assert len(four.init(jnp.ones(2)).inner.buffers) == 4
     with pytest.raises(TypeError, match=r"returned a schedule, not a number; call its maker"):
         first_update(jm.aggmo(0.1, optax.constant_schedule))
 
