@@ -53,8 +53,9 @@ def partition(transforms: Mapping[str, optax.GradientTransformation], labels: La
       A pytree optimizer; its state is a `PartitionState`.
 
     Raises:
-      ValueError: A label has no transformation, a transformation has no label in a given tree, or
-        labels and params differ in structure (the last two at `init`, for a function).
+      ValueError: A label has no transformation, or labels and params differ in structure (at
+        `init`, for a function); or a transformation has no label in a given tree. The labels of a
+        function may leave one without a part.
       TypeError: A label is not a string.
 
     Example:

@@ -11,11 +11,20 @@ from jax.core import Tracer
 from jaxmom.transform import NUMBER, Optimizer, hyperparameters, name_owners, replace
 
 Rule: TypeAlias = Literal["half_life", "linear", "sqrt", "ema"]
-# (last part of the name, whether it is of an average of params, value, ratio) -> new value or None
+# (what the number is: a decay by another name, too; whether it is of an average of params; value,
+# ratio) -> new value or None
 _ChangeFn: TypeAlias = Callable[[str, bool, Any, float], Any]
 
 # The last part of the name of what an update keeps of a moment or an average.
 _DECAYS = ("b1", "b2", "b3", "beta", "betas", "decay", "decays", "momentum")
+# (filter, name) -> what the number is, where the name alone would tell wrong.
+_KINDS = {
+    ("ema_nesterov", "beta"): "look-ahead",
+    ("schedule_free", "beta"): "look-ahead",
+    ("gpa", "mu_x"): "decay",
+    ("grokfast", "alpha"): "decay",
+    ("complex_momentum", "phi"): "phase",
+}
 
 
 def rescale(
@@ -30,6 +39,7 @@ def rescale(
     With ``k = new / old``, the rules are
 
         half_life   beta -> beta^k: the same number of samples later, as much is left of a gradient
+                    (and phi -> k phi, of complex momentum)
         linear      learning_rate -> k learning_rate
         sqrt        learning_rate -> sqrt(k) learning_rate; 1 - beta -> k (1 - beta);
                     eps -> eps / sqrt(k), eps_root -> eps_root / k
@@ -45,8 +55,9 @@ def rescale(
       batch: (old, new) batch sizes, samples or tokens.
       rule: "half_life", "linear", "sqrt" or "ema".
       names: The hyperparameters to change, as `hyperparameters` lists them; by default all that the
-        rule knows, where b1, b2, b3, beta, betas, decay, decays and momentum are decays, and those
-        of averages of params only by "ema".
+        rule knows, where b1, b2, b3, beta, betas, decay, decays and momentum are decays, as well as
+        mu_x of `gpa` and alpha of `grokfast`, but not the look-ahead beta of `schedule_free` and
+        `ema_nesterov`; and those of averages of params only by "ema".
 
     Returns:
       The optimizer with other values.
@@ -70,7 +81,7 @@ def rescale(
     ratio = _read_ratio(batch)
     change = _find_rule(rule)
     old, owners = hyperparameters(optimizer), name_owners(optimizer)
-    kinds = {name: (name.rpartition(".")[2], owners[name] == "average") for name in old}
+    kinds = {name: _kind(name.rpartition(".")[2], owners[name]) for name in old}
     known = [name for name in old if change(*kinds[name], 0.5, 1.0) is not None]
     unknown = [name for name in names or () if name not in known]
     if unknown or not known:
@@ -91,12 +102,19 @@ def rescale(
         )
     new = {name: change(*kinds[name], old[name], ratio) for name in names or known}
     for name, value in new.items():
-        _check_decay(name, old[name], value, ratio)
+        if kinds[name][0] != "phase":
+            _check_decay(name, old[name], value, ratio)
     return replace(optimizer, **new)
 
 
+def _kind(name: str, owner: str) -> tuple[str, bool]:
+    return _KINDS.get((owner, name), name), owner == "average"
+
+
 def _check_decay(name: str, old: Any, new: Any, ratio: float) -> None:
-    if not isinstance(old, Tracer) and (np.any(np.iscomplex(new)) or np.any(np.less(new, 0))):
+    if isinstance(old, Tracer):
+        return
+    if np.any(np.iscomplex(new)) or np.any(np.less(new, 0)) or np.any(np.less(old, 0)):
         raise ValueError(
             f"this rule takes {name} = {old} to {new} at {ratio:g} times the batch; it is for "
             "decays from 0 to 1, and not for so large a change."
@@ -104,6 +122,8 @@ def _check_decay(name: str, old: Any, new: Any, ratio: float) -> None:
 
 
 def _keep_half_life(name: str, of_average: bool, value: Any, ratio: float) -> Any:
+    if name == "phase":
+        return ratio * value
     return value**ratio if name in _DECAYS and not of_average else None
 
 

@@ -272,9 +272,15 @@ def _label_hyperparameters(
 
 
 def name_owners(optimizer: optax.GradientTransformation) -> dict[str, str]:
-    """Return the name of the wrapper that has each hyperparameter, or ""; names as listed."""
-    owners = {path: node.func.fns.name for path, _, node in _walk(optimizer.update)}
+    """Return the name of the wrapper or filter that has each hyperparameter; names as listed."""
+    owners = {path: _name_of(node) for path, _, node in _walk(optimizer.update)}
     return {label: owners[path] for label, (path, _) in _label_hyperparameters(optimizer).items()}
+
+
+def _name_of(node: Any) -> str:
+    """Return the name of a wrapper, or that of the coefficients of a filter, or ""."""
+    settings = dict(node.func.static).get("settings")
+    return node.func.fns.name or getattr(getattr(settings, "coefficients_fn", None), "__name__", "")
 
 
 def has_node(update: Any, flag: str) -> bool:

@@ -51,6 +51,19 @@ def test_half_life_forgets_as_much_over_as_many_samples():
     np.testing.assert_allclose(steps[0][::4] / steps[0][0], steps[1][:4] / steps[1][0], rtol=1e-10)
 
 
+def test_a_decay_is_known_by_its_filter_where_its_name_tells_wrong():
+    new = jm.rescale(jm.complex_momentum(0.1, 0.9, 0.2), batch=SMALL_TO_LARGE, rule="half_life")
+    expected = {"learning_rate": 0.1, "beta": 0.9**4, "phi": 0.8}
+    assert jm.hyperparameters(new) == pytest.approx(expected, rel=1e-12)
+    new = jm.rescale(jm.gpa(0.1, 0.9, 0.7), batch=SMALL_TO_LARGE, rule="half_life")
+    assert jm.hyperparameters(new) == pytest.approx(
+        {"learning_rate": 0.1, "mu_x": 0.9**4, "mu_y": 0.7}, rel=1e-12
+    )
+    both = jm.chain(jm.grokfast(0.9), jm.ema_momentum(0.1, 0.8))
+    new = jm.hyperparameters(jm.rescale(both, batch=SMALL_TO_LARGE, rule="half_life"))
+    np.testing.assert_allclose([new["alpha"], new["beta"]], [0.9**4, 0.8**4], rtol=1e-12)
+
+
 def test_linear_goes_as_far_over_as_many_samples():
     small = jm.gradient_descent(0.1)
     large = jm.rescale(small, batch=SMALL_TO_LARGE, rule="linear")
@@ -111,6 +124,9 @@ def test_rules_keep_to_their_own_names_and_combine():
         (ValueError, "above zero", ADAM, {"batch": (0, 64)}),
         (ValueError, "changes nothing of this optimizer", optax.adam(0.1), {"rule": "linear"}),
         (ValueError, "changes nothing", jm.heavy_ball(0.1), {"rule": "ema"}),
+        (ValueError, "changes nothing", jm.schedule_free(0.1), {"rule": "half_life"}),
+        (ValueError, "changes nothing", jm.ema_nesterov(0.1), {"rule": "half_life"}),
+        (ValueError, "decays from 0 to 1", jm.heavy_ball(0.1, -0.5), {"rule": "half_life"}),
         (ValueError, "does not know .'eps'", ADAM, {"rule": "half_life", "names": ["eps"]}),
         (ValueError, "derived for Adam", jm.heavy_ball(0.1), {"rule": "sqrt"}),
         (ValueError, "not for so large", ADAM, {"rule": "sqrt", "batch": (1, 1e6)}),
