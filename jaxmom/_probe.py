@@ -46,7 +46,7 @@ def probe(coefficients_fn: CoefficientsFn, hp: Mapping[str, Any]) -> Probed:
     others = {n: _stand_in(v, vectors.get(n)) for n, v in values.items() if n not in plain}
     if len(vectors) == 1:  # where there are several, the lengths must be equal, as the methods see
         ((name, default),) = vectors.items()
-        _check_length(name, values[name], default, others)
+        _check_length(name, values.get(name), default, others)
     typed = tuple((n, type(v), v) for n, v in plain.items())  # False is no number, and equals 0.0
     return _probe_once(coefficients_fn, typed, tuple(others.items()))
 
