@@ -8,6 +8,7 @@ of Hua and Sarkar 1990), and decays whose memories are evenly spaced in their lo
 
 from typing import Any
 
+import jax.numpy as jnp
 import numpy as np
 from jax.core import Tracer
 from numpy.typing import NDArray
@@ -62,11 +63,7 @@ def fit_kernel(
     # A sum of a few exponentials has no use for more of them.
     missed = [error if error > 1e-20 else 0.0 for error, _, _ in fits]
     _, decay, read = fits[int(np.argmin(missed))]
-    decay, read = decay[read != 0], size * read[read != 0]
-    order = np.argsort(-np.abs(decay), kind="stable")
-    parts = (decay[order], np.ones(len(decay)), read[order])
-    found = reading_new(*(np.append(part, np.zeros(buffers - len(decay))) for part in parts))
-    error = kernel_error(found, w)
+    found, error = _round(w, size * read, decay, lower, buffers)
     if tolerance is not None and not error <= tolerance:
         raise ValueError(
             f"the nearest kernel of {buffers} buffers is off by {error:.2g} of the weights, more "
@@ -95,6 +92,33 @@ def kernel_error(coefficients: Coefficients, weights: Any) -> float:
     later = (read * gain) @ _powers(decay, len(w) - 1)
     kernel = np.append(0.0 if c.direct is None else np.asarray(c.direct, float), later)
     return float(np.sum(np.abs(w - kernel)) / np.sum(np.abs(w)))
+
+
+def _round(
+    w: _Floats, read: _Floats, decay: _Floats, lower: float, buffers: int
+) -> tuple[Coefficients, float]:
+    """Return the filter in the floats of JAX, and its error.
+
+    Large weights that nearly cancel do so no more when they are rounded: then smaller weights,
+    which would miss more if they were exact, are nearer.
+    """
+    found = _as_filter(decay, read, buffers)
+    error = kernel_error(found, w)
+    decay = np.asarray(jnp.asarray(decay, float), float)  # as the filter will have them
+    exponents = np.linspace(1.0, 0.1, 19 if lower < 0 else 1)  # those of one sign do not cancel
+    for cutoff in float(jnp.finfo(float).eps) ** exponents:
+        other = _as_filter(decay, _project(w, decay, lower, cutoff)[0], buffers)
+        if (missed := kernel_error(other, w)) < 0.9 * error:
+            found, error = other, missed
+    return found, error
+
+
+def _as_filter(decay: _Floats, read: _Floats, buffers: int) -> Coefficients:
+    """Return the filter, the longest memory first, with zeros for buffers of no use."""
+    used = read != 0
+    order = np.argsort(-np.abs(decay[used]), kind="stable")
+    parts = (decay[used][order], np.ones(np.sum(used)), read[used][order])
+    return reading_new(*(np.append(part, np.zeros(buffers - np.sum(used))) for part in parts))
 
 
 def _refine(w: _Floats, start: _Floats, lower: float) -> tuple[float, _Floats, _Floats]:
@@ -131,7 +155,9 @@ def _refine(w: _Floats, start: _Floats, lower: float) -> tuple[float, _Floats, _
 _SHORTEST_GAP = 1e-14  # the least 1 - d: nothing is forgotten within any number of lags
 
 
-def _project(w: _Floats, decay: _Floats, lower: float) -> tuple[_Floats, _Floats]:
+def _project(
+    w: _Floats, decay: _Floats, lower: float, cutoff: float = 1e-14
+) -> tuple[_Floats, _Floats]:
     """Return the best weights of powers of these decays, and what they miss."""
     from scipy.optimize import lsq_linear
 
@@ -141,7 +167,7 @@ def _project(w: _Floats, decay: _Floats, lower: float) -> tuple[_Floats, _Floats
         read = lsq_linear(small, basis.T @ w, (0, np.inf), method="bvls", tol=1e-15).x
         read = np.where(read > 1e-15, read, 0)  # bounds are met up to rounding
     else:
-        read = np.linalg.lstsq(powers, w, rcond=1e-14)[0]
+        read = np.linalg.lstsq(powers, w, rcond=cutoff)[0]
     return read, powers @ read - w
 
 

@@ -91,6 +91,23 @@ def test_no_single_exponential_is_nearer():
     np.testing.assert_allclose(found.decay[0], np.linspace(0, 1, 20001)[best.argmin()], atol=1e-4)
 
 
+@pytest.mark.parametrize(
+    ("weights", "buffers", "error"),
+    [
+        (LAGS[:60] ** 2 * 0.9 ** LAGS[:60], 6, 1e-3),  # a triple pole
+        (np.cos(0.3 * LAGS[:60]) * 0.9 ** LAGS[:60], 4, 0.6),  # of which no real decays are near
+    ],
+    ids=["pole", "cosine"],
+)
+def test_in_float32_large_weights_do_not_cancel_in_vain(weights, buffers, error):
+    """In float64 weights of 1e7 and 1e10 are best; rounded, they missed 0.04 and 675."""
+    exact = jm.kernel_error(jm.fit_kernel(weights, buffers), weights)
+    with jax.enable_x64(False):
+        found = jm.fit_kernel(weights, buffers)
+        assert found.decay.dtype == jnp.float32
+        assert exact < jm.kernel_error(found, weights) < error
+
+
 def test_kernels_of_methods_come_back_as_filters():
     """From the kernel of a chain to a filter of its own, which takes the same steps."""
     aggmo = jm.aggmo(0.1, betas=(0.0, 0.6, 0.9))
