@@ -10,7 +10,8 @@ results on the host, and so is a second one. The table has the seconds of `jm.sw
 multiples of the best candidate. A candidate is given up where it takes several times as long as the
 best one so far.
 
-Answer: see docs/sweeps.md.
+Answer: the table that it prints, for the machine on which it runs; docs/sweeps.md says what "auto"
+does.
 """
 
 import argparse
