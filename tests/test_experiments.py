@@ -105,7 +105,9 @@ def test_help_shows_the_question_and_every_option(name, monkeypatch, capsys):
 BENCHMARKS = sorted(p.stem for p in (FOLDER / "benchmarks").glob("*.py"))
 
 
-@pytest.mark.parametrize("name", [n for n in BENCHMARKS if n not in {"__init__", "peers"}])
+@pytest.mark.parametrize(
+    "name", [n for n in BENCHMARKS if n not in {"__init__", "peers", "workloads"}]
+)
 def test_help_of_a_benchmark_shows_its_question(name, monkeypatch, capsys):
     module = importlib.import_module(f"experiments.benchmarks.{name}")
     monkeypatch.setattr(sys, "argv", [name, "--help"])
