@@ -80,22 +80,6 @@ from jaxmom.methods import (
 from jaxmom.methods._heads import scale_by_norm, scale_by_second_moment
 from jaxmom.methods._polar import scale_by_polar_factor
 from jaxmom.momentum import MomentumState, momentum_method, scale_by_momentum
-from jaxmom.sweeps import (
-    Space,
-    bands,
-    best,
-    explain,
-    grid,
-    half_life,
-    halving,
-    log_uniform,
-    memory,
-    open_sweep,
-    paired,
-    sample,
-    sweep,
-    uniform,
-)
 from jaxmom.transform import (
     Optimizer,
     eval_params,
@@ -107,6 +91,22 @@ from jaxmom.transform import (
 if TYPE_CHECKING:
     from jaxmom import plot, problems, rl, theory
     from jaxmom.rl.optimizers import lazy_momentum
+    from jaxmom.sweeps import (
+        Space,
+        bands,
+        best,
+        explain,
+        grid,
+        half_life,
+        halving,
+        log_uniform,
+        memory,
+        open_sweep,
+        paired,
+        sample,
+        sweep,
+        uniform,
+    )
 
 __version__ = "0.1.0"
 
@@ -226,18 +226,37 @@ __all__ = [
 ]
 
 
-_LAZY = ("plot", "problems", "rl", "theory")
+_LAZY = ("plot", "problems", "rl", "sweeps", "theory")
+_OWNERS = {"lazy_momentum": "rl"} | dict.fromkeys(
+    (
+        "Space",
+        "bands",
+        "best",
+        "explain",
+        "grid",
+        "half_life",
+        "halving",
+        "log_uniform",
+        "memory",
+        "open_sweep",
+        "paired",
+        "sample",
+        "sweep",
+        "uniform",
+    ),
+    "sweeps",
+)
 
 
 def __getattr__(name: str) -> Any:
-    """Import sub-packages lazily to keep `import jaxmom` fast."""
+    """Import sub-packages, and names that are theirs, at their first use: the import stays fast."""
     if name in _LAZY:
         return importlib.import_module(f"jaxmom.{name}")
-    if name == "lazy_momentum":
-        return importlib.import_module("jaxmom.rl").lazy_momentum
+    if name in _OWNERS:
+        return getattr(importlib.import_module(f"jaxmom.{_OWNERS[name]}"), name)
     raise AttributeError(f"module 'jaxmom' has no attribute {name!r}")
 
 
 def __dir__() -> list[str]:
     dunders = {name for name in globals() if name.startswith("__")}
-    return sorted({*__all__, *_LAZY, "methods", "sweeps", *dunders})
+    return sorted({*__all__, *_LAZY, "methods", *dunders})
