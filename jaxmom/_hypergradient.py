@@ -183,7 +183,7 @@ def with_previous_gradient(optimizer: optax.GradientTransformation) -> Optimizer
       >>> import jax.numpy as jnp, jaxmom as jm
       >>> optimizer = jm.with_previous_gradient(jm.storm(0.1, a=0.2))
       >>> run = jm.optimize(lambda x: x**2 / 2, jnp.array(1.0), optimizer, steps=3)
-      >>> print(run.params)  # without noise, STORM is gradient descent
+      >>> print(f"{run.params:.3f}")  # without noise, STORM is gradient descent
       0.729
     """
     return assemble(_PREVIOUS, (), {}, [as_pytree(optimizer)], ())
