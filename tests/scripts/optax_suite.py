@@ -40,7 +40,7 @@ NO_ROWS = {
         OURS,
         INJECTED,
         "muon'",
-    ): "the row is made by a function of any keywords, which tells no names",
+    ): "its row is made by a function of any keywords, without names",
     (OURS, INJECTED, "'yellowfin'"): "its window is the length of an array, and would be traced",
     ("'complex_momentum'", "numpy.complex"): "it refuses complex params, as its docstring says",
 }
