@@ -36,7 +36,7 @@ from experiments import command
 from experiments.command import option
 
 PROBLEMS = ("quadratic", "narrow valley", "Rosenbrock", "Beale", "Himmelblau", "digits")
-KAPPA = 100.0  # of the quadratic, which methods that ask for mu and L are told
+KAPPA = 100.0  # of the quadratic, which methods that ask for mu and L are given
 
 
 @dataclass(frozen=True)

@@ -227,33 +227,15 @@ __all__ = [
 
 
 _LAZY = ("plot", "problems", "rl", "sweeps", "theory")
-_OWNERS = {"lazy_momentum": "rl"} | dict.fromkeys(
-    (
-        "Space",
-        "bands",
-        "best",
-        "explain",
-        "grid",
-        "half_life",
-        "halving",
-        "log_uniform",
-        "memory",
-        "open_sweep",
-        "paired",
-        "sample",
-        "sweep",
-        "uniform",
-    ),
-    "sweeps",
-)
 
 
 def __getattr__(name: str) -> Any:
     """Import sub-packages, and names that are theirs, at their first use: the import stays fast."""
     if name in _LAZY:
         return importlib.import_module(f"jaxmom.{name}")
-    if name in _OWNERS:
-        return getattr(importlib.import_module(f"jaxmom.{_OWNERS[name]}"), name)
+    if name in __all__:  # those that are not here already are of sweeps, but for one
+        owner = "rl" if name == "lazy_momentum" else "sweeps"
+        return getattr(importlib.import_module(f"jaxmom.{owner}"), name)
     raise AttributeError(f"module 'jaxmom' has no attribute {name!r}")
 
 

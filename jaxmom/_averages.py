@@ -20,6 +20,7 @@ from jaxmom.transform import (
     as_plain_vector,
     as_pytree,
     assemble,
+    require_params,
     state_dtype,
 )
 
@@ -136,10 +137,7 @@ def _init_average(hp: Hyperparameters, params: PyTree) -> AverageState:
 def _update_average(
     hp: Hyperparameters, updates: PyTree, state: AverageState, params: PyTree, **extra: Any
 ) -> tuple[PyTree, AverageState]:
-    if params is None:
-        raise ValueError(
-            "average needs params at every update: call update(gradient, state, params)."
-        )
+    require_params("average", params)
     averages = _average_with(hp, state, params)
     updates, inner = hp["transforms"][0](updates, state.inner, params, **extra)
     count: Any = optax.safe_increment(state.count)

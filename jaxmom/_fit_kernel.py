@@ -13,6 +13,7 @@ import numpy as np
 from jax.core import Tracer
 from numpy.typing import NDArray
 
+from jaxmom._values import as_count
 from jaxmom.filters import Coefficients, reading_new
 
 _Floats = NDArray[np.floating]
@@ -199,8 +200,7 @@ def _spread_decays(lags: int, buffers: int) -> _Floats:
 
 
 def _check_weights(weights: Any, buffers: int) -> _Floats:
-    if isinstance(buffers, bool) or not isinstance(buffers, int | np.integer) or buffers < 1:
-        raise ValueError(f"buffers is how many exponentials to use, at least 1, got {buffers!r}.")
+    buffers = as_count("buffers", buffers, "how many exponentials to use")
     w = _as_vector(weights)
     if len(w) < 2 * buffers:
         raise ValueError(

@@ -6,8 +6,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
-from jaxmom._values import is_plain_number
-from jaxmom.filters import as_hyperparameter, check_bounds
+from jaxmom.filters import as_hyperparameter, check_bounds, check_period
 from jaxmom.transform import (
     EvaluatedElsewhere,
     Hyperparameters,
@@ -19,6 +18,7 @@ from jaxmom.transform import (
     as_pytree,
     assemble,
     has_node,
+    require_params,
     state_dtype,
 )
 
@@ -101,10 +101,7 @@ def _init_outer(hp: Hyperparameters, params: PyTree) -> LookaheadState:
 def _update_outer(
     hp: Hyperparameters, updates: PyTree, state: LookaheadState, params: PyTree, **extra: Any
 ) -> tuple[PyTree, LookaheadState]:
-    if params is None:
-        raise ValueError(
-            "lookahead needs params at every update: call update(gradient, state, params)."
-        )
+    require_params("lookahead", params)
     bounds = {"period": "[1, inf)", "step": "(-inf, inf)", "beta": "(-1, 1)"}
     period, step, beta = (as_hyperparameter(n, hp[n], within) for n, within in bounds.items())
     whole = jnp.maximum(jnp.round(jnp.asarray(period)), 1).astype(jnp.int32)
@@ -143,10 +140,7 @@ def _read_slow(hp: Hyperparameters, state: LookaheadState, params: PyTree) -> Py
 
 def _check_outer(hp: Hyperparameters) -> None:
     check_bounds("beta", hp["beta"], "(-1, 1)")
-    check_bounds("period", hp["period"], "[1, inf)")
-    period = hp["period"]
-    if is_plain_number(period) and period != round(period):
-        raise ValueError(f"period = {period} of lookahead counts updates; give a whole number.")
+    check_period("lookahead", hp["period"])
     if has_node(hp["transforms"][0].update, "last"):
         raise ValueError(
             "lookahead moves params at the end of a period, which the lookahead inside it would "

@@ -9,8 +9,8 @@ import optax
 
 from jaxmom._jaxpr import inputs_needed
 from jaxmom._trees import advance_buffers, inner_product, map_present, vary_with
-from jaxmom._values import cast_state, is_plain_number
-from jaxmom.filters import as_hyperparameter, check_bounds
+from jaxmom._values import cast_state
+from jaxmom.filters import as_hyperparameter, check_period
 from jaxmom.transform import (
     Hyperparameters,
     Optimizer,
@@ -23,6 +23,7 @@ from jaxmom.transform import (
     assemble,
     has_node,
     read_out,
+    require_params,
 )
 
 Scheme: TypeAlias = Literal["gradient", "function", "scheduled"]
@@ -109,10 +110,7 @@ def _init_restart(hp: Hyperparameters, params: PyTree) -> RestartState:
 def _update_and_restart(
     hp: Hyperparameters, updates: PyTree, state: RestartState, params: PyTree, **extra: Any
 ) -> tuple[PyTree, RestartState]:
-    if params is None:
-        raise ValueError(
-            "restart needs params at every update: call update(gradient, state, params)."
-        )
+    require_params("restart", params)
     update, init = hp["transforms"]
     new, inner = update(updates, state.inner, params, **extra)
     before = read_out(update, state.inner, params)
@@ -183,10 +181,7 @@ def _read_inner(hp: Hyperparameters, state: RestartState, params: PyTree) -> PyT
 
 
 def _check_restart(hp: Hyperparameters) -> None:
-    period = hp.get("period")
-    check_bounds("period", period, "[1, inf)")
-    if is_plain_number(period) and period != round(period):
-        raise ValueError(f"period = {period} of restart counts updates; give a whole number.")
+    check_period("restart", hp.get("period"))
     if has_node(hp["transforms"][0].update, "absolute"):
         raise ValueError(
             "a restart would forget the average of params or the slow weights inside it; put "

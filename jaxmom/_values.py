@@ -185,3 +185,19 @@ def _cast_tree(cast: Callable[[Any, Any], Any], new: PyTree, old: PyTree) -> PyT
 
 def _is_none(leaf: Any) -> bool:
     return leaf is None
+
+
+def as_count(name: str, value: Any, what: str) -> int:
+    """Return a plain integer of at least 1, from Python or NumPy.
+
+    Args:
+      name: Of the argument, for the message.
+      value: What was given.
+      what: What it counts, as in "how many weights to return".
+
+    Raises:
+      ValueError: It is something else.
+    """
+    if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < 1:
+        raise ValueError(f"{name} is {what}, at least 1, got {value!r}.")
+    return int(value)

@@ -275,6 +275,18 @@ def check_bounds(name: str, number: Any, bounds: str) -> None:
         )
 
 
+def check_period(owner: str, period: Any) -> None:
+    """Raise ValueError if a plain period is not a whole number of updates, 1 at least.
+
+    Args:
+      owner: Whose period it is, for the message.
+      period: A number, a schedule, a tracer or None.
+    """
+    check_bounds("period", period, "[1, inf)")
+    if is_plain_number(period) and period != round(period):
+        raise ValueError(f"period = {period} of {owner} counts updates; give a whole number.")
+
+
 def check_rank(name: str, shape: tuple[int, ...], per_buffer: bool = False) -> None:
     """Raise ValueError if a hyperparameter is a batch and not one number (for each buffer).
 

@@ -303,6 +303,19 @@ def _explain_unknown_name(label: str, labels: Mapping[str, Any]) -> str:
     return f"there is no hyperparameter {label!r}; this optimizer has {list(labels)}."
 
 
+def require_params(name: str, params: PyTree) -> None:
+    """Raise ValueError if an update came without the params that a transformation needs.
+
+    Args:
+      name: Of the transformation, for the message.
+      params: What its update was given.
+    """
+    if params is None:
+        raise ValueError(
+            f"{name} needs params at every update: call update(gradient, state, params)."
+        )
+
+
 def read_out(update: Any, state: PyTree, params: PyTree) -> PyTree | None:
     """Return what `eval_params` adds to params, for the `update` of one optimizer, or None."""
     own = isinstance(update.func, Update)

@@ -15,6 +15,7 @@ from jaxmom.transform import (
     Optimizer,
     PyTree,
     ScalarOrSchedule,
+    require_params,
     transformation,
     wide_dtype,
 )
@@ -72,10 +73,7 @@ def _add_weights(
     hp: Hyperparameters, updates: PyTree, state: PyTree, params: PyTree, **extra: Any
 ) -> tuple[PyTree, PyTree]:
     del extra
-    if params is None:
-        raise ValueError(
-            "weight decay needs params at every update: call update(gradient, state, params)."
-        )
+    require_params("weight decay", params)
 
     number = as_hyperparameter("weight_decay", hp["weight_decay"])
 

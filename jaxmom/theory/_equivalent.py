@@ -4,6 +4,7 @@ import dataclasses
 
 import numpy as np
 
+from jaxmom._values import as_count
 from jaxmom.theory._filters import Filter, filter_at_rest, steps_that_vary, steps_to_rest
 from jaxmom.theory._systems import Linear
 
@@ -62,8 +63,7 @@ def equivalent(
       >>> theory.equivalent(jm.nesterov(0.5, beta=0.5), average).reason
       'the read-out: Nesterov against none'
     """
-    if isinstance(steps, bool) or not isinstance(steps, int | np.integer) or steps < 1:
-        raise ValueError(f"steps is how many steps to compare, at least 1, got {steps!r}.")
+    steps = as_count("steps", steps, "how many steps to compare")
     first, second = filter_at_rest(a), filter_at_rest(b)
     if first is None or second is None:
         return _compare_varying(steps_that_vary(a, steps), steps_that_vary(b, steps), tolerance)

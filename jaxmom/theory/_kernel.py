@@ -4,10 +4,10 @@ import dataclasses
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jax.core import Tracer
 from jax.typing import ArrayLike
 
+from jaxmom._values import as_count
 from jaxmom.theory._linearize import linearize_steps
 from jaxmom.theory._systems import Linear, as_system
 from jaxmom.theory.linear_system import LinearSystem, buffers_only, drop_unread, rest_state
@@ -43,7 +43,7 @@ def kernel(optimizer: Linear, lags: int, *, count: ArrayLike | None = None) -> j
       >>> print(theory.kernel(jm.heavy_ball(1.0, beta=0.5), 4))
       [1.    0.5   0.25  0.125]
     """
-    lags = _check_lags(lags)
+    lags = as_count("lags", lags, "how many weights to return")
     if count is None:
         system = as_system(optimizer)
         buffers, b = filter_matrix(system), system.B
@@ -115,9 +115,3 @@ def held_state(system: LinearSystem) -> jax.Array:
 def _drop_unreached(system: LinearSystem, matrix: jax.Array) -> jax.Array:
     """Set to zero the columns of entries that no gradient reaches, whatever the numbers are."""
     return drop_unread(dataclasses.replace(system, C=system.B), matrix.T).T
-
-
-def _check_lags(lags: int) -> int:
-    if isinstance(lags, bool) or not isinstance(lags, int | np.integer) or lags < 1:
-        raise ValueError(f"lags is how many weights to return, at least 1, got {lags!r}.")
-    return int(lags)

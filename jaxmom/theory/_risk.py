@@ -6,6 +6,7 @@ import numpy as np
 from jax.core import Tracer
 from jax.typing import ArrayLike
 
+from jaxmom._values import as_count
 from jaxmom.theory._linearize import TimeVaryingError, linearize, linearize_steps
 from jaxmom.theory._systems import Linear
 from jaxmom.theory.linear_system import LinearSystem, check_system, rest_state
@@ -86,8 +87,7 @@ def risk(
 
 def _check_optimizer(optimizer: Linear, steps: int) -> LinearSystem:
     """Return the systems of all updates, along a first axis."""
-    if isinstance(steps, bool) or not isinstance(steps, int | np.integer) or steps < 1:
-        raise ValueError(f"steps is the number of updates, at least 1, got {steps!r}.")
+    steps = as_count("steps", steps, "the number of updates")
     if isinstance(optimizer, LinearSystem):
         last = check_system(optimizer)
     else:

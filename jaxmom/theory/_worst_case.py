@@ -9,6 +9,7 @@ import numpy as np
 import optax
 from jax.core import Tracer
 
+from jaxmom._values import as_count
 from jaxmom.problems import Problem, interpolated
 from jaxmom.theory import _performance
 from jaxmom.theory._linearize import linearize_steps
@@ -109,7 +110,7 @@ def worst_case(
     """
     mu, L = _check_class(mu, L)
     _check_choices(measure, start, mu)
-    ratio, count = mu / L, _check_steps(steps)
+    ratio, count = mu / L, as_count("steps", steps, "a number of updates")
     estimation = Estimation(L * _step_matrix(optimizer, count), ratio, measure, start)
     found = _performance.solve(estimation)
     # In units with L = 1 and a start of 1; the start sets the unit of length.
@@ -196,9 +197,3 @@ def _check_choices(measure: str, start: str, mu: float) -> None:
             "without strong convexity, f(x_0) - f* <= 1 says nothing about how far away the "
             'minimizer is, and the distance has no bound: give start="distance", or mu > 0.'
         )
-
-
-def _check_steps(steps: int) -> int:
-    if isinstance(steps, bool) or not isinstance(steps, int | np.integer) or steps < 1:
-        raise ValueError(f"steps is a number of updates, at least 1, got {steps!r}.")
-    return int(steps)

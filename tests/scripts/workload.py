@@ -1,4 +1,4 @@
-"""A sweep that takes as long as it is told to, for tests and for the programs beside this file."""
+"""A sweep that takes as long as it is asked to, for tests and for the programs beside this file."""
 
 import pathlib
 

@@ -58,7 +58,7 @@ class Driver:
       open_writer: Makes the writer of its results.
       on_error: As for `jaxmom.sweep`.
       is_shown: Whether there is a progress bar.
-      live: Is told of each chunk that is kept.
+      live: Is called for each chunk that is kept.
 
     Attributes:
       finished: The chunks (number of the lane set, index in it) that are kept, with their lanes.

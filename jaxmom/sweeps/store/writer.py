@@ -32,7 +32,7 @@ from jaxmom.sweeps.store.manifests import DamagedManifest, Manifest
 # Of a store that was extended before manifests had a copy of the one before them.
 _ADVICE = (
     "It describes the sweep before it was extended: make the call of that sweep, which writes it "
-    "again and is then told what the store has been extended to; then the last call goes on. Or "
+    "again, and then says what the store has been extended to; then the last call goes on. Or "
     'start over with resume="fresh".'
 )
 
