@@ -282,7 +282,6 @@ def draw(data: xr.Dataset) -> Figure:
         ax.minorticks_off()
         ax.set(xlabel="mean age of the gradients in a step [steps]", ylabel="held-out loss [nats]")
         ax.set_title(f"Before {WHERE[head]}, at the best learning rate for each age")
-        ax.legend(loc="upper left", frameon=False)
     return figure
 
 
