@@ -1,11 +1,13 @@
 """Methods that need more than the gradient: `hypergradient_descent`, `with_previous_gradient`."""
 
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import optax
 
+from jaxmom._jaxpr import inputs_needed
 from jaxmom._trees import inner_product, vary_with
 from jaxmom._values import floating, is_plain_number
 from jaxmom.filters import as_hyperparameter, check_rank
@@ -60,7 +62,8 @@ def hypergradient_descent(
       ``state.change``. h may leave the bounds that hold for a plain number.
 
     Raises:
-      ValueError: There is no such hyperparameter, or it is a schedule or a vector.
+      ValueError: There is no such hyperparameter, or it is a schedule or a vector; or, at the first
+        update, its derivative is zero everywhere (a period, a beta whose buffer only a sign sees).
 
     Source:
       Baydin et al. 2018 (arXiv 1703.04782), algorithms 4 to 6.
@@ -92,12 +95,27 @@ def _update_by_hypergradient(
     def update_with(change: jax.Array) -> tuple[PyTree, PyTree]:
         return _changed(hp, change).update(updates, state.inner, params, **extra)
 
-    one = (jnp.ones_like(change),)
-    new, slope, inner = jax.jvp(update_with, (change,), one, has_aux=True)
+    new, differentiate, inner = jax.linearize(update_with, change, has_aux=True)
+    _check_slope(hp["name"], differentiate, change)
     slope = jax.tree.map(
-        lambda old, s: old if s is None else s, state.slope, slope, is_leaf=_is_none
+        lambda old, s: old if s is None else s,
+        state.slope,
+        differentiate(jnp.ones_like(change)),
+        is_leaf=_is_none,
     )
     return new, HypergradientState(change, slope, inner)
+
+
+def _check_slope(name: str, differentiate: Callable[[Any], PyTree], change: jax.Array) -> None:
+    """Refuse a hyperparameter that no derivative of an update reaches, as its program shows."""
+    slope = jax.eval_shape(differentiate, change)
+    moves = inputs_needed(lambda inputs: differentiate(inputs["tangent"]), {"tangent": change})
+    if jax.tree.leaves(slope) and not moves:
+        raise ValueError(
+            f"hypergradient_descent cannot move {name!r}: the derivative of an update by it is zero "
+            "everywhere, as it is for counts and periods, for what only a sign sees, and for "
+            "averages of params. It would stand still; sweep over it instead."
+        )
 
 
 def _changed(hp: Hyperparameters, change: jax.Array) -> Optimizer:

@@ -38,7 +38,7 @@ MAY_IMPORT = {
     "_trees": {"_values"},
     "_averages": {"filters", "transform"},
     "_cautious": {"transform", "_trees"},
-    "_hypergradient": {"_trees", "_values", "filters", "transform"},
+    "_hypergradient": {"_jaxpr", "_trees", "_values", "filters", "transform"},
     "_outer": {"filters", "transform"},
     "_partition": {"_arguments", "transform"},
     "_per_part": {"_arguments", "_partition", "_values", "transform"},

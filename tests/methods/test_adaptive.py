@@ -297,6 +297,26 @@ def test_a_hyperparameter_that_cannot_descend_is_refused(name, message):
         jm.hypergradient_descent(jm.aggmo(0.1), "betas", 0.1)
 
 
+STANDING_STILL = {
+    "a period": (jm.lookahead(jm.heavy_ball(0.1), 5, 0.5), "period"),
+    "stages": (jm.fsgdm(0.1, 50.0, 10.0), "stages"),
+    "the length of a run": (jm.ogm_gradient(1.0, steps=20), "steps"),
+    "before a sign": (jm.lion(0.1), "b1"),
+    "an average of params": (jm.average(jm.heavy_ball(0.1), half_life=10.0), "half_life"),
+}
+
+
+@pytest.mark.parametrize("what", STANDING_STILL)
+def test_a_hyperparameter_without_derivative_is_refused(what):
+    base, name = STANDING_STILL[what]
+    optimizer = jm.hypergradient_descent(base, name, 0.1)
+    state = optimizer.init(jnp.ones(2))
+    with pytest.raises(ValueError, match=f"cannot move '{name}': the derivative .* is zero every"):
+        optimizer.update(jnp.ones(2), state, jnp.ones(2))
+    moved = jm.hypergradient_descent(base, "learning_rate", 0.1)  # as it may
+    moved.update(jnp.ones(2), moved.init(jnp.ones(2)), jnp.ones(2))
+
+
 @pytest.mark.parametrize("window", [0, 2.5, True])
 def test_the_window_of_yellowfin_is_a_count(window):
     with pytest.raises(ValueError, match="number of gradients, 1 at least"):
