@@ -34,6 +34,7 @@ MAKES = {
     "sgd": (jm.sgd, {"momentum": 0.8, "dampening": 0.1, "weight_decay": 0.1}),
     "ema_momentum": (jm.ema_momentum, {"beta": 0.8, "debias": True}),
     "lion": (jm.lion, {"b1": 0.8, "weight_decay": 0.1}),
+    "adan": (jm.adan, {"b1": 0.8, "weight_decay": 0.1}),  # whose decay divides by its own rate
 }
 
 

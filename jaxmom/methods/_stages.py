@@ -36,7 +36,7 @@ def descend_proximally(
     if weight_decay is None:
         return chain(*stages, scale_by_learning_rate(learning_rate))
     hp = {"weight_decay": weight_decay, "learning_rate": learning_rate}
-    return chain(*stages, transformation(_stateless, _step_proximally, hp, check=_check_sign))
+    return chain(*stages, make_per_part(_make_proximal_step, hp))
 
 
 def add_decayed_weights(weight_decay: ScalarOrSchedule | None) -> list[Optimizer]:
@@ -57,6 +57,10 @@ def _make_decay(**hp: Any) -> Optimizer:
 
 def _make_scale(**hp: Any) -> Optimizer:
     return transformation(_stateless, _scale, hp, check=_check_sign)
+
+
+def _make_proximal_step(**hp: Any) -> Optimizer:
+    return transformation(_stateless, _step_proximally, hp, check=_check_sign)
 
 
 def _stateless(hp: Hyperparameters, params: PyTree) -> optax.EmptyState:
