@@ -1,0 +1,68 @@
+"""The configuration of the site: `.venv/bin/python -m sphinx -W docs docs/_build` builds it."""
+
+import os
+import pathlib
+import sys
+
+HERE = pathlib.Path(__file__).parent
+sys.path[:0] = [str(HERE / "_ext"), str(HERE.parent / "tests"), str(HERE.parent)]
+
+from inventories import find_reachable  # noqa: E402
+from source_digest import digest_sources  # noqa: E402
+
+import jaxmom  # noqa: E402
+
+project = "jaxmom"
+author = copyright = "The jaxmom authors"
+release = version = jaxmom.__version__
+
+extensions = [
+    "myst_nb",
+    "sphinx.ext.autodoc",
+    "sphinx.ext.autosummary",
+    "sphinx.ext.napoleon",
+    "sphinx.ext.intersphinx",
+    "sphinx_copybutton",
+    "sphinx_design",
+    "api",
+    "mathml",
+]
+exclude_patterns = ["_build", "_ext", "jupyter_execute"]  # the last one is what cells wrote
+
+# Pages: MyST markdown. Those with cells are executed, each in a process of its own. What a cell
+# printed is kept until the page or the package changes.
+myst_enable_extensions = ["colon_fence", "deflist", "dollarmath"]
+myst_heading_anchors = 3
+nb_execution_mode = "cache"
+nb_execution_cache_path = str(HERE / "_build" / ".cells" / digest_sources())
+nb_execution_raise_on_error = True
+nb_execution_timeout = 300
+nb_merge_streams = True
+copybutton_prompt_text = r">>> |\.\.\. |\$ "
+copybutton_prompt_is_regexp = True
+
+# Cells run as a user's would: no folder of tests on the path, and nothing kept of earlier sweeps.
+os.environ["JAXMOM_CACHE_DIR"] = str(HERE / "_build" / ".jaxmom")
+
+# Docstrings: Google style. What stands in single backticks is a reference where it can be one.
+default_role = "py:obj"
+autodoc_member_order = "bysource"
+autodoc_typehints = "none"
+autosummary_generate = False
+napoleon_custom_sections = ["Source"]
+napoleon_use_ivar = True
+napoleon_use_rtype = False
+intersphinx_mapping = find_reachable()
+
+html_theme = "sphinx_book_theme"
+html_title = "jaxmom"
+html_static_path = ["_static"]
+html_css_files = ["jaxmom.css"]
+html_copy_source = False
+html_show_sourcelink = False
+html_theme_options = {
+    "show_navbar_depth": 1,
+    "home_page_in_toc": True,
+    "use_download_button": False,
+    "use_fullscreen_button": False,
+}
