@@ -6,7 +6,7 @@ thousand learning rates, and as many again in a window around the smallest learn
 diverges at the middle beta. Each pixel is one run, two million in all.
 
 Answer: the edge of divergence hardly moves with beta (learning rates of 0.8 to 1.1), unlike the
-line of a quadratic, 2 (1 + beta) / L. And it is no line: in the window, bands and single runs of
+line of a quadratic, 2 (1 + beta) / L. And it is not a line: in the window, bands and single runs of
 either kind lie within one another, as Sohl-Dickstein 2024 (arXiv 2402.06184) found over the
 learning rates of two layers. The smallest losses are below the edge: in narrow streaks where the
 learning rate falls as beta grows, and in single runs of the rough region above these streaks.

@@ -103,7 +103,7 @@ def _read_inner(hp: Hyperparameters, state: PyTree, params: PyTree) -> PyTree | 
     if offset is not None and not has_node(update, "absolute"):
         raise ValueError(
             "cautious leaves out coordinates of the steps of a method that evaluates at a point of "
-            "its own, which is no sum of the steps that are left; report the loss at params."
+            "its own, which is not a sum of the steps that are left; report the loss at params."
         )
     return offset
 

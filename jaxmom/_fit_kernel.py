@@ -41,8 +41,8 @@ def fit_kernel(
       memory first.
 
     Raises:
-      ValueError: The weights are no vector of finite numbers, there are too few of them for so many
-        buffers, or the error exceeds `tolerance`.
+      ValueError: The weights are not a vector of finite numbers, there are too few of them for so
+        many buffers, or the error exceeds `tolerance`.
       TypeError: The weights are traced.
 
     Source:

@@ -214,8 +214,8 @@ def _check_schedule(name: str, schedule: Partial) -> None:
         signature.bind(0)
     except TypeError as error:
         raise TypeError(
-            f"{name}={schedule.func!r} is no schedule: a schedule is called with the count alone, "
-            f"and here {error}. Call a maker of schedules first, as in "
+            f"{name}={schedule.func!r} is not a schedule: a schedule is called with the count "
+            f"alone, and here {error}. Call a maker of schedules first, as in "
             "jm.schedules.linear(0.1, 0.0, steps=100)."
         ) from error
 

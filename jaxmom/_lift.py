@@ -155,8 +155,8 @@ class _Call:
         transform = self.factory(*args, **values)
         if not isinstance(transform, optax.GradientTransformation):
             raise TypeError(
-                f"{name_of(self.factory)} returned {type(transform).__name__}, which is no optax "
-                "transformation; lift a function that returns one."
+                f"{name_of(self.factory)} returned {type(transform).__name__}, which is not an "
+                "optax transformation; lift a function that returns one."
             )
         return optax.with_extra_args_support(transform)
 

@@ -142,7 +142,7 @@ def _as_flags(mask: PyTree) -> PyTree:
         concrete = isinstance(leaf, bool | np.bool_)
         if not concrete:
             raise TypeError(
-                f"the mask of masked has the leaf {leaf!r}, which is no Python bool; it is True "
+                f"the mask of masked has the leaf {leaf!r}, which is not a Python bool; it is True "
                 "where the optimizer applies, and part of the program."
             )
     return jax.tree.map(bool, mask)
@@ -196,9 +196,9 @@ def _map(labels: PyTree, function: Callable[..., Any], *trees: PyTree) -> PyTree
         return jax.tree.map(function, labels, *trees)
     except ValueError as error:
         raise ValueError(
-            f"the labels or the mask have the structure {jax.tree.structure(labels)}, which is no "
-            f"prefix of that of params, {jax.tree.structure(trees[0])}; give one label or flag for "
-            "each array, or for each subtree."
+            f"the labels or the mask have the structure {jax.tree.structure(labels)}, which is "
+            f"not a prefix of that of params, {jax.tree.structure(trees[0])}; give one label or flag "
+            "for each array, or for each subtree."
         ) from error
 
 

@@ -47,7 +47,7 @@ def probe(coefficients_fn: CoefficientsFn, hp: Mapping[str, Any]) -> Probed:
     if len(vectors) == 1:  # where there are several, the lengths must be equal, as the methods see
         ((name, default),) = vectors.items()
         _check_length(name, values.get(name), default, others)
-    typed = tuple((n, type(v), v) for n, v in plain.items())  # False is no number, and equals 0.0
+    typed = tuple((n, type(v), v) for n, v in plain.items())  # as False equals 0.0
     return _probe_once(coefficients_fn, typed, tuple(others.items()))
 
 

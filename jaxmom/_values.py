@@ -66,7 +66,7 @@ def as_leaf(name: str, value: Any) -> Any:
     if not jax.tree_util.all_leaves([value]):
         return value
     raise TypeError(
-        f"{name}={value!r} is no hyperparameter: give a number, an array, "
+        f"{name}={value!r} is not a hyperparameter: give a number, an array, "
         "or a schedule (a function of the step count)."
     )
 
@@ -117,7 +117,7 @@ def is_whole(dtype: Any) -> bool:
 def wide_dtype(leaf: Any) -> np.dtype:
     """Return a dtype for arithmetic with a leaf: its own, but floating, and float32 at least.
 
-    Averages with long memories need the digits of float32, and steps are no whole numbers.
+    Averages with long memories need the digits of float32, and steps are not whole numbers.
     """
     dtype = jnp.result_type(leaf)
     if is_whole(dtype):

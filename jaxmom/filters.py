@@ -206,7 +206,7 @@ def stack(filters: Mapping[str, Coefficients]) -> Stack:
         if callable(value):
             raise TypeError(f"{label} is a function; call it with its hyperparameters.")
         if not isinstance(value, Coefficients):
-            raise TypeError(f"{label} is no constant Coefficients but {value!r}; run it by itself.")
+            raise TypeError(f"{label} is {value!r}, not constant Coefficients; run it by itself.")
     k = max(value.decay.shape[-1] for value in filters.values())
     names = [field.name for field in dataclasses.fields(Coefficients)]
     used = {n for n in names for value in filters.values() if getattr(value, n) is not None}
@@ -245,7 +245,7 @@ def as_hyperparameter(
     numbers = list(map(as_plain, value)) if isinstance(value, list | tuple) else [value]
     if not all(isinstance(x, NUMBER) and not isinstance(x, bool) for x in numbers):
         raise TypeError(
-            f"{name} = {value!r} is no number; for other values in other parts of params, "
+            f"{name} = {value!r} is not a number; for other values in other parts of params, "
             "give each part an optimizer of its own, as in jm.partition."
         )
     check_rank(name, _shape_of(value), per_buffer)

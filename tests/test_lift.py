@@ -752,7 +752,7 @@ def test_keys_are_static_unless_they_are_traced():
 def test_mistakes_get_a_sentence():
     with pytest.raises(ValueError, match=r"adam has no arguments \['beta'\]; it has \['learning"):
         jm.lift(optax.adam, static=["beta"])
-    with pytest.raises(TypeError, match="inject_hyperparams returned function, which is no optax"):
+    with pytest.raises(TypeError, match="returned function, which is not an optax"):
         jm.lift(optax.inject_hyperparams)(optax.adam)
     with pytest.raises(TypeError, match=r"lift the factory itself, as in jm.lift\(optax.sgd\)"):
         jm.lift(optax.inject_hyperparams(optax.sgd))

@@ -166,18 +166,18 @@ WRONG = {
     ),
     "labels of another structure": (
         lambda: jm.partition({"a": HB}, {"w": "a"}).init(PARAMS),
-        r"which is no prefix of that of params",
+        r"which is not a prefix of that of params",
     ),
     "a mask of another structure": (
         lambda: jm.masked(HB, {"v": True}).init(PARAMS),
-        r"which is no prefix of that of params",
+        r"which is not a prefix of that of params",
     ),
     "a label that is no string": (lambda: jm.partition({"a": HB}, {"w": 1}), "labels .* strings"),
     "no transformations": (lambda: jm.partition({}, "a"), "needs a mapping from labels"),
     "transformations in a list": (lambda: jm.partition([HB], "a"), "needs a mapping from labels"),
     "a transformation of a number": (lambda: jm.partition({0: HB}, 0), "strings, but there is 0"),
-    "a mask of numbers": (lambda: jm.masked(HB, {"w": 1.0}), "1.0, which is no Python bool"),
-    "a mask of a function": (lambda: jm.masked(HB, lambda p: 0).init(PARAMS), "no Python bool"),
+    "a mask of numbers": (lambda: jm.masked(HB, {"w": 1.0}), "1.0, which is not a Python bool"),
+    "a mask of a function": (lambda: jm.masked(HB, lambda p: 0).init(PARAMS), "not a Python bool"),
 }
 
 

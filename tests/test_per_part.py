@@ -116,7 +116,7 @@ def test_types_pickles_and_wrappers():
 WRONG = {
     "of another structure": (
         lambda: jm.heavy_ball({"v": 0.1}).init(PARAMS),
-        "which is no prefix of that of params",
+        "which is not a prefix of that of params",
     ),
     "two that do not fit": (
         lambda: jm.heavy_ball({"w": 0.1, "b": 0.1}, beta={"w": 0.1, "v": 0.1}),
@@ -127,10 +127,10 @@ WRONG = {
         lambda: jm.replace(jm.heavy_ball(RATES), **{"learning_rate.w": -1.0}),
         r"learning_rate = -1.0 is outside of \[0, inf\)",
     ),
-    "a text": (lambda: jm.heavy_ball({"w": "fast"}), "no number"),
+    "a text": (lambda: jm.heavy_ball({"w": "fast"}), "is not a number"),
     "where one number serves all": (
         lambda: jm.momsps({"w": 0.1}),
-        r"no number; .* optimizer of its own, as in jm\.partition",
+        r"is not a number; .* optimizer of its own, as in jm\.partition",
     ),
 }
 

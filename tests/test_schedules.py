@@ -315,12 +315,12 @@ def test_a_trapezoid_may_be_prolonged():
     ("make", "message"),
     [
         (lambda: schedules.trapezoid(1.0, 10, 6, 5), "longer than the whole: steps=10, warmup=6"),
-        (lambda: schedules.trapezoid(1.0, 10, -1), "warmup = -1 is no length"),
-        (lambda: schedules.trapezoid(1.0, 10, decay=-1), "decay = -1 is no length"),
+        (lambda: schedules.trapezoid(1.0, 10, -1), "warmup = -1 cannot be the length"),
+        (lambda: schedules.trapezoid(1.0, 10, decay=-1), "decay = -1 cannot be the length"),
         (lambda: schedules.warmup_cosine(0.0, 1.0, 11, 10), "longer than the whole: steps=10"),
-        (lambda: schedules.one_cycle(1.0, 10, 1.5), "pct_start = 1.5 is no share"),
-        (lambda: schedules.one_cycle(1.0, 10, div_factor=0), "div_factor = 0 is no divisor"),
-        (lambda: schedules.one_cycle(1.0, 10, final_div_factor=-1.0), "is no divisor"),
+        (lambda: schedules.one_cycle(1.0, 10, 1.5), "pct_start = 1.5 is not a share"),
+        (lambda: schedules.one_cycle(1.0, 10, div_factor=0), "div_factor = 0 is not a divisor"),
+        (lambda: schedules.one_cycle(1.0, 10, final_div_factor=-1.0), "is not a divisor"),
     ],
 )
 def test_parts_that_do_not_fit_get_a_sentence(make, message):
@@ -363,9 +363,9 @@ LENGTHS = {
 def test_a_plain_length_that_is_none_is_refused(name, plain):
     make, least = LENGTHS[name]
     assert np.isfinite(make(plain(least))(0))
-    with pytest.raises(ValueError, match="is no length of a schedule"):
+    with pytest.raises(ValueError, match="cannot be the length of a schedule"):
         make(plain(least - 1))
-    with pytest.raises(ValueError, match="nan is no length"):
+    with pytest.raises(ValueError, match="nan cannot be the length"):
         make(float("nan"))
 
 
@@ -454,7 +454,7 @@ def test_a_maker_of_schedules_that_was_not_called_is_refused(maker):
         lambda: jm.replace(jm.heavy_ball(0.1), beta=maker),
         lambda: jm.lift(optax.adam)(maker),
     ):
-        with pytest.raises(TypeError, match="is no schedule: a schedule is called with the count"):
+        with pytest.raises(TypeError, match="is not a schedule: a schedule is called"):
             make()
 
 

@@ -60,7 +60,7 @@ def test_an_unknown_name_gets_a_sentence(optimizer, name, message):
 )
 def test_what_may_be_a_hyperparameter(value):
     if value == "b":
-        with pytest.raises(TypeError, match="beta='b' is no hyperparameter: give a number"):
+        with pytest.raises(TypeError, match="beta='b' is not a hyperparameter: give a number"):
             jm.replace(HB, beta=value)
     elif value == 1:
         assert isinstance(

@@ -150,8 +150,8 @@ def _check_rate(mu: Any, L: Any, rho: Any) -> None:
     least, greatest, rounding = 1 - (mu / L) ** 0.5, 1 - mu / L, 1e-6
     if mu == L or not least - rounding <= rho <= greatest + rounding:
         raise ValueError(
-            f"rho = {rho} is no rate of robust momentum for mu = {mu} and L = {L}: mu is below L, "
-            f"and rho in [1 - sqrt(mu/L), 1 - mu/L] = [{least:.6g}, {greatest:.6g}]."
+            f"rho = {rho} is not a rate of robust momentum for mu = {mu} and L = {L}: mu is below "
+            f"L, and rho in [1 - sqrt(mu/L), 1 - mu/L] = [{least:.6g}, {greatest:.6g}]."
         )
 
 

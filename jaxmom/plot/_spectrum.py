@@ -46,7 +46,7 @@ def spectrum(
       The Axes.
 
     Raises:
-      ValueError: The data are no table, the parameter has another length or is off the scale, or
+      ValueError: The data are not a table, the parameter has another length or is off the scale, or
         there is no such scale.
 
     Example:

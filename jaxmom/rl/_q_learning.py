@@ -100,7 +100,7 @@ def q_learning(
       ValueError: No budget, a budget of episodes that may never end, discount 1 without a time
         limit, a number outside its interval, a shape that does not fit, or an optimizer that
         needs the value of the loss.
-      TypeError: The process is traced or is no `Mdp`, or something is not a number.
+      TypeError: The process is traced or is not an `Mdp`, or something is not a number.
 
     Source: Watkins 1989; the momentum rule of `lazy_momentum` is that of many tutorials.
 

@@ -200,7 +200,7 @@ def check_length(name: str, value: Any, positive: bool = False) -> None:
     value = as_plain(value)
     if is_plain_number(value) and not (value > 0 if positive else value >= 0):
         least = "positive" if positive else "0 or more"
-        raise ValueError(f"{name} = {value} is no length of a schedule: it is {least}.")
+        raise ValueError(f"{name} = {value} cannot be the length of a schedule, which is {least}.")
 
 
 def as_float(x: Any) -> jax.Array:

@@ -149,11 +149,11 @@ def one_cycle(
     """
     share = as_plain(pct_start)
     if is_plain_number(share) and not 0 <= share <= 1:
-        raise ValueError(f"pct_start = {share} is no share of a schedule: it is in [0, 1].")
+        raise ValueError(f"pct_start = {share} is not a share of a schedule: give one in [0, 1].")
     for name, factor in (("div_factor", div_factor), ("final_div_factor", final_div_factor)):
         plain = as_plain(factor)
         if is_plain_number(plain) and not plain > 0:
-            raise ValueError(f"{name} = {plain} is no divisor of a schedule: it is positive.")
+            raise ValueError(f"{name} = {plain} is not a divisor: give a positive number.")
     return bind(
         _one_cycle,
         peak_value=peak_value,

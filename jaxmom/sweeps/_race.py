@@ -94,7 +94,7 @@ class Race:
     def identity(self, devices: Sequence[Any], steps: int, keep: float, over: str) -> Identity:
         """Return all that the bits of all segments depend on.
 
-        Rungs may be appended, so their lengths are no part of it: the program of a first segment
+        Rungs may be appended, so their lengths are not part of it: the program of a first segment
         and that of a later one stand for all of them, both at the length of the first.
         """
         rules = {"keep": keep, "by": self.by, "over": over, "maximize": self.maximize}

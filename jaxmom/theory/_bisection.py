@@ -9,7 +9,7 @@ from jaxmom.theory._constraints import combine_forms
 from jaxmom.theory._semidefinite import Program, Scale, Solution
 from jaxmom.theory.linear_system import LinearSystem
 
-# From a rate, a factor of P and multipliers to a certificate, or None if they are no proof.
+# From a rate, a factor of P and multipliers to a certificate, or None if they prove nothing.
 ProposeFn: TypeAlias = Callable[[float, np.ndarray, np.ndarray], Any]
 
 # The first rates tried: 1 - these shares of 1 minus the rate on quadratics.

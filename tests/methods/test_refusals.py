@@ -98,9 +98,9 @@ def test_filters_of_a_batch_outside_vmap_are_refused():
 @every_method
 @pytest.mark.parametrize("tree", [lambda x: {"w": x}, lambda x: [{"w": x}, x]], ids=["w", "list"])
 def test_a_tree_that_is_no_prefix_of_params_is_refused(case, tree):
-    """Also where a method takes no trees, because it is no filter of each part by itself."""
+    """Also where a method takes no trees, because it is not a filter of each part by itself."""
     for name, value in case.hyperparameters.items():
-        with pytest.raises((TypeError, ValueError), match=r"optimizer of its own|is no prefix of"):
+        with pytest.raises((TypeError, ValueError), match="optimizer of its own|not a prefix of"):
             first_update(make(case, **{name: tree(value)}))
 
 
@@ -160,7 +160,7 @@ OUTSIDE = {
     "ogm_gradient": ({"steps": 0.5}, r"steps = 0.5 is outside of \[1, inf\)"),
     "optimized_gradient": ({"steps": 0.5}, r"steps = 0.5 is outside of \[1, inf\]"),
     "fsgdm": ({"stages": 400.0}, "stages = 400.0 is above steps = 250.0.*fewer stages"),
-    "robust_momentum": ({"rho": 0.5}, r"rho = 0.5 is no rate .*\[0.711325, 0.916667\]"),
+    "robust_momentum": ({"rho": 0.5}, r"rho = 0.5 is not a rate .*\[0.711325, 0.916667\]"),
     "accelerated_sgd": ({"xi": 11.0}, r"xi = 11.0 is above sqrt\(kappa\) = 10"),
     "schedule_free": ({"warmup": -1.0}, r"warmup = -1.0 is outside of \[0, inf\)"),
     "gpa": ({"mu_x": 1.5}, r"mu_x = 1.5 is outside of \[0, 1\]"),
@@ -270,7 +270,7 @@ def test_what_pytorch_refuses_is_refused_by_replace_too(static):
 
 @pytest.mark.parametrize("value", [None, "0.1", True, float])
 def test_a_learning_rate_is_a_number(value):
-    with pytest.raises(TypeError, match=r"learning_rate = .* is no number"):
+    with pytest.raises(TypeError, match=r"learning_rate = .* is not a number"):
         jm.heavy_ball(value)
 
 
@@ -322,7 +322,8 @@ def test_flags_of_every_kind_are_flags(flag):
             lambda value=value: jm.heavy_ball(0.1, flag(value)),
             lambda value=value: jm.replace(jm.heavy_ball(0.1), beta=flag(value)),
         ):
-            with pytest.raises(TypeError, match=rf"beta ?= ?{value} is no (number|hyperparameter)"):
+            refusal = rf"beta ?= ?{value} is not a (number|hyperparameter)"
+            with pytest.raises(TypeError, match=refusal):
                 attempt()
 
 

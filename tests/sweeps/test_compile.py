@@ -240,7 +240,7 @@ def test_the_advice_for_other_results_keeps_the_status():
 @pytest.mark.parametrize("value", ["words", np.array(["words"]), object(), b"bytes"])
 def test_outputs_that_are_no_arrays_are_refused_with_a_sentence(value):
     for fn in (lambda a: {"m": {"x": value}, "y": a}, lambda a: (run_of(a), {"m": {"x": value}})):
-        with pytest.raises(TypeError, match=r"the output 'm\.x' is .*which is no array"):
+        with pytest.raises(TypeError, match=r"the output 'm\.x' is .*which is not an array"):
             sweep(fn, grid(a=[0.1]), width=1)
 
 

@@ -255,7 +255,7 @@ def test_a_chunk_that_fails_alone_is_in_the_exit_code_or_in_the_store(tmp_path, 
 
 @pytest.mark.parametrize(
     ("outputs", "message"),
-    [(lambda x: {"y": "text"}, "which is no array"), (lambda x: None, "needs a Trajectory")],
+    [(lambda x: {"y": "text"}, "which is not an array"), (lambda x: None, "needs a Trajectory")],
 )
 def test_what_is_no_array_is_refused_at_once(outputs, message):
     with pytest.raises(TypeError, match=message) as caught:

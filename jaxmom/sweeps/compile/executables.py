@@ -4,7 +4,7 @@ Tracing a function takes milliseconds and compiling it takes a second, so that i
 small sweeps (an optimizer of hyperparameters that proposes a few lanes at a time) compiling would
 be nearly all of the time. A program is known again by its jaxpr: the equations with their
 parameters, the shapes and dtypes of all values, and the content of its constants. Arrays that a
-`jax.tree_util.Partial` binds are arguments of the program, and their values are no part of it.
+`jax.tree_util.Partial` binds are arguments of the program, and their values are not part of it.
 
 Programs of another process are not kept here but by JAX, in its persistent compilation cache, if
 ``jax_compilation_cache_dir`` is set.

@@ -129,7 +129,7 @@ def _check_leaves(others: Mapping[Any, Any]) -> None:
             jax.typeof(leaf)
         except TypeError:
             raise TypeError(
-                f"the output {name!r} is {leaf!r}, which is no array; leave it out, or return "
+                f"the output {name!r} is {leaf!r}, which is not an array; leave it out, or return "
                 "numbers or booleans."
             ) from None
 

@@ -152,7 +152,7 @@ def as_lengths(name: str, given: Any) -> list[int]:
       given: From the user.
 
     Raises:
-      ValueError: They are no positive integers in a list.
+      ValueError: They are not positive integers in a list.
 
     Example:
       >>> as_lengths("segments", (100, 200))

@@ -84,7 +84,7 @@ def read_axis(name: str, given: Any) -> Axis:
 
 
 def check_name(name: str) -> None:
-    """Refuse names that are no argument or that every result has; warn of those hard to select."""
+    """Refuse names that are not arguments or are in every result; warn of those hard to select."""
     if not name.isidentifier() or name in RESERVED or _LANE_DIM.fullmatch(name):
         raise ValueError(
             f"an axis is the name of an argument and none of {RESERVED} or lane_1, lane_2, ..., "
@@ -112,7 +112,7 @@ def check_distinct(axis: Axis) -> None:
 def warn_of_rounding(name: str, labels: NDArray[Any], known: Sequence[NDArray[Any]] = ()) -> None:
     """Warn of labels that the type JAX computes in would turn into other hyperparameters.
 
-    Rounding itself is no fault. It is one where two labels become one number, where a number below
+    Rounding itself is no error. It is one where two labels become one number, where a number below
     1 becomes 1 (an average that never forgets), or where it becomes infinite or 0.
 
     Args:
@@ -235,7 +235,7 @@ def _is_key(given: Any) -> bool:
 
 def _key_message(name: str) -> str:
     return (
-        f"the axis {name!r} holds random keys, which are no coordinates; sweep the seeds they are "
+        f"the axis {name!r} holds random keys, not coordinates; sweep the seeds that they are "
         f"made of, {name}=range(n), and call jax.random.key({name}) in the function."
     )
 
@@ -252,7 +252,7 @@ def _refuse_scale(name: str, given: Any) -> None:
 def _refuse_masked(name: str, given: Any) -> None:
     if np.ma.is_masked(given):
         raise ValueError(
-            f"the axis {name!r} has masked values, which are no numbers; leave them out, as "
+            f"the axis {name!r} has masked values, which are not numbers; leave them out, as "
             "array.compressed() does."
         )
 

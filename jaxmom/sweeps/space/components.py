@@ -366,7 +366,7 @@ def _check_shapes(
                 if shape != _leaf_shapes(taken[name]):
                     raise ValueError(
                         f"two spaces of a union give {name!r} values of different shapes, "
-                        f"{first} and {found}, which are no common program; rename the "
+                        f"{first} and {found}, which cannot share one program; rename the "
                         "argument in one of them, or sweep them apart."
                     )
 

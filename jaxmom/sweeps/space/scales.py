@@ -20,7 +20,7 @@ class Scale:
       high: The value at 1.
 
     Raises:
-      ValueError: The ends are no interval of this kind.
+      ValueError: The ends are not those of an interval of this kind.
     """
 
     kind: str
@@ -32,7 +32,7 @@ class Scale:
         is_admitted = self.low >= lowest if self.kind == "memory" else self.low > lowest
         if not (is_admitted and self.low < self.high < np.inf):
             raise ValueError(
-                f"{self.kind}({self.low}, {self.high}) is no interval; give finite numbers "
+                f"{self.kind}({self.low}, {self.high}) is not an interval; give finite numbers "
                 f"low < high with low {'>=' if self.kind == 'memory' else '>'} {lowest}."
             )
 

@@ -107,7 +107,7 @@ def _check_target(target: pathlib.Path, store: pathlib.Path, form: _Format) -> N
         origin = None
     if origin is None:
         raise ValueError(
-            f"{target} exists and is no earlier export of this kind; give another --out."
+            f"{target} exists and is not an earlier export of this kind; give another --out."
         )
     if origin != str(store):
         raise ValueError(f"{target} is the export of another store, {origin}; give another --out.")
@@ -155,7 +155,7 @@ def _write_parquet(data: Any, path: pathlib.Path) -> None:
     import pyarrow.parquet
 
     if not hasattr(data, "to_dataframe"):
-        raise ValueError("a sweep whose groups have different outputs is no table; use netcdf.")
+        raise ValueError("groups with different outputs do not fit into one table; use netcdf.")
     require_memory(data.nbytes, "the table")
     data = _without_complex(data)
     dims = (*data.status.dims, *(("step",) if "step" in data.dims else ()))

@@ -72,7 +72,7 @@ def read_manifest(folder: pathlib.Path, extension_index: int) -> Manifest:
         if not is_later:
             _check(manifest)
     except (FileNotFoundError, ValueError, KeyError, TypeError) as error:
-        problem = f"{path} is no manifest of a sweep, or is damaged: {error}."
+        problem = f"{path} is not the manifest of a sweep, or is damaged: {error}."
         raise DamagedManifest(problem, extension_index) from error
     if is_later:
         raise ValueError(
