@@ -1,8 +1,11 @@
 """The expected loss of stochastic least squares, step by step and exactly."""
 
+from typing import Any, Literal, TypeAlias, get_args
+
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 from jax.core import Tracer
 from jax.typing import ArrayLike
 
@@ -10,6 +13,9 @@ from jaxmom._values import as_count
 from jaxmom.theory._linearize import TimeVaryingError, linearize, linearize_steps
 from jaxmom.theory._systems import Linear
 from jaxmom.theory.linear_system import LinearSystem, check_system, rest_state
+from jaxmom.transform import PyTree, eval_params
+
+Record: TypeAlias = Literal["value", "eval_value"]
 
 
 def risk(
@@ -20,6 +26,7 @@ def risk(
     start: ArrayLike,
     noise: ArrayLike = 0.0,
     batch_size: ArrayLike = 1,
+    record: Record = "value",
 ) -> jax.Array:
     """Return the expected excess loss of stochastic least squares after 0 ... `steps` updates.
 
@@ -30,7 +37,8 @@ def risk(
         (lambda_i (sum_j lambda_j e_j^2 + noise) + lambda_i^2 e_i^2) / batch_size,
 
     so the second moments of the optimizer's state, one matrix for each curvature, follow a linear
-    recurrence: nothing is sampled or truncated.
+    recurrence: nothing is sampled or truncated. It compiles, maps and differentiates with respect
+    to the optimizer and to all other numbers but `steps`.
 
     Args:
       optimizer: Any linear optimizer, or its `LinearSystem`; it may vary with time. No weight
@@ -40,12 +48,16 @@ def risk(
       start: The error e_0 [d] before the first.
       noise: The variance of the labels around ``x.w*``.
       batch_size: Rows in a batch.
+      record: Where the loss is taken, as in `jaxmom.optimize`: "value" at params, where gradients
+        are, or "eval_value" at `eval_params`: the average of `jaxmom.average` and of schedule-free
+        methods, the read-out of Nesterov's.
 
     Returns:
       ``1/2 sum_i lambda_i E e_i^2`` [steps + 1]; it grows without bound where a run would.
 
     Raises:
-      ValueError: Shapes, signs or `steps` are wrong, or there is weight decay.
+      ValueError: Shapes, signs, `steps` or `batch_size` are wrong, there is weight decay, `record`
+        is unknown, or it is "eval_value" of a `LinearSystem`, which has none.
       NotLinearError: A stage is not linear.
 
     Source:
@@ -59,8 +71,10 @@ def risk(
       >>> print(curve)  # each step multiplies E e^2 by (1 - 1/4)^2 + (1/4)^2
       [2.      1.25    0.78125]
     """
-    system = _check_optimizer(optimizer, steps)
+    _check_record(record, optimizer)
+    system = _check_optimizer(optimizer, steps, record)
     rates, error = _check_vectors(curvatures, start)
+    _check_numbers(noise, batch_size)
     dtype = system.A.dtype
     rates, error, noise, rows = (jnp.asarray(x, dtype) for x in (rates, error, noise, batch_size))
     # The state at rest with params at 1: everything is relative to w*.
@@ -68,24 +82,55 @@ def risk(
     if isinstance(optimizer, LinearSystem):
         held = rest_state(optimizer).state
     moments = error[:, None, None] ** 2 * jnp.outer(held, held)[None]
+    # After an update the last entry of the state is the point that is recorded, if there is one.
+    read = jnp.eye(len(held), dtype=dtype)[-1] if record == "eval_value" else system.C[0]
 
-    def excess(moments: jax.Array, c: jax.Array) -> tuple[jax.Array, jax.Array]:
-        squares = jnp.einsum("i,dij,j->d", c, moments, c)
-        return squares, jnp.sum(rates * squares)
+    def squares(moments: jax.Array, c: jax.Array) -> jax.Array:
+        return jnp.einsum("i,dij,j->d", c, moments, c)
 
     def step(moments: jax.Array, now: LinearSystem) -> tuple[jax.Array, jax.Array]:
-        squares, total = excess(moments, now.C)
+        near = squares(moments, now.C)
         closed = now.A[None] + rates[:, None, None] * jnp.outer(now.B, now.C)[None]
-        variances = (rates * (total + noise) + rates**2 * squares) / rows
+        variances = (rates * (jnp.sum(rates * near) + noise) + rates**2 * near) / rows
         moved = jnp.einsum("dij,djk,dlk->dil", closed, moments, closed)
         moved = moved + variances[:, None, None] * jnp.outer(now.B, now.B)[None]
-        return moved, total / 2
+        return moved, jnp.sum(rates * squares(moved, read)) / 2
 
-    last, losses = jax.lax.scan(step, moments, system)
-    return jnp.append(losses, excess(last, system.C[-1])[1] / 2)
+    _, losses = jax.lax.scan(step, moments, system)
+    return jnp.concatenate([jnp.sum(rates * error**2)[None] / 2, losses])
 
 
-def _check_optimizer(optimizer: Linear, steps: int) -> LinearSystem:
+def _recording(optimizer: optax.GradientTransformation) -> optax.GradientTransformationExtraArgs:
+    """Put `eval_params` after each update into the state, as its last entry.
+
+    It takes part in the proof of linearity, and is one more row of the linear system.
+    """
+    inside = optax.with_extra_args_support(optimizer)
+
+    def init(params: PyTree) -> tuple[Any, PyTree]:
+        return inside.init(params), jax.tree.map(jnp.zeros_like, params)
+
+    def update(
+        updates: PyTree, state: Any, params: PyTree = None, **extra: Any
+    ) -> tuple[PyTree, Any]:
+        updates, new = inside.update(updates, state[0], params, **extra)
+        moved: PyTree = jax.tree.map(jnp.add, params, updates)
+        return updates, (new, eval_params(optimizer, moved, new))
+
+    return optax.GradientTransformationExtraArgs(init, update)
+
+
+def _check_record(record: str, optimizer: Linear) -> None:
+    if record not in get_args(Record):
+        raise ValueError(f"record is one of {list(get_args(Record))}, not {record!r}.")
+    if record == "eval_value" and isinstance(optimizer, LinearSystem):
+        raise ValueError(
+            "a LinearSystem says nothing about eval_params: give the optimizer itself, or "
+            'record="value".'
+        )
+
+
+def _check_optimizer(optimizer: Linear, steps: int, record: str) -> LinearSystem:
     """Return the systems of all updates, along a first axis."""
     steps = as_count("steps", steps, "the number of updates")
     if isinstance(optimizer, LinearSystem):
@@ -102,7 +147,8 @@ def _check_optimizer(optimizer: Linear, steps: int) -> LinearSystem:
             "out, and add it to the curvatures if it is a penalty of the loss."
         )
     if not isinstance(optimizer, LinearSystem):
-        return linearize_steps(optimizer, int(steps), int(steps) - 1)
+        recorded = _recording(optimizer) if record == "eval_value" else optimizer
+        return linearize_steps(recorded, int(steps), int(steps) - 1)
     return jax.tree.map(lambda x: jnp.broadcast_to(x, (int(steps), *jnp.shape(x))), last)
 
 
@@ -116,3 +162,11 @@ def _check_vectors(curvatures: ArrayLike, start: ArrayLike) -> tuple[jax.Array, 
     if not isinstance(rates, Tracer) and not np.all(np.asarray(rates) >= 0):
         raise ValueError(f"the covariance of the rows has no negative entries, got {rates}.")
     return rates, error
+
+
+def _check_numbers(noise: ArrayLike, batch_size: ArrayLike) -> None:
+    for name, value, least in (("noise", noise, 0), ("batch_size", batch_size, 1)):
+        if np.ndim(value) > 0:
+            raise ValueError(f"{name} is one number, got shape {np.shape(value)}; use jax.vmap.")
+        if not isinstance(value, Tracer) and not np.asarray(value) >= least:
+            raise ValueError(f"{name} is at least {least}, got {value}.")
