@@ -100,7 +100,7 @@ def test_a_file_called_lock_that_is_none_stays(tmp_path):
 
 def test_a_manifest_of_something_else_is_kept_by_fresh(tmp_path):
     (tmp_path / "sweep.json").write_text('{"mine": 1}')
-    with pytest.raises(ValueError, match="no manifest"):
+    with pytest.raises(ValueError, match="not the manifest"):
         run(tmp_path)
     run(tmp_path, resume="fresh")
     assert (tmp_path / "sweep.bad").read_text() == '{"mine": 1}'

@@ -232,7 +232,7 @@ def test_keys_of_lanes_agree_exactly_where_all_arguments_do():
         (lambda: sample(8), "one argument at least"),
         (lambda: sample(8, a=["x", "y"]), "multiply by jm.grid"),
         (lambda: sample(8, seed=range(3), a=uniform(0, 1)), "multiply the sample"),
-        (lambda: uniform(1, 0), "no interval"),
+        (lambda: uniform(1, 0), "not an interval"),
         (lambda: memory(0.5, 10), "low >= 1"),
         (lambda: log_uniform(0, 1), "low > 0"),
         (lambda: grid(m=jm.Stack(("a",), np.ones((2, 3)))), "one row for each label"),

@@ -354,7 +354,7 @@ def test_a_manifest_of_the_future_or_of_nothing_is_refused(store):
     with pytest.raises(ValueError, match="format 99"):
         open_sweep(store)
     path.write_text("{")
-    with pytest.raises(ValueError, match="no manifest"):
+    with pytest.raises(ValueError, match="not the manifest"):
         open_sweep(store)
 
 
