@@ -28,6 +28,10 @@ def fit_kernel(
     ``sum_i c_i m_i``. The sum of squares of what is missed is minimal, as far as a search from
     several starts tells. What it misses is `kernel_error`; `tolerance` refuses what is too far off.
 
+    Decays are real, so that the filter fits parameters of any kind. A sum of real exponentials
+    decays, or changes its sign at every lag. A kernel that swings more slowly, as that of
+    `complex_momentum` does, is missed by a third and more of its weights.
+
     Args:
       weights: w [lags], of the gradient of k = 0, 1 ... steps ago; at least one of them not zero.
       buffers: How many exponentials, at most half as many as there are weights. Fewer are used (the
@@ -66,10 +70,12 @@ def fit_kernel(
     _, decay, read = fits[int(np.argmin(missed))]
     found, error = _round(w, size * read, decay, lower, buffers)
     if tolerance is not None and not error <= tolerance:
+        swings = np.sum(np.diff(np.sign(w[w != 0])) != 0) > buffers
         raise ValueError(
             f"the nearest kernel of {buffers} buffers is off by {error:.2g} of the weights, more "
             f"than tolerance = {tolerance}; give more buffers"
             + (", or nonnegative=False." if nonnegative else ".")
+            + (" Decays are real: weights that swing are out of their reach." if swings else "")
         )
     return found
 

@@ -112,8 +112,8 @@ def _check_slope(name: str, differentiate: Callable[[Any], PyTree], change: jax.
     moves = inputs_needed(lambda inputs: differentiate(inputs["tangent"]), {"tangent": change})
     if jax.tree.leaves(slope) and not moves:
         raise ValueError(
-            f"hypergradient_descent cannot move {name!r}: the derivative of an update by it is zero "
-            "everywhere, as it is for counts and periods, for what only a sign sees, and for "
+            f"hypergradient_descent cannot move {name!r}: the derivative of an update by it is "
+            "zero everywhere, as it is for counts and periods, for what only a sign sees, and for "
             "averages of params. It would stand still; sweep over it instead."
         )
 

@@ -4,6 +4,7 @@ import math
 from collections.abc import Callable, Sequence
 from typing import Any, Literal, TypeAlias
 
+import jax.numpy as jnp
 import numpy as np
 import optax
 from jax.core import Tracer
@@ -60,7 +61,8 @@ def rescale(
         `ema_nesterov`; and those of averages of params only by "ema".
 
     Returns:
-      The optimizer with other values.
+      The optimizer with other values. A traced value cannot be refused: where a plain one would be,
+      it becomes NaN, and so does the run.
 
     Raises:
       ValueError: The optimizer has nothing for the rule to change, the rule does not know a name,
@@ -69,8 +71,9 @@ def rescale(
 
     Source:
       Marek et al. 2025 (arXiv 2507.07101) hold the half-life of b2; Goyal et al. 2017 (arXiv
-      1706.02677), linear; Malladi et al. 2022 (arXiv 2205.10287), sqrt, for Adam and RMSProp;
-      Busbridge et al. 2023 (arXiv 2307.13813), ema.
+      1706.02677), linear; Malladi et al. 2022 (arXiv 2205.10287), sqrt, for Adam and RMSProp, all
+      four of its changes: the learning rate, b1, b2 and eps; Busbridge et al. 2023 (arXiv
+      2307.13813), ema.
 
     Example:
       >>> import jaxmom as jm
@@ -103,7 +106,7 @@ def rescale(
     new = {name: change(*kinds[name], old[name], ratio) for name in names or known}
     for name, value in new.items():
         if kinds[name][0] != "phase":
-            _check_decay(name, old[name], value, ratio)
+            new[name] = _admit(name, old[name], value, ratio)
     return replace(optimizer, **new)
 
 
@@ -111,14 +114,16 @@ def _kind(name: str, owner: str) -> tuple[str, bool]:
     return _KINDS.get((owner, name), name), owner == "average"
 
 
-def _check_decay(name: str, old: Any, new: Any, ratio: float) -> None:
+def _admit(name: str, old: Any, new: Any, ratio: float) -> Any:
+    """Return a new value, refused if it is not admissible; NaN in place of it if it is traced."""
     if isinstance(old, Tracer):
-        return
+        return jnp.where((old >= 0) & (new >= 0), new, jnp.nan)
     if np.any(np.iscomplex(new)) or np.any(np.less(new, 0)) or np.any(np.less(old, 0)):
         raise ValueError(
             f"this rule takes {name} = {old} to {new} at {ratio:g} times the batch; it is for "
             "decays from 0 to 1, and not for so large a change."
         )
+    return new
 
 
 def _keep_half_life(name: str, of_average: bool, value: Any, ratio: float) -> Any:

@@ -56,6 +56,15 @@ def test_weights_and_decays_of_any_sign_are_found_if_they_are_admitted(decays, w
     assert jm.kernel_error(mixture, w) > 0.1
 
 
+def test_a_kernel_that_swings_is_refused_with_the_reason():
+    w = np.asarray(0.9**LAGS * np.cos(0.4 * LAGS))[:60]
+    assert jm.kernel_error(jm.fit_kernel(w, 4), w) > 0.3
+    with pytest.raises(ValueError, match="Decays are real: weights that swing are out of their"):
+        jm.fit_kernel(w, 4, tolerance=0.1)
+    with pytest.raises(ValueError, match=r"give more buffers\.$"):
+        jm.fit_kernel((1 + LAGS) ** -1.0, 2, tolerance=0.01)
+
+
 @settings(max_examples=10, deadline=None)
 @given(st.lists(st.tuples(st.integers(0, 19), st.floats(0.1, 1.0)), min_size=1, max_size=3))
 def test_any_few_exponentials_are_found(parts):

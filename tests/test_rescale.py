@@ -1,5 +1,6 @@
 """Batch rules: there and back, and by what they hold fixed along a run."""
 
+import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
@@ -141,3 +142,18 @@ def test_rules_keep_to_their_own_names_and_combine():
 def test_wrong_use_gets_a_sentence(error, words, optimizer, options):
     with pytest.raises(error, match=words):
         jm.rescale(optimizer, **{"batch": SMALL_TO_LARGE, "rule": "linear", **options})
+
+
+@pytest.mark.parametrize("rule", ["half_life", "sqrt"])
+def test_a_traced_number_is_nan_where_a_plain_one_is_refused(rule):
+    @jax.jit
+    def rescaled(b2):
+        new = jm.rescale(jm.replace(ADAM, b2=b2), batch=(64, 192), rule=rule)
+        return jm.hyperparameters(new)["b2"]
+
+    plain = jm.rescale(ADAM, batch=(64, 192), rule=rule)
+    assert rescaled(0.999) == pytest.approx(jm.hyperparameters(plain)["b2"], rel=1e-12)
+    for wrong in [-0.5, *([0.5] if rule == "sqrt" else [])]:
+        assert np.isnan(rescaled(wrong))
+        with pytest.raises(ValueError, match="decays from 0 to 1"):
+            jm.rescale(jm.replace(ADAM, b2=wrong), batch=(64, 192), rule=rule)

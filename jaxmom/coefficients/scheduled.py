@@ -74,14 +74,16 @@ def dana(delta: ArrayLike = 8.0, gamma3: ArrayLike = 1.0, kappa: ArrayLike = 0.0
     ``Delta_t = delta / (delta + t)`` and ``gamma_{3,t} = gamma_3 (1+t)^(-kappa)``.
 
     Args:
-      delta: How short the memory is: the last ``t / delta`` steps.
-      gamma3: The weight of the memory in units of the learning rate: of the order of 1/d for d
-        parameters in DANA-constant, of 1 in DANA-decaying.
+      delta: How short the memory is: the last ``t / delta`` steps. The official script has
+        ``4 + (a + b) / a`` for eigenvalues that fall as j^(-2 a) and targets as j^(-b).
+      gamma3: The weight of the memory in units of the learning rate: 1/(2 d) for d parameters in
+        the official DANA-constant, 1/2 in its DANA-decaying.
       kappa: 0 is DANA-constant; ``1 / (2 a)`` DANA-decaying, for eigenvalues that fall as j^(-2 a).
 
     Source:
-      Ferbach, Everett, Gidel, Paquette and Paquette 2025 (arXiv 2505.16098), Gen-Mom-SGD; Delta as
-      in the official code (mlexpos/adana, jax/dana_plrf.py).
+      Ferbach, Everett, Gidel, Paquette and Paquette 2025 (arXiv 2505.16098), Gen-Mom-SGD; order and
+      constants are those of the official code, mlexpos/adana: `dana_optimizer` and
+      `powerlaw_schedule` of jax/optimizers.py, and `main` of jax/dana_plrf.py.
     """
     numbers = {
         "delta": as_hyperparameter("delta", delta, "(0, inf)"),
@@ -103,18 +105,20 @@ def am1(alpha: ArrayLike = 0.5, delta: ArrayLike = 1.0) -> Recurrence:
     """Accelerated memory-1 SGD (AM1): an effective learning rate that grows as a power of t.
 
     ``y_{t+1} = y_t - eta (g_t + (k_t - 1) delta_t s_t); s_{t+1} = (1 - delta_t) s_t + g_t``, with
-    ``delta_t = (t+1)^(-delta)`` and ``k_t = (t+1)^alpha``: the memory-1 form in which the effective
-    learning rate ``eta (1 + (k_t - 1) delta_t / delta_t) = eta k_t`` grows, while the weight of the
-    newest gradient, and with it the noise, stays eta. The schedule stands in what is read of s,
-    not in what s takes of the gradient.
+    ``delta_t = (t+1)^(-delta)`` and ``k_t = (t+1)^alpha``: the effective learning rate
+    ``eta (1 + (k_t - 1) delta_t / delta_t) = eta k_t`` grows, while the weight of the newest
+    gradient, and with it the noise, stays eta. On eigenvalues that fall as j^(-nu) the loss of
+    SGD, t^(-zeta), becomes t^(-zeta (1 + alpha)). The noise admits alpha up to
+    ``delta (1 - 1/nu)``: the exponent is zeta (2 - 1/nu) at best, as in the source. Where in this
+    form the growth stands (in what is read of s, not in what s takes) is our choice.
 
     Args:
-      alpha: The exponent of the effective learning rate, below 1 - 1/nu for eigenvalues that fall
-        as j^(-nu).
+      alpha: The exponent of the effective learning rate, below ``delta (1 - 1/nu)``.
       delta: The exponent of the forgetting, in [0, 1].
 
     Source:
-      Yarotsky and Velikanov 2025 (arXiv 2410.04228), section 6.
+      Yarotsky and Velikanov 2025 (arXiv 2410.04228): the memory-1 algorithm with power-law
+      schedules and its rate; the bound for delta below 1 is derived from the sum of its noise.
     """
     numbers = {
         "alpha": as_hyperparameter("alpha", alpha, "[0, inf)"),

@@ -20,12 +20,13 @@ class PolyakState(NamedTuple):
 
 
 class MomoState(NamedTuple):
-    """State of `momo`: the averages of gradients, of losses, and of <g, y>."""
+    """State of `momo`: the averages of gradients, of losses, and of <g, y>, and the bound."""
 
     gradient: PyTree
     value: jax.Array  # []
     product: jax.Array  # []
     is_first: jax.Array  # bool []
+    lower_bound: jax.Array | None  # [], the estimate of the least loss, if it is adapted
 
 
 class StormState(NamedTuple):
@@ -100,7 +101,7 @@ def require_params(params: PyTree, name: str) -> None:
 def check_ranks(hp: Hyperparameters) -> None:
     """Raise ValueError if a hyperparameter is a batch."""
     for name, value in hp.items():
-        if name not in ("transforms", "window"):
+        if name not in ("transforms", "window", "adapt_lower_bound"):
             as_hyperparameter(name, value)
 
 

@@ -141,6 +141,7 @@ def momo(
     beta: ScalarOrSchedule = 0.9,
     lower_bound: ScalarOrSchedule = 0.0,
     weight_decay: ScalarOrSchedule = 0.0,
+    adapt_lower_bound: bool = False,
 ) -> Optimizer:
     """MoMo: averaged momentum whose step is Polyak's for an averaged model of the loss.
 
@@ -149,14 +150,20 @@ def momo(
     ``y <- (y - tau d) / (1 + alpha lambda)``. `optax.contrib.momo` is the same without weight
     decay; with it, it does not divide tau d.
 
+    Where no good bound is known, `adapt_lower_bound` estimates one, MoMo*: after each step
+    ``l = F + <d, y> - G - tau |d|^2 / 2``, and before a step for which l is too large, so that tau
+    would be 0, ``l = (F - G + <d, y> / (1 + alpha lambda)) / 2``; never below `lower_bound`.
+
     Args:
       learning_rate: alpha, the greatest step.
       beta: In [0, 1), of the averages.
       lower_bound: l, a lower bound of the loss.
       weight_decay: lambda.
+      adapt_lower_bound: Whether l is estimated; then `lower_bound` is where it starts.
 
     Source:
-      Schaipp et al. 2023 (arXiv 2305.07583), algorithm 1 with the averages of the authors' code.
+      Schaipp et al. 2023 (arXiv 2305.07583), algorithm 1 with the averages of the authors' code,
+      fabian-sp/MoMo (momo/momo.py), whose ``use_fstar`` is `adapt_lower_bound`.
 
     Example:
       >>> import jax.numpy as jnp, jaxmom as jm
@@ -166,6 +173,7 @@ def momo(
     """
     hp = {"learning_rate": learning_rate, "beta": beta}
     hp |= {"lower_bound": lower_bound, "weight_decay": weight_decay}
+    hp |= {"adapt_lower_bound": adapt_lower_bound}
     return transformation(_init_momo, _update_momo, hp, check=check_within(_MOMO))
 
 
@@ -178,8 +186,9 @@ _MOMO = {
 
 
 def _init_momo(hp: Hyperparameters, params: PyTree) -> MomoState:
-    del hp
-    return MomoState(zeros_like(params), scalar_like(params), scalar_like(params), jnp.array(True))
+    found = scalar_like(params, -jnp.inf) if hp["adapt_lower_bound"] else None
+    zeros = (zeros_like(params), scalar_like(params), scalar_like(params))
+    return MomoState(*zeros, jnp.array(True), found)
 
 
 def _update_momo(
@@ -198,15 +207,23 @@ def _update_momo(
     value = average(loss_of(extra, "momo"), state.value.astype(float))
     product = average(inner_product(updates, params), state.product.astype(float))
     present = map_present(lambda g, m: m, updates, d)
-    shrink = 1 + bound * decay
-    model = shrink * (value - lowest - product) + inner_product(present, params)
-    tau = divide(jnp.maximum(model, 0.0), squared_norm(present), otherwise=bound)
+    shrink, square = 1 + bound * decay, squared_norm(present)
+    overlap = inner_product(present, params)
+    if state.lower_bound is not None:
+        smallest, model = lowest, value - product + overlap / shrink
+        lowest = jnp.maximum(state.lower_bound.astype(float), smallest)
+        lowest = jnp.where(model < lowest, jnp.maximum(model / 2, smallest), lowest)
+    excess = shrink * (value - lowest - product) + overlap
+    tau = divide(jnp.maximum(excess, 0.0), square, otherwise=bound)
     tau = jnp.minimum(bound, tau)
 
     def move(m: jax.Array, p: Any) -> jax.Array:
         y = jnp.asarray(p, m.dtype)
         return (-cast(bound * decay, m) * y - cast(tau, m) * m) / cast(shrink, m)
 
+    found = None
+    if state.lower_bound is not None:
+        found = vary_with(value - product + overlap - tau * square / 2, updates)
     value = vary_with(value, updates)
-    state = MomoState(d, value, product, jnp.zeros_like(state.is_first))
+    state = MomoState(d, value, product, jnp.zeros_like(state.is_first), found)
     return map_present(move, present, params), state

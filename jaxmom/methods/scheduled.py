@@ -70,12 +70,12 @@ def dana(
     Args:
       learning_rate: alpha, gamma_2 of the source.
       delta: The memory is the last t / delta steps.
-      gamma3: In units of the learning rate; about 1/d for d parameters where kappa is 0.
+      gamma3: In units of the learning rate; 1/(2 d) for d parameters where kappa is 0.
       kappa: 0 is DANA-constant, a positive one DANA-decaying.
 
     Example:
       >>> import jaxmom as jm
-      >>> constant = jm.dana(0.1, gamma3=1 / 1000)
+      >>> constant = jm.dana(0.1, gamma3=1 / 2000)
       >>> decaying = jm.dana(0.1, gamma3=0.5, kappa=0.5)
     """
     return momentum_method(
@@ -97,7 +97,8 @@ def am1(
 
     Args:
       learning_rate: The weight of the newest gradient.
-      alpha: The exponent of growth; 0 is `gradient_descent`.
+      alpha: The exponent of growth; 0 is `gradient_descent`. Below ``delta (1 - 1/nu)`` for
+        eigenvalues that fall as j^(-nu).
       delta: The memory is (t+1)^delta steps long, in [0, 1].
 
     Example:

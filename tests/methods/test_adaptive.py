@@ -61,6 +61,42 @@ def test_momo_without_weight_decay_is_that_of_optax():
         assert_close(run(jm.momo(bound, beta=0.7, lower_bound=0.05)), run(theirs))
 
 
+def momo_with_found_bound(alpha, beta, lowest, decay):
+    """The authors' rule, written with their cap and h."""
+    x, d, f, gamma, bound = START, None, None, None, lowest
+    for t in range(30):
+        yield x
+        g, value = gradient(x, t), float(loss(x, BATCHES[t]))
+        if d is None:
+            d, f, gamma = g, value, g @ x
+        d, f = beta * d + (1 - beta) * g, beta * f + (1 - beta) * value
+        gamma = beta * gamma + (1 - beta) * (g @ x)
+        shrink = 1 + alpha * decay
+        cap = shrink * f + d @ x - shrink * gamma
+        if cap < shrink * bound:
+            bound = max(cap / (2 * shrink), lowest)
+        tau = min(alpha, max(shrink * (f - bound) + d @ x - shrink * gamma, 0.0) / (d @ d))
+        bound = max(f + d @ x - gamma - tau * (d @ d) / 2, lowest)
+        x = (x - tau * d) / shrink
+
+
+@pytest.mark.parametrize("lowest", [-1.0, 0.3])
+@pytest.mark.parametrize("decay", [0.0, 0.1])
+@pytest.mark.parametrize("alpha", [0.1, 10.0])
+def test_momo_finds_a_lower_bound_as_its_authors_do(alpha, decay, lowest):
+    expected = list(momo_with_found_bound(alpha, 0.7, lowest, decay))
+    numbers = {"beta": 0.7, "lower_bound": lowest, "weight_decay": decay}
+    assert_close(run(jm.momo(alpha, **numbers, adapt_lower_bound=True))[:30], expected)
+    if alpha == 10.0:  # it is not the one with the bound that is given
+        assert np.abs(np.asarray(run(jm.momo(alpha, **numbers))[:30]) - expected).max() > 1e-3
+
+
+def test_momo_finds_a_lower_bound_as_optax_does():
+    theirs = jm.lift(optax.contrib.momo)(1.0, beta=0.7, lower_bound=0.05, adapt_lower_bound=True)
+    ours = jm.momo(1.0, beta=0.7, lower_bound=0.05, adapt_lower_bound=True)
+    assert_close(run(ours), run(theirs))
+
+
 def test_momo_without_averaging_is_the_bounded_polyak_step():
     theirs = optax.polyak_sgd(max_learning_rate=1.0)
     assert_close(run(jm.momo(1.0, beta=0.0)), run(theirs))
