@@ -16,12 +16,11 @@ from jax.tree_util import Partial
 from jax.typing import ArrayLike
 
 from jaxmom._captures import as_partial, with_captures
+from jaxmom._describe import describe, describe_as_table
 from jaxmom._states import ReadoutState, ScheduledState, as_inner, is_marked
 from jaxmom._values import PyTree, as_array, cast_state, cast_updates, strongly_typed
 
 ScalarOrSchedule: TypeAlias = ArrayLike | Callable[[Any], ArrayLike]
-Optimizer: TypeAlias = optax.GradientTransformationExtraArgs
-
 Hyperparameters: TypeAlias = dict[str, Any]  # name -> value at this step
 Children: TypeAlias = tuple[Partial, ...]
 # (hyperparameters, params) -> state
@@ -32,6 +31,18 @@ UpdateFn: TypeAlias = Callable[..., tuple[PyTree, PyTree]]
 ReadoutFn: TypeAlias = Callable[[Hyperparameters, PyTree, PyTree], PyTree | None]
 # (hyperparameters) -> None; raises ValueError on an inadmissible plain number
 CheckFn: TypeAlias = Callable[[Hyperparameters], None]
+
+
+class Optimizer(optax.GradientTransformationExtraArgs):
+    """An optax transformation whose leaves are its hyperparameters; it prints as its method."""
+
+    __slots__ = ()
+
+    def __repr__(self) -> str:
+        return describe(self.update)
+
+    def _repr_html_(self) -> str:
+        return describe_as_table(self.update)
 
 
 class TransformFns(NamedTuple):
@@ -45,6 +56,7 @@ class TransformFns(NamedTuple):
     absolute: bool = False  # whether the read-out is a point that later stages do not move
     last: bool = False  # whether nothing may change the updates after it
     needs_init: bool = False  # whether update gets the `init`s of the transforms after theirs
+    title: str = ""  # what is printed, if neither a name nor the name of a function says it
 
 
 @dataclasses.dataclass(frozen=True)

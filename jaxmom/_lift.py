@@ -203,6 +203,10 @@ class _LiftedInit:
 class _LiftedUpdate:
     call: _Call
 
+    @property
+    def __name__(self) -> str:  # what an optimizer prints
+        return getattr(self.call.factory, "__name__", "lifted")
+
     def __call__(
         self, hp: dict[str, Any], updates: PyTree, state: PyTree, params: PyTree = None, **extra
     ) -> tuple[PyTree, PyTree]:

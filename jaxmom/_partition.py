@@ -246,5 +246,5 @@ def _read_parts(hp: Hyperparameters, state: PartitionState, params: PyTree) -> P
     return _merge(labels, offsets, zeros) if offsets else None
 
 
-_PARTITION = TransformFns(_init_parts, _update_parts, _read_parts)
+_PARTITION = TransformFns(_init_parts, _update_parts, _read_parts, title="partition")
 _MASKED = TransformFns(_init_parts, _update_parts, _read_parts, name="masked")

@@ -216,5 +216,7 @@ def _weighted_sum(weights: Any, trees: Sequence[PyTree]) -> PyTree:
     return jax.tree.map(combine, *trees)
 
 
-_CHAIN = TransformFns(_init_all, _update_in_turn, _readout_in_turn, _check_order)
-_MIX = TransformFns(_init_all, _update_side_by_side, _readout_side_by_side, _check_weights)
+_CHAIN = TransformFns(_init_all, _update_in_turn, _readout_in_turn, _check_order, title="chain")
+_MIX = TransformFns(
+    _init_all, _update_side_by_side, _readout_side_by_side, _check_weights, title="mix"
+)

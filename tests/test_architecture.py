@@ -22,9 +22,10 @@ EXPERIMENTS = ROOT.parent / "experiments"
 # all that is in it, and modules of one folder may import each other (without cycles).
 MAY_IMPORT = {
     "_captures": set(),
+    "_describe": set(),
     "_values": {"_captures"},
     "_states": {"_values"},
-    "_frame": {"_captures", "_states", "_values"},
+    "_frame": {"_captures", "_describe", "_states", "_values"},
     "transform": {"_frame", "_states", "_values"},
     "schedules": {"_captures", "_values"},
     "filters": {"_captures", "_values"},
@@ -77,7 +78,8 @@ MAY_IMPORT = {
     },
     "plot._shared": {"_outcomes"},
     "plot": {"plot._shared", "_outcomes"},
-    "cli": {"sweeps"},
+    "explorer": {"plot._shared", "sweeps.store"},
+    "cli": {"explorer", "sweeps"},
     "__main__": {"cli"},
 }
 

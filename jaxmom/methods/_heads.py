@@ -178,7 +178,7 @@ def _check_eps(hp: Hyperparameters) -> None:
     check_number("eps", hp["eps"], "[0, inf)")
 
 
-_RATIO = TransformFns(_init_both, _divide, check=_check_eps)
+_RATIO = TransformFns(_init_both, _divide, check=_check_eps, title="ratio")
 
 
 def safe_sqrt(x: jax.Array) -> jax.Array:
