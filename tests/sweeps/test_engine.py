@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-import tqdm
+import tqdm.auto
 from jax.tree_util import Partial
 from scripts import launch
 
@@ -467,7 +467,7 @@ def test_progress_shows_rate_divergence_and_best_and_changes_nothing(monkeypatch
 
     space = grid(beta=[0.0, 0.5], learning_rate=[0.1, 0.2, 5.0])
     silent = sweep(train, space, width=2, progress=False)
-    monkeypatch.setattr(tqdm, "tqdm", Terminal)
+    monkeypatch.setattr(tqdm.auto, "tqdm", Terminal)
     loud = sweep(train, space, width=2)
     assert silent.identical(loud.assign_attrs(silent.attrs))
     last = shown.getvalue().split("\r")[-1]

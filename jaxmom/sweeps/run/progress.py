@@ -1,6 +1,8 @@
 """The progress bar."""
 
 import contextlib
+import functools
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any, TypeAlias
 
@@ -22,21 +24,29 @@ def progress_bar(
     Args:
       total: The lanes of the sweep.
       done: Those that a store has already.
-      is_shown: If not, there is no bar; nor is there one if the standard error is not a terminal or
-        tqdm is not installed.
+      is_shown: If not, there is no bar; nor is there one if the standard error is neither a
+        terminal nor a notebook, or tqdm is not installed.
       notes: Sentences to print above it.
     """
     try:
-        from tqdm import tqdm
+        from tqdm.auto import tqdm
     except ImportError:  # nobody should lose a sweep for want of a bar
         tqdm = None
     if tqdm is None or not is_shown:
         yield lambda arrays: None
         return
-    with tqdm(total=total, initial=done, unit=" lanes", unit_scale=True, disable=None) as bar:
+    # None disables a bar without a terminal, and a notebook has none.
+    is_disabled = False if _is_in_notebook() else None
+    bar_fn = functools.partial(tqdm, unit=" lanes", unit_scale=True, disable=is_disabled)
+    with bar_fn(total=total, initial=done) as bar:
         for note in () if bar.disable else notes:
             bar.write(note, file=bar.fp)
         yield _Counter(bar)
+
+
+def _is_in_notebook() -> bool:
+    """Whether a Jupyter kernel shows what is written."""
+    return type(sys.stderr).__module__.startswith("ipykernel.")
 
 
 class _Counter:

@@ -8,6 +8,7 @@ from typing import Any, Literal, TypeAlias
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 from numpy.typing import NDArray
 
 from jaxmom._warn import warn
@@ -315,6 +316,12 @@ def _refuse_wide(name: str, array: NDArray[Any], dtype: Any = None) -> None:
 def _as_labels(name: str, entries: Iterable[Any]) -> NDArray[Any]:
     entries = list(entries)
     labels = [str(entry) for entry in entries]
+    if any(isinstance(entry, optax.GradientTransformation) for entry in entries):
+        raise ValueError(
+            f"the axis {name!r} has optimizers, which print their arrays and schedules by name "
+            "alone, so that two of them might not be told apart; give a mapping from labels to "
+            f"objects, as in {name}={{'first': ..., 'second': ...}}."
+        )
     addressed = [
         label
         for entry, label in zip(entries, labels, strict=True)

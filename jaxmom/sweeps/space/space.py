@@ -30,6 +30,7 @@ from jaxmom.sweeps.space.components import (
     SpaceLike,
     warn_of_union,
 )
+from jaxmom.sweeps.space.describe import describe, describe_as_table
 from jaxmom.sweeps.space.groups import Group
 from jaxmom.sweeps.space.index_maps import Index, IndexMap, all_indices, product_map
 from jaxmom.sweeps.space.sampling import METHODS
@@ -54,7 +55,7 @@ class Dim(NamedTuple):
         return self.component.labels(self.rows.at(np.arange(self.size)))
 
 
-@dataclasses.dataclass(frozen=True, eq=False)
+@dataclasses.dataclass(frozen=True, eq=False, repr=False)
 class Space:
     """A product of components; made by `grid`, `paired`, `sample`, ``*`` and ``+``.
 
@@ -115,6 +116,12 @@ class Space:
         union.check()
         warn_of_union(self, other)
         return Space((union,))
+
+    def __repr__(self) -> str:
+        return f"{describe(self.components)}  # {self.size:,} lanes"
+
+    def _repr_html_(self) -> str:
+        return describe_as_table(self.components)
 
     def __iter__(self) -> Iterator[dict[str, Any]]:
         return map(self.lane, range(self.size))
