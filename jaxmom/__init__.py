@@ -90,15 +90,18 @@ from jaxmom.transform import (
 
 if TYPE_CHECKING:
     from jaxmom import plot, problems, rl, theory
+    from jaxmom.explorer import explore
     from jaxmom.rl.optimizers import lazy_momentum
     from jaxmom.sweeps import (
         Space,
+        ask_tell,
         bands,
         best,
         explain,
         grid,
         half_life,
         halving,
+        log_to,
         log_uniform,
         memory,
         open_sweep,
@@ -127,6 +130,7 @@ __all__ = [
     "adopt",
     "aggmo",
     "am1",
+    "ask_tell",
     "average",
     "bands",
     "best",
@@ -142,6 +146,7 @@ __all__ = [
     "ema_nesterov",
     "eval_params",
     "explain",
+    "explore",
     "fit_kernel",
     "fsgdm",
     "gpa",
@@ -158,6 +163,7 @@ __all__ = [
     "lazy_momentum",
     "lift",
     "lion",
+    "log_to",
     "log_uniform",
     "lookahead",
     "mars",
@@ -226,15 +232,15 @@ __all__ = [
 ]
 
 
-_LAZY = ("plot", "problems", "rl", "sweeps", "theory")
+_LAZY = ("explorer", "plot", "problems", "rl", "sweeps", "theory")
 
 
 def __getattr__(name: str) -> Any:
     """Import sub-packages, and names that are theirs, at their first use: the import stays fast."""
     if name in _LAZY:
         return importlib.import_module(f"jaxmom.{name}")
-    if name in __all__:  # those that are not here already are of sweeps, but for one
-        owner = "rl" if name == "lazy_momentum" else "sweeps"
+    if name in __all__:  # those that are not here already are of sweeps, but for these
+        owner = {"explore": "explorer", "lazy_momentum": "rl"}.get(name, "sweeps")
         return getattr(importlib.import_module(f"jaxmom.{owner}"), name)
     raise AttributeError(f"module 'jaxmom' has no attribute {name!r}")
 

@@ -3,7 +3,9 @@
 `grid`, `paired` and `sample` make spaces, `sweep` runs them and ends in xarray.
 """
 
+from jaxmom.sweeps._ask_tell import ask_tell
 from jaxmom.sweeps._halving import halving
+from jaxmom.sweeps._log_to import log_to
 from jaxmom.sweeps.engine import sweep
 from jaxmom.sweeps.estimate import explain
 from jaxmom.sweeps.results.summary import bands, best
@@ -13,12 +15,14 @@ from jaxmom.sweeps.store.reader import open_sweep
 
 __all__ = [
     "Space",
+    "ask_tell",
     "bands",
     "best",
     "explain",
     "grid",
     "half_life",
     "halving",
+    "log_to",
     "log_uniform",
     "memory",
     "open_sweep",

@@ -55,7 +55,7 @@ def best(
     """
     runs = _as_dataset(dataset)
     check_over(over, runs.status.dims)
-    values = _last_values(runs, name).compute()  # once, where it is read from a store
+    values = last_values(runs, name).compute()  # once, where it is read from a store
     sign = -1.0 if maximize else 1.0
     is_good = (runs.status == Status.OK) & np.isfinite(values)
     score = (sign * values.astype(float)).where(is_good, np.inf)
@@ -178,7 +178,7 @@ def check_over(over: Any, dims: Sequence[Any]) -> None:
         )
 
 
-def _last_values(runs: "xarray.Dataset", name: str) -> "xarray.DataArray":
+def last_values(runs: "xarray.Dataset", name: str) -> "xarray.DataArray":
     """Return the last values of a variable that has one for each lane and record."""
     _check_values(runs, name)
     values = runs[name]
