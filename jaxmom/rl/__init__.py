@@ -4,6 +4,7 @@
                             `rl.Mdp` by hand, `rl.random_mdp`
     rl.value_iteration      Q*, by plain iteration or any optax transformation of Q - T Q
     rl.q_learning           one stream of experience, by any optax transformation
+    rl.sarsa                the same on policy
     rl.lazy_momentum        the rule of tutorials: an entry moves when it is visited
     rl.dense_momentum       heavy ball as optax has it, as fast as the lazy rule
     rl.speedy_q_learning    SpeedyQ, from a generative model; `synchronous_q_learning` for others
@@ -13,6 +14,7 @@ them: tables are small, steps are many, and with enough lanes a step takes tens 
 """
 
 from jaxmom.rl._q_learning import QLearning, q_learning
+from jaxmom.rl._sarsa import sarsa
 from jaxmom.rl.acceleration import anchored, goyal_momentum, goyal_nesterov
 from jaxmom.rl.environments import TOY_TEXT, from_gymnasium, random_mdp
 from jaxmom.rl.evaluation import (
@@ -22,7 +24,7 @@ from jaxmom.rl.evaluation import (
     reachable,
     transition_matrix,
 )
-from jaxmom.rl.losses import Transition, double_td_loss, td_loss
+from jaxmom.rl.losses import Transition, double_td_loss, sarsa_loss, td_loss
 from jaxmom.rl.mdp import Mdp, reset, step
 from jaxmom.rl.optimizers import dense_momentum, lazy_momentum, lazy_pid, visit_descent
 from jaxmom.rl.planning import Planning, bellman, value_iteration
@@ -51,6 +53,8 @@ __all__ = [
     "random_mdp",
     "reachable",
     "reset",
+    "sarsa",
+    "sarsa_loss",
     "speedy_q_learning",
     "step",
     "synchronous_q_learning",

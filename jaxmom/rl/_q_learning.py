@@ -28,7 +28,7 @@ Path: TypeAlias = Literal["auto", "plain", "fast"]
 
 
 class QLearning(NamedTuple):
-    """What `q_learning` returns: arrays only, so `vmap` makes it a sweep."""
+    """What `q_learning` and `sarsa` return: arrays only, so `vmap` makes it a sweep."""
 
     q: jax.Array  # [states, actions], after the last step, or where the lane was frozen
     diverged_at: jax.Array  # int32 [], the first step whose Q was out of bounds, or -1
@@ -116,6 +116,46 @@ def q_learning(
       >>> run.steps.tolist(), bool(run.rmse[-1] < 0.5)
       ([2000, 4000], True)
     """
+    return run_stream(
+        mdp,
+        optimizer,
+        key,
+        steps=steps,
+        episodes=episodes,
+        discount=discount,
+        epsilon=epsilon,
+        clock=clock,
+        initial=initial,
+        target=target,
+        every=every,
+        divergence=divergence,
+        double=double,
+        path=path,
+        rng=rng,
+        on_policy=False,
+    )
+
+
+def run_stream(
+    mdp: Mdp,
+    optimizer: optax.GradientTransformation,
+    key: jax.Array,
+    *,
+    steps: int | None,
+    episodes: int | None,
+    discount: ArrayLike,
+    epsilon: ScalarOrSchedule,
+    clock: Clock,
+    initial: ArrayLike,
+    target: ArrayLike | None,
+    every: int | None,
+    divergence: ArrayLike,
+    double: bool,
+    path: Path,
+    rng: Rng,
+    on_policy: bool,
+) -> QLearning:
+    """Check the arguments of `q_learning` or, on policy, of `sarsa`, and run it."""
     check_mdp(mdp)
     steps = _count_steps(mdp, steps, episodes)
     every = steps if every is None else operator.index(every)
@@ -127,7 +167,7 @@ def q_learning(
     check_optimizer(optimizer, q)
     if not isinstance(epsilon, Partial) and callable(epsilon):
         epsilon = Partial(epsilon)
-    config = RolloutConfig(steps, every, episodes, mdp.time_limit, clock, rng)
+    config = RolloutConfig(steps, every, episodes, mdp.time_limit, clock, rng, on_policy)
     tables, numbers = build_tables(mdp, q.dtype), (discount, epsilon, divergence)
     return _learn(tables, optimizer, key, *numbers, q, goal, double, path, config)
 

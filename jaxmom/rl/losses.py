@@ -16,6 +16,7 @@ class Transition(NamedTuple):
     reward: jax.Array  # []
     next_state: jax.Array  # int32 []
     terminated: jax.Array  # bool []
+    next_action: jax.Array | None = None  # int32 [], which `sarsa_loss` needs
 
 
 def td_loss(q: jax.Array, transition: Transition, discount: ArrayLike) -> jax.Array:
@@ -48,6 +49,43 @@ def td_loss(q: jax.Array, transition: Transition, discount: ArrayLike) -> jax.Ar
     _check_types(q, 2, transition, discount)
     q_tm1 = q[transition.state, transition.action]
     q_t = jnp.max(q[transition.next_state])
+    return _half_squared_error(q_tm1, transition, discount, q_t)
+
+
+def sarsa_loss(q: jax.Array, transition: Transition, discount: ArrayLike) -> jax.Array:
+    """Return half the squared temporal difference of Sarsa, with a constant target.
+
+    ``(r + gamma Q(s', a') - Q(s, a))^2 / 2``, with a' the action that is taken in s', and nothing
+    after a termination.
+
+    Args:
+      q: [states, actions].
+      transition: A `Transition`, of scalars, with its `next_action`.
+      discount: gamma, a scalar.
+
+    Returns:
+      A scalar.
+
+    Raises:
+      ValueError: An argument does not have its rank (use `jax.vmap` for a batch of transitions),
+        the values are not floats, or there is no next action.
+
+    Source: Sutton and Barto 2018 (Reinforcement Learning, second edition), equation 6.7.
+
+    Example:
+      >>> import jax, jax.numpy as jnp
+      >>> from jaxmom import rl
+      >>> transition = rl.Transition(*map(jnp.array, (0, 1, 1.0, 1, False)), next_action=1)
+      >>> print(jax.grad(rl.sarsa_loss)(jnp.array([[0.0, 0.0], [4.0, 2.0]]), transition, 0.5))
+      [[ 0. -2.]
+       [ 0.  0.]]
+    """
+    q = jnp.asarray(q)
+    _check_types(q, 2, transition, discount)
+    if transition.next_action is None:
+        raise ValueError("sarsa_loss needs the next action: give Transition(..., next_action=a').")
+    q_tm1 = q[transition.state, transition.action]
+    q_t = q[transition.next_state, transition.next_action]
     return _half_squared_error(q_tm1, transition, discount, q_t)
 
 
@@ -99,9 +137,10 @@ def _half_squared_error(
 def _check_types(q: jax.Array, rank: int, transition: Transition, discount: ArrayLike) -> None:
     message = "Values of states and actions are floats."
     chex.assert_type(q, float, custom_message=message, exception_type=ValueError)
+    scalars = [x for x in (*transition, discount) if x is not None]
     chex.assert_rank(
-        [q, *transition, discount],
-        [rank, 0, 0, 0, 0, 0, 0],
+        [q, *scalars],
+        [rank, *[0] * len(scalars)],
         custom_message="A loss is of one transition; use jax.vmap for a batch of them.",
         exception_type=ValueError,
     )

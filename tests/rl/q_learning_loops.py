@@ -105,6 +105,40 @@ def learn_in_gymnasium(name, key, alpha, beta, epsilon, steps, kwargs):
     return q
 
 
+def sarsa_in_gymnasium(name, key, alpha, beta, epsilon, steps, kwargs):
+    """The loop of Sutton and Barto in Gymnasium's interface: choose the next action, then learn.
+
+    epsilon is a function of the step in which an action is taken.
+    """
+    import gymnasium
+
+    table = tables.build_tables(environment(name, **kwargs), float)
+    env = gymnasium.make(name, disable_env_checker=True, **kwargs)
+    env.reset(seed=0)
+    uniforms = env.unwrapped.np_random = Uniforms()
+    first, bits = draw_bits(key, table, steps)
+    uniforms.next = (first + 0.5) / 2**32
+    state, _ = env.reset()
+    q = np.zeros((table.states, table.actions))
+    v = np.zeros_like(q)
+    start_key, _ = jax.random.split(key)
+    begin = jax.random.bits(jax.random.fold_in(start_key, 1), (), jnp.uint32)
+    action = choose(q[state], epsilon(0), np.asarray(begin))
+    for t, drawn in enumerate(bits):
+        uniforms.next = (drawn[1 if table.slots > 1 else 0] + 0.5) / 2**32
+        next_state, reward, terminated, truncated, _ = env.step(int(action))
+        next_action = choose(q[next_state], epsilon(t + 1), drawn[0])
+        target = reward + GAMMA * q[next_state, next_action] * (not terminated)
+        v[state, action] = beta * v[state, action] + alpha * (target - q[state, action])
+        q[state, action] += v[state, action]
+        state, action = next_state, next_action
+        if terminated or truncated:
+            uniforms.next = (drawn[-1] + 0.5) / 2**32
+            state, _ = env.reset()
+            action = choose(q[state], epsilon(t + 1), drawn[0])
+    return q
+
+
 def learn_by_episodes(mdp, key, epsilon, alpha, beta, steps):
     """Lazy momentum whose epsilon and alpha are functions of the episode."""
     table = tables.build_tables(mdp, float)

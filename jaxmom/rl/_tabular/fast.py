@@ -65,7 +65,7 @@ def make_lazy_learner(
         alpha, beta = _evaluate_rates(optimizer, time, initial.dtype)
         entry = transition.state * actions + transition.action
         q_tm1, v_tm1 = _gather_row(q, entry), _gather_row(velocity, entry)
-        q_t = jnp.max(row(memory, transition.next_state, time))
+        q_t = _next_value(row(memory, transition.next_state, time), transition)
         v_t = accelerate(alpha, beta, _differentiate(q_tm1, transition, discount, q_t), v_tm1)
         new = q_tm1 + v_t
         is_bounded = jnp.abs(new) <= divergence
@@ -118,7 +118,7 @@ def make_dense_learner(
         alpha, beta = _evaluate_rates(optimizer, time, initial.dtype)
         old = _gather_row(memory, transition.state)
         q, velocity = catch_up(old, time)
-        q_t = jnp.max(row(memory, transition.next_state, time))
+        q_t = _next_value(row(memory, transition.next_state, time), transition)
         visited = jnp.arange(actions, dtype=jnp.int32) == transition.action
         q_tm1 = jnp.sum(jnp.where(visited, q, 0.0))
         gradient = jnp.where(visited, _differentiate(q_tm1, transition, discount, q_t), 0.0)
@@ -157,10 +157,17 @@ def _evaluate_rates(optimizer: Optimizer, time: Time, dtype: Any) -> list[jax.Ar
     return read_rates(hyperparameters(evaluate_schedules(optimizer, time.schedule_step)), dtype)
 
 
+def _next_value(row: jax.Array, transition: Transition) -> jax.Array:
+    """Return the value of the next state: of its best action, or of the one that is taken there."""
+    if transition.next_action is None:
+        return jnp.max(row)
+    return _gather_row(row, transition.next_action)
+
+
 def _differentiate(
     q_tm1: jax.Array, transition: Transition, discount: jax.Array, q_t: jax.Array
 ) -> jax.Array:
-    """Return the derivative of `td_loss` with respect to the visited entry."""
+    """Return the derivative of the loss with respect to the visited entry."""
     bootstrap = jnp.where(transition.terminated, 0.0, discount * q_t)
     return -(transition.reward.astype(q_t.dtype) + bootstrap - q_tm1)
 

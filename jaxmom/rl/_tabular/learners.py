@@ -1,8 +1,9 @@
 """The protocol of learners, and the learner that moves the whole table by autodiff.
 
-A learner has no loop of its own. It shows the row of a state, learns from a transition, and shows
-its table; `rollout` does the rest, so that learners differ in nothing else. `fast` holds two
-learners that touch one row per step.
+A learner has no loop of its own. It shows the row of a state, learns from a transition (as Sarsa
+does if the transition has a next action, else as Q-learning does), and shows its table; `rollout`
+does the rest, so that learners differ in nothing else. `fast` holds two learners that touch one row
+per step.
 """
 
 from collections.abc import Callable
@@ -13,7 +14,7 @@ import jax.numpy as jnp
 from jax.tree_util import Partial
 from jax.typing import ArrayLike
 
-from jaxmom.rl.losses import Transition, double_td_loss, td_loss
+from jaxmom.rl.losses import Transition, double_td_loss, sarsa_loss, td_loss
 from jaxmom.transform import Optimizer, PyTree, hyperparameters, replace
 
 
@@ -74,7 +75,8 @@ def make_plain_learner(
             gradient = jax.grad(double_td_loss)(q, transition, discount, second)
         else:
             entry = (transition.state, transition.action)
-            gradient = jax.grad(td_loss)(q, transition, discount)
+            loss = td_loss if transition.next_action is None else sarsa_loss
+            gradient = jax.grad(loss)(q, transition, discount)
         visited = jnp.zeros(q.shape, bool).at[entry].set(True)
         now = evaluate_schedules(optimizer, time.schedule_step)
         updates, new_state = now.update(gradient, state, q, visited=visited)

@@ -1,7 +1,7 @@
-"""The rollout loop of Q-learning: environment, policy and learner, budgets and records."""
+"""The rollout loop of Q-learning and Sarsa: environment, policy, learner, budgets and records."""
 
 import functools
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, Literal, NamedTuple, TypeAlias
 
 import jax
@@ -29,6 +29,7 @@ class RolloutState(NamedTuple):
 
     memory: Memory  # of the learner
     state: jax.Array  # of the environment
+    action: jax.Array | None  # on policy: the action to take, which was chosen a step ago
     elapsed: jax.Array  # steps of this episode
     total_steps: jax.Array  # of all episodes
     episode_return: jax.Array  # rewards of this episode
@@ -48,6 +49,7 @@ class RolloutConfig(NamedTuple):
     time_limit: int | None
     clock: Clock
     rng: Rng
+    on_policy: bool  # whether the next action is chosen before learning, which bootstraps from it
 
 
 def run_rollout(
@@ -78,8 +80,7 @@ def run_rollout(
     generator, advance = make_scan(step, config.rng, tables.draws, steps_key)
     if config.episodes is not None:
         advance = _stop_when_spent(advance, config.episodes)
-    state = sample_start(tables, jax.random.bits(start_key, (), jnp.uint32))
-    rollout = _start_rollout(learner, state, dtype, config)
+    rollout = _start_rollout(tables, learner, epsilon, start_key, dtype, config)
 
     def segment(carry, begin, length=config.every):
         rollout, generator = carry
@@ -103,13 +104,24 @@ def time_at(rollout: RolloutState, step: jax.Array, config: RolloutConfig) -> Ti
 
 
 def _start_rollout(
-    learner: Learner, state: jax.Array, dtype: Any, config: RolloutConfig
+    tables: Tables,
+    learner: Learner,
+    epsilon: Any,
+    key: jax.Array,
+    dtype: Any,
+    config: RolloutConfig,
 ) -> RolloutState:
     zero, nothing = jnp.zeros([], jnp.int32), jnp.zeros([], dtype)
     episodes = config.episodes or 0
+    memory, state = learner.start(), sample_start(tables, jax.random.bits(key, (), jnp.uint32))
+    action = None
+    if config.on_policy:
+        bits = jax.random.bits(jax.random.fold_in(key, 1), (), jnp.uint32)
+        action = _act(tables, learner, epsilon, memory, state, Time(zero, zero), bits)
     return RolloutState(
-        memory=learner.start(),
+        memory=memory,
         state=state,
+        action=action,
         elapsed=zero,
         total_steps=zero,
         episode_return=nothing,
@@ -119,6 +131,46 @@ def _start_rollout(
         returns=jnp.full(episodes, jnp.nan, dtype),
         lengths=jnp.full(episodes, -1, jnp.int32),
     )
+
+
+def _act(
+    tables: Tables,
+    learner: Learner,
+    epsilon: Any,
+    memory: Memory,
+    state: jax.Array,
+    time: Time,
+    bits: jax.Array,
+) -> jax.Array:
+    """Choose an action by the values of a state."""
+    explore = epsilon(time.schedule_step) if isinstance(epsilon, Partial) else epsilon
+    row = learner.row(memory, state, time)
+    return choose_action(tables, row, jnp.asarray(explore, jnp.float32), bits)
+
+
+def _interact(
+    tables: Tables,
+    act: Callable[..., jax.Array],
+    config: RolloutConfig,
+    rollout: RolloutState,
+    time: Time,
+    bits: Sequence[jax.Array],
+) -> Transition:
+    """Act by the values of this state, and draw the answer of the environment.
+
+    On policy the action was chosen a step ago, and the next one is chosen now, before learning.
+    """
+    action, next_action = rollout.action, None
+    if action is None:
+        action = act(rollout.memory, rollout.state, time, bits[0])
+    branch_bits = bits[1] if tables.slots > 1 else bits[0]
+    outcome = sample_transition(tables, rollout.state, action, branch_bits)
+    if config.on_policy:
+        following = time_at(rollout, time.step + 1, config).schedule_step
+        next_time = time._replace(schedule_step=following)
+        next_action = act(rollout.memory, outcome[0], next_time, bits[0])
+    next_state, reward, terminated = outcome
+    return Transition(rollout.state, action, reward, next_state, terminated, next_action)
 
 
 def _take_step(
@@ -137,32 +189,34 @@ def _take_step(
     if config.episodes is not None:
         active &= rollout.finished < config.episodes
 
-    # Act: the policy sees the values of this state, the environment answers.
+    # Act, and learn from the answer; after a truncation, too, from the state that it led to.
     time = time_at(rollout, count, config)
-    explore = epsilon(time.schedule_step) if isinstance(epsilon, Partial) else epsilon
-    row = learner.row(rollout.memory, rollout.state, time)
-    action = choose_action(tables, row, jnp.asarray(explore, jnp.float32), bits[0])
-    branch_bits = bits[1] if tables.slots > 1 else bits[0]
-    next_state, reward, terminated = sample_transition(tables, rollout.state, action, branch_bits)
-
-    # Learn from the transition; after a truncation, too, from the state that it led to.
-    transition = Transition(rollout.state, action, reward, next_state, terminated)
+    act = functools.partial(_act, tables, learner, epsilon)
+    transition = _interact(tables, act, config, rollout, time, bits)
     memory, is_bounded = learner.learn(rollout.memory, transition, time, bits[0], active)
 
     # Count, and start anew where the episode is done.
     elapsed = rollout.elapsed + 1
     limit = config.time_limit
-    done = terminated if limit is None else terminated | (elapsed >= limit)
-    episode_return = rollout.episode_return + reward
+    done = transition.terminated
+    done = done if limit is None else done | (elapsed >= limit)
+    episode_return = rollout.episode_return + transition.reward
     returns, lengths = _keep_episode(rollout, config, done & active, episode_return, elapsed)
+    start = sample_start(tables, bits[-1])
+    finished = rollout.finished + done.astype(jnp.int32)
+    next_action = transition.next_action
+    if next_action is not None:  # an episode begins with the values after learning
+        begin = time_at(rollout._replace(finished=finished), count + 1, config)
+        next_action = jnp.where(done, act(memory, start, begin, bits[0]), next_action)
     moved = RolloutState(
         memory=memory,
-        state=jnp.where(done, sample_start(tables, bits[-1]), next_state),
+        state=jnp.where(done, start, transition.next_state),
+        action=next_action,
         elapsed=jnp.where(done, 0, elapsed),
         total_steps=count + 1,
         episode_return=jnp.where(done, 0.0, episode_return),
-        reward=rollout.reward + reward,
-        finished=rollout.finished + done.astype(jnp.int32),
+        reward=rollout.reward + transition.reward,
+        finished=finished,
         diverged_at=jnp.where(is_bounded, -1, count),
         returns=returns,
         lengths=lengths,
