@@ -1,4 +1,4 @@
-"""The command line: inspect, verify and export sweep stores."""
+"""The command line: inspect, verify, export and explore sweep stores."""
 
 import argparse
 import collections
@@ -53,13 +53,23 @@ def _make_parser() -> argparse.ArgumentParser:
         ("status", "how much of a sweep is done"),
         ("verify", "read every part and check its sum"),
         ("export", "write the sweep as one file (or folder) that others can read"),
+        ("explore", "look at the sweep in a browser, on this machine only"),
     ):
         command = commands.add_parser(name, help=summary, description=summary)
         command.add_argument("store", help="the folder of the sweep")
         if name == "export":
             command.add_argument("--to", choices=list(FORMATS), default="netcdf")
             command.add_argument("--out", help="where to; beside the store by default")
+        if name == "explore":
+            fn = "the name of the swept function, for the calls that are shown"
+            command.add_argument("--fn", default="train", help=fn)
+            _add_server_options(command)
     return parser
+
+
+def _add_server_options(command: argparse.ArgumentParser) -> None:
+    command.add_argument("--port", type=int, default=5006, help="0 takes any free one")
+    command.add_argument("--no-browser", action="store_true", help="print the address only")
 
 
 def _status(store: Store, options: argparse.Namespace) -> int:
@@ -110,4 +120,20 @@ def _export(store: Store, options: argparse.Namespace) -> int:
     return 0
 
 
-_COMMANDS: dict[str, CommandFn] = {"status": _status, "verify": _verify, "export": _export}
+def _explore(store: Store, options: argparse.Namespace) -> int:
+    from jaxmom.explorer import explore
+    from jaxmom.explorer.serve import serve
+
+    explore(store.path, fn=options.fn)  # refuses a sweep that cannot be shown before it listens
+    title = f"jaxmom: {store.path.name}"
+    browser = not options.no_browser
+    serve(lambda: explore(store.path, fn=options.fn), title, port=options.port, browser=browser)
+    return 0
+
+
+_COMMANDS: dict[str, CommandFn] = {
+    "status": _status,
+    "verify": _verify,
+    "export": _export,
+    "explore": _explore,
+}
