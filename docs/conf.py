@@ -26,6 +26,7 @@ extensions = [
     "sphinx_design",
     "api",
     "mathml",
+    "method_pages",
 ]
 exclude_patterns = ["_build", "_ext", "jupyter_execute"]  # the last one is what cells wrote
 
@@ -41,7 +42,8 @@ nb_merge_streams = True
 copybutton_prompt_text = r">>> |\.\.\. |\$ "
 copybutton_prompt_is_regexp = True
 
-# Cells run as a user's would: no folder of tests on the path, and nothing kept of earlier sweeps.
+# Cells run the package of this checkout, and know nothing of earlier sweeps of this machine.
+os.environ["PYTHONPATH"] = str(HERE.parent)
 os.environ["JAXMOM_CACHE_DIR"] = str(HERE / "_build" / ".jaxmom")
 
 # Docstrings: Google style. What stands in single backticks is a reference where it can be one.

@@ -43,8 +43,10 @@ class Api(SphinxDirective):
     def run(self) -> list[nodes.Node]:
         """Write the directives of autosummary and autodoc for the names."""
         module, entries = self.arguments[0], read_entries(self.content)
-        lines = [f".. currentmodule:: {module}", "", ".. autosummary::", "   :nosignatures:", ""]
-        lines += [f"   {name}" for name, text in entries.items() if not text]
+        lines = [f".. currentmodule:: {module}", ""]
+        if len(entries) > 1:
+            lines += [".. autosummary::", "   :nosignatures:", ""]
+            lines += [f"   {name}" for name, text in entries.items() if not text]
         for name, text in entries.items():
             lines += ["", *(describe_constant(name, text) if text else describe(module, name))]
         text = "\n".join(["```{eval-rst}", *lines, "```"])
@@ -100,20 +102,23 @@ def mend_docstring(
 ) -> None:
     """Make reStructuredText of what reads well in a terminal: `verify`s, and |x| for a norm."""
     del app, what, name, thing, options
-    mended, in_table = [], False
-    for line in lines:
-        starts_block = bool(re.match(r" +\S", line)) and bool(mended) and not mended[-1].strip()
-        if starts_block and not in_table and re.search(r"\S {2,}\S", line):  # columns
-            in_table = True
-            mended += ["::", ""]
-        in_table = in_table and (not line.strip() or line.startswith(" "))
-        mended.append(line if in_table else escape_marks(line))
-    lines[:] = mended
+    blocks: list[tuple[bool, list[str]]] = [(False, [])]  # (is it a table?, its lines)
+    for at, line in enumerate(lines):
+        in_table = blocks[-1][0] and (not line.strip() or line.startswith(" "))
+        starts = bool(re.match(r" +\S.*\S {2,}\S", line)) and not (at and lines[at - 1].strip())
+        if starts and not in_table:
+            blocks += [(True, ["::", "", line])]
+        elif in_table == blocks[-1][0]:
+            blocks[-1][1].append(line)
+        else:
+            blocks += [(in_table, [line])]
+    texts = ("\n".join(part) if is_table else escape_marks(part) for is_table, part in blocks)
+    lines[:] = "\n".join(texts).split("\n")
 
 
-def escape_marks(line: str) -> str:
+def escape_marks(lines: list[str]) -> str:
     """Escape the bars of norms, the stars of optima, and letters right after a reference."""
-    parts = re.split(r"(``.+?``|`[^`]+`)", line)
+    parts = re.split(r"(``.+?``|`[^`]+`)", "\n".join(lines), flags=re.S)
     parts[::2] = [part.replace("|", r"\|").replace("*", r"\*") for part in parts[::2]]
     parts[2::2] = [re.sub(r"^(?=\w)", r"\\ ", part) for part in parts[2::2]]
     return "".join(parts)
