@@ -114,11 +114,11 @@ def draw(data: xr.Dataset) -> Figure:
     """Draw the first steps of each rule, and the distance of the right one to the optimum."""
     figure, (left, right) = jm.plot.figure(10.0, 3.8, columns=2)
     first = np.concatenate([np.zeros((2, 1, 2)), data.theta.values], axis=1)
-    rules = dict(zip(data.rule.values, first, strict=True))
+    rules = dict(zip(data.rule.values, 1000 * first, strict=True))
     jm.plot.trajectories(
         rules,
         ax=left,
-        names=("theta0", "theta1"),
+        names=("1000 theta0", "1000 theta1"),
         title="The first steps, on one sample each",
         legend="above",
     )
@@ -130,7 +130,6 @@ def draw(data: xr.Dataset) -> Figure:
         title="Distance to the optimum (1, 1), on all the data",
         legend="above",
     )  # fmt: skip
-    left.ticklabel_format(style="sci", scilimits=(-3, -3), useMathText=True)
     right.set(xlabel="step", ylabel="distance")
     return figure
 

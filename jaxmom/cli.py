@@ -6,6 +6,7 @@ import sys
 from collections.abc import Callable, Sequence
 from typing import TypeAlias
 
+import jaxmom
 from jaxmom.sweeps.store.export import FORMATS, export
 from jaxmom.sweeps.store.extensions import Chunk, Extension, read_extensions
 from jaxmom.sweeps.store.files import Damaged, Store
@@ -31,7 +32,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
       there is no sweep in ...no/such/folder: it has no sweep.json
       2
     """
-    options = _make_parser().parse_args(arguments)
+    parser = _make_parser()
+    options = parser.parse_args(arguments)
+    if options.command is None:
+        parser.print_help()
+        return 0
     store = Store(options.store)
     try:
         if not store.read_manifests():
@@ -47,8 +52,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _make_parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser("python -m jaxmom", description=__doc__)
-    commands = parser.add_subparsers(dest="command", required=True, metavar="command")
+    parser = argparse.ArgumentParser("jaxmom", description=__doc__)
+    parser.add_argument("--version", action="version", version=f"jaxmom {jaxmom.__version__}")
+    commands = parser.add_subparsers(dest="command", metavar="command")
     for name, summary in (
         ("status", "how much of a sweep is done"),
         ("verify", "read every part and check its sum"),
