@@ -2,6 +2,7 @@
 
 import contextlib
 import functools
+import json
 
 import jax
 import jax.numpy as jnp
@@ -13,6 +14,7 @@ from jax.tree_util import Partial
 from jaxmom.sweeps import grid, sweep
 from jaxmom.sweeps.compile import executables, lane_checks
 from jaxmom.sweeps.compile.executables import forget_executables, program_key
+from tests.scripts import launch
 
 SPACE = grid(x=[1.0, 2.0, 3.0])
 
@@ -43,6 +45,23 @@ def test_an_identical_sweep_is_compiled_once_whatever_its_function_object(caplog
             runs = sweep(scaled_by(2.0), SPACE, width=2)
         assert len(found) == expected
         np.testing.assert_allclose(runs.y, 2 * np.sin(SPACE.labels(np.arange(3))["x"]))
+
+
+def test_other_devices_get_copies_of_what_is_compiled_for_one():
+    found = json.loads(launch.output_of(launch.start("copies")))
+    compiled, sizes, placed, results = zip(*found["rounds"], *found["reversed"], strict=True)
+    assert compiled == (1, 1, 1, 1, 1, 1)  # the third device is new in the second round
+    assert all(placed)
+    assert len(set(sizes)) == 1
+    x = np.array([0.5, 2.0])[:, None, None] * np.eye(4)
+    y = x
+    for i in range(5):
+        y = np.tanh(y @ x + i)
+    np.testing.assert_allclose(results[0], y @ y, rtol=1e-5)
+    kept = [result for name in ("written", "read") for *_, result in found[name]]
+    for result in [*results[1:], *kept]:
+        np.testing.assert_array_equal(result, results[0])
+    assert found["can copy"] == [True, False]  # functions of the host are known by an address
 
 
 def test_bound_arrays_may_change_without_a_compilation_and_constants_not(caplog):

@@ -16,6 +16,7 @@ from jax.tree_util import Partial
 from numpy.typing import NDArray
 
 from jaxmom.sweeps.compile.callbacks import digest_callbacks
+from jaxmom.sweeps.compile.copies import can_copy, copy_executable
 from jaxmom.sweeps.compile.executables import (
     find_executable,
     keep_executable,
@@ -232,10 +233,11 @@ def count_lanes(columns: Arguments, width: int) -> int:
 def compile_group(
     group: TracedGroup, width: int, devices: Sequence[Any], options: Mapping[str, Any]
 ) -> list[Program]:
-    """Compile a group for chunks of `width` lanes, once for each device.
+    """Compile a group for chunks of `width` lanes, for each device.
 
-    Each device has a program of its own: XLA optimizes one that is divided among devices in other
-    ways, so that the bits would depend on their number.
+    Each device has an executable of its own: XLA optimizes one that is divided among devices in
+    other ways, so that the bits would depend on their number. On CPUs it is a copy of the first
+    device's.
 
     Args:
       group: From `trace_group`.
@@ -253,10 +255,9 @@ def compile_group(
     choice = width, repr(sorted({**options, **of_xla}.items()))
     found = {device: find_executable((group.key, choice, device)) for device in distinct}
     absent = [device for device in distinct if found[device] is None]
-    if absent:  # traced and lowered in this thread, whose settings may be its own
-        call = _batched_call(group, width, options)
-        lowered = [_lower_for(device, group, call, width, of_xla) for device in absent]
-        for device, executable in zip(absent, _compile_lowered(lowered, of_xla), strict=True):
+    if absent:
+        made = _make_executables(group, width, absent, options, of_xla)
+        for device, executable in zip(absent, made, strict=True):
             keep_executable((group.key, choice, device), executable)
             found[device] = executable
     programs = {
@@ -278,6 +279,22 @@ def missing_rule(group: TracedGroup) -> str | None:
     except UnsupportedPrimitive as error:
         return error.primitive
     return None
+
+
+def _make_executables(
+    group: TracedGroup,
+    width: int,
+    devices: Sequence[Any],
+    options: Mapping[str, Any],
+    of_xla: Mapping[str, Any],
+) -> list[Any]:
+    """Compile a group for the first of some devices, and copy that for the others if possible."""
+    call = _batched_call(group, width, options)
+    count = 1 if can_copy(group.jaxpr, devices[0]) else len(devices)
+    # Traced and lowered in this thread, whose settings may be its own.
+    lowered = [_lower_for(device, group, call, width, of_xla) for device in devices[:count]]
+    made = _compile_lowered(lowered, of_xla)
+    return made + [copy_executable(made[0], device, of_xla) for device in devices[count:]]
 
 
 def _lower_for(
