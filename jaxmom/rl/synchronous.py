@@ -19,7 +19,7 @@ from jaxmom.rl._checks import (
 )
 from jaxmom.rl._tabular.tables import Tables, build_tables, sample_transition
 from jaxmom.rl.mdp import Mdp, check_mdp
-from jaxmom.transform import PyTree, as_pytree
+from jaxmom.transform import PyTree, ScalarOrSchedule, as_pytree
 
 BackupFn: TypeAlias = Callable[[jax.Array], jax.Array]  # Q -> one sample of T Q
 InitCarryFn: TypeAlias = Callable[[jax.Array], PyTree]  # Q -> carry, whose first part is Q
@@ -27,7 +27,7 @@ IterateFn: TypeAlias = Callable[[BackupFn, PyTree, jax.Array], PyTree]  # (T, ca
 
 
 class SynchronousQ(NamedTuple):
-    """What `synchronous_q_learning` and `speedy_q_learning` return."""
+    """What `synchronous_q_learning`, `speedy_q_learning` and `momentum_q_learning` return."""
 
     q: jax.Array  # [states, actions]
     iterations: jax.Array  # int32 [records], before each record
@@ -135,14 +135,87 @@ def speedy_q_learning(
       True
     """
 
+    def rate(count: jax.Array) -> jax.Array:
+        return 1 / (count.astype(float) + 1)
+
+    terms = (rate, lambda count: 1 - rate(count), 0.0)
+    numbers = {"iterations": iterations, "discount": discount, "target": target, "every": every}
+    return momentum_q_learning(mdp, key, *terms, **numbers)
+
+
+def momentum_q_learning(
+    mdp: Mdp,
+    key: jax.Array,
+    a: ScalarOrSchedule,
+    b: ScalarOrSchedule,
+    c: ScalarOrSchedule = 0.0,
+    *,
+    iterations: int,
+    discount: ArrayLike = 0.99,
+    target: ArrayLike | None = None,
+    every: int | None = None,
+) -> SynchronousQ:
+    """Learn by MomentumQ: ``Q + a_k (T Q' - Q) + b_k (T Q - T Q') + c_k (Q - Q')``.
+
+    Q' is the previous Q, and both backups use the same sample of iteration k. With the right
+    numbers this is
+
+        b = a                        Q-learning, and with c = beta Polyak's heavy ball
+        b = (1 + beta) a,            Nesterov's: of ``P = Q + a (T Q - Q)`` the accelerated target
+        c = beta (1 - a)             ``P + beta (P - P')``; with a = 1, `two_backups`
+        a = 1 / (k + 1), b = 1 - a   SpeedyQ
+
+    Args:
+      mdp: The process; its arrays must not be traced.
+      key: A JAX key.
+      a: a_k, the step size; a number, or a function of k, from 0.
+      b: b_k, the weight of the change of the backup.
+      c: c_k, the weight of the last change of Q.
+      iterations: Their number; each samples every pair once.
+      discount: gamma, a scalar.
+      target: [states, actions], such as Q*; the error leaves out the entries that are NaN.
+      every: Keep a record after every so many iterations, a divisor of them; by default at the end.
+
+    Returns:
+      A `SynchronousQ`.
+
+    Raises:
+      ValueError: `iterations` is below 1 or no multiple of `every`, `target` has another shape, or
+        gamma is outside [0, 1] or no scalar.
+      TypeError: The process is traced.
+
+    Source: Weng, Xiong, Zhao, Liang and Zhang 2021 (UAI, arXiv 2007.15418), whose Nesterov's and
+      Polyak's terms these are; Weng, Xiong and Zhang 2019 (arXiv 1905.02841) for accelerated
+      targets. Schedules are yours to give: none of theirs is built in.
+
+    Example:
+      >>> import jax
+      >>> from jaxmom import rl
+      >>> mdp = rl.random_mdp(jax.random.key(0), states=5, actions=2)
+      >>> rate = lambda k: (k.astype(float) + 1) ** -0.6
+      >>> run = rl.momentum_q_learning(
+      ...     mdp, jax.random.key(1), rate, rate, c=0.5, iterations=1000, discount=0.9,
+      ...     target=rl.value_iteration(mdp, 0.9).q,
+      ... )
+      >>> bool(run.error[-1] < 0.5)
+      True
+    """
+    terms = {"a": a, "b": b, "c": c}
+    for name, value in terms.items():
+        if not callable(value):
+            check_scalar(name, value)
+
     def init(q: jax.Array) -> PyTree:
         return q, q
 
     def iterate(backup: BackupFn, carry: PyTree, count: jax.Array) -> PyTree:
         q, previous = carry
-        step = 1 / (count.astype(q.dtype) + 1)
+        a, b, c = (
+            jnp.asarray(value(count) if callable(value) else value, q.dtype)
+            for value in terms.values()
+        )
         now, before = backup(q), backup(previous)
-        return q + step * (before - q) + (1 - step) * (now - before), q
+        return q + a * (before - q) + b * (now - before) + c * (q - previous), q
 
     return _scan_iterations(mdp, init, iterate, key, iterations, discount, target, every)
 

@@ -144,6 +144,16 @@ def test_discounts_and_gains_are_lanes():
     assert len(set(gains(jnp.array([0.0, 0.1, 0.9])).tolist())) == 3
 
 
+def test_two_backups_are_their_recurrence():
+    mdp = rl.random_mdp(jax.random.key(1), 6, 2, termination=0.1)
+    q, backup = np.zeros((6, 2)), np.zeros((6, 2))
+    for _ in range(25):
+        before, backup = backup, rl.bellman(mdp, q, 0.9)
+        q = backup + 0.2 * (backup - before)
+    plan = rl.value_iteration(mdp, 0.9, rl.two_backups(0.2), tolerance=0.0, max_iterations=25)
+    np.testing.assert_allclose(plan.q, q, rtol=1e-12)
+
+
 def test_any_transformation_plans():
     mdp = rl.random_mdp(jax.random.key(0), 8, 2)
     plan = rl.value_iteration(mdp, 0.9, optax.sgd(0.9, momentum=0.1))

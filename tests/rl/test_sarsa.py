@@ -8,6 +8,7 @@ import pytest
 from q_learning_loops import GAMMA, environment, sarsa_in_gymnasium
 
 import jaxmom as jm
+from experiments import cliff_walking
 from jaxmom import rl
 
 STEPS = 2000
@@ -67,3 +68,18 @@ def test_the_loss_needs_the_next_action():
         rl.sarsa_loss(q, numbers, GAMMA)
     with pytest.raises(ValueError, match=r"use jax\.vmap"):
         rl.sarsa_loss(q, numbers._replace(next_action=jnp.zeros(3, int)), GAMMA)
+
+
+@pytest.mark.slow
+def test_the_cliff_of_sutton_and_barto():
+    """Figure 6.4 can be read to about 5; the last 100 of 500 episodes of 100 seeds."""
+    data = cliff_walking.compute(cliff_walking.Config(seeds=100))
+    means, errors = cliff_walking.last_returns(data)
+    assert float(errors.max()) < 1.0
+    for learner, shown in cliff_walking.BOOK.items():
+        assert abs(float(means.sel(learner=learner, exploration="constant")) - shown) < 5
+    learned = means.sel(learner="Q-learning")
+    # Its policy is that of Q*, but for states beside the path where values are not learned yet.
+    assert abs(float(learned.sel(exploration="constant")) - data.attrs["exact"]) < 3
+    assert abs(float(learned.sel(exploration="falling")) + 13) < 0.05
+    assert -19 < float(means.sel(learner="Sarsa", exploration="falling")) < -13

@@ -1,11 +1,16 @@
 """Learning from a generative model: SpeedyQ, and orderings of step sizes."""
 
+import functools
+
 import jax
+import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 from q_learning_loops import GAMMA, environment
 
 from jaxmom import rl
+from jaxmom.rl._tabular.tables import build_tables, sample_transition
 
 ORDER = ("SpeedyQ", "polynomial", "rescaled", "linear")
 
@@ -40,6 +45,47 @@ def test_speedy_q_is_the_update_of_the_paper():
         q, previous = q + a * (then - q) + (1 - a) * (now - then), q
     run = rl.speedy_q_learning(mdp, jax.random.key(0), iterations=20, discount=0.9)
     np.testing.assert_allclose(run.q, q, atol=1e-13)
+
+
+NUMBERS = {  # (a, b, c) as functions of k
+    "Nesterov": lambda k: (0.5, 0.5 * 1.3, 0.3 * 0.5),
+    "MomentumQ": lambda k: ((k + 1.0) ** -0.6, 1 - (k + 1.0) ** -0.6, 0.2 / (k + 2.0)),
+}
+
+
+@pytest.mark.parametrize("name", NUMBERS)
+def test_momentum_q_is_its_recurrence_on_the_same_samples(name):
+    """In NumPy, with the branches that the bits of iteration k pick for both backups."""
+    mdp, key = (
+        rl.random_mdp(jax.random.key(0), 6, 2, branches=3, termination=0.1),
+        jax.random.key(5),
+    )
+    numbers, table = NUMBERS[name], build_tables(mdp, float)
+    s, a = np.indices((6, 2), np.int32)
+    sample = jax.jit(jax.vmap(jax.vmap(functools.partial(sample_transition, table))))
+    q = previous = np.zeros((6, 2))
+    for k in range(30):
+        bits = jax.random.bits(jax.random.fold_in(key, k), (6, 2), jnp.uint32)
+        following, reward, ends = map(np.asarray, sample(s, a, bits))
+        now, before = (
+            reward + 0.9 * np.where(ends, 0.0, x.max(axis=1)[following]) for x in (q, previous)
+        )
+        x, y, z = numbers(k)
+        q, previous = q + x * (before - q) + y * (now - before) + z * (q - previous), q
+    terms = [lambda k, i=i: numbers(k.astype(float))[i] for i in range(3)]
+    run = rl.momentum_q_learning(mdp, key, *terms, iterations=30, discount=0.9)
+    np.testing.assert_allclose(run.q, q, rtol=1e-12, atol=1e-13)
+
+
+def test_with_one_backup_momentum_q_is_heavy_ball():
+    mdp, key = rl.random_mdp(jax.random.key(0), 4, 2), jax.random.key(1)
+    ours = rl.momentum_q_learning(mdp, key, 0.2, 0.2, 0.6, iterations=40, discount=0.9)
+    theirs = rl.synchronous_q_learning(
+        mdp, optax.sgd(0.2, momentum=0.6), key, iterations=40, discount=0.9
+    )
+    np.testing.assert_allclose(ours.q, theirs.q, rtol=1e-12)
+    with pytest.raises(ValueError, match="b is one number"):
+        rl.momentum_q_learning(mdp, key, 0.2, np.ones(2), 0.6, iterations=40)
 
 
 def learn_errors(mdp, rule, key, target):
