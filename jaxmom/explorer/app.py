@@ -32,6 +32,27 @@ class Explorer(pn.viewable.Viewer):
         """Return a new session."""
         return Session(self._read, self._fn)
 
+    def save(self, path: str | os.PathLike[str], **choices: Any) -> None:
+        """Write a view as a file.
+
+        Args:
+          path: Its ending says what it is: ".html" a page that needs no network, with all figures;
+            ".png" the map of the best values.
+          **choices: `x`, `y`, `variable`, `record` (an index), `over` (a list of dims), `maximize`,
+            `log` and `best` (a share), as the widgets have them.
+
+        Raises:
+          ValueError: Another ending, or a choice that there is not.
+        """
+        kind = os.path.splitext(path)[1]
+        if kind not in (".html", ".png"):
+            raise ValueError(f"a view is saved as .html or .png; got {os.fspath(path)!r}.")
+        session = self.open_session()
+        session.choose(**choices)
+        content = session.write_html().encode() if kind == ".html" else session.write_png()
+        with open(path, "wb") as file:
+            file.write(content)
+
 
 def open_explorer(runs: Any, fn: str) -> Any:
     """Return the explorer of a result or of the folder of a store; tabs if it is a DataTree.

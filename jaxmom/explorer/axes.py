@@ -24,6 +24,7 @@ class Axis(NamedTuple):
       values: [positions along dim] its values or labels.
       bins: [positions along dim] the bin of each, from 0.
       texts: [bins] what a bin holds: a value, or the range of several.
+      centers: [bins] where bins are on the scale: numbers, or else their texts.
       ticks: Where ticks stand, in bins, and their texts. The center of bin 0 is at 0.5.
       scale: "linear", "log" or "memory" if bins are even on that scale, else "listed".
     """
@@ -33,6 +34,7 @@ class Axis(NamedTuple):
     values: NDArray[Any]
     bins: NDArray[np.intp]
     texts: list[str]
+    centers: NDArray[Any]
     ticks: dict[float, str]
     scale: str
 
@@ -62,14 +64,23 @@ def make_axis(coordinate: xarray.DataArray) -> Axis:
     values = np.asarray(coordinate.values)
     there = is_given(values)
     found = values[there]
-    make = _bin_numbers if _is_number_line(found) else _bin_labels
-    bins, texts, ticks, scale = make(name, found)
-    everywhere = np.full(len(values), len(texts), np.intp)
-    everywhere[there] = bins
-    if not there.all():
-        ticks = ticks | {len(texts) + 0.5: ABSENT}
-        texts = [*texts, ABSENT]
-    return Axis(name, dim, values, everywhere, texts, ticks, scale)
+    bins = _bin_numbers(name, found) if _is_number_line(found) else _bin_labels(found)
+    everywhere = np.full(len(values), len(bins.texts), np.intp)
+    everywhere[there] = bins.codes
+    if there.all():
+        return Axis(name, dim, values, everywhere, *bins[1:])
+    texts, ticks = [*bins.texts, ABSENT], bins.ticks | {len(bins.texts) + 0.5: ABSENT}
+    return Axis(name, dim, values, everywhere, texts, np.array(texts), ticks, bins.scale)
+
+
+class _Bins(NamedTuple):
+    """The bins of values; the fields are those of `Axis`, and the bin of each value."""
+
+    codes: NDArray[np.intp]
+    texts: list[str]
+    centers: NDArray[Any]
+    ticks: dict[float, str]
+    scale: str
 
 
 def is_given(values: NDArray[Any]) -> NDArray[np.bool_]:
@@ -91,16 +102,14 @@ def _is_number_line(values: NDArray[Any]) -> bool:
     return values.dtype.kind in "iuf" and len(values) > 0 and bool(np.isfinite(values).all())
 
 
-def _bin_labels(
-    name: str, values: NDArray[Any]
-) -> tuple[NDArray[np.intp], list[str], dict[float, str], str]:
-    """Return the bins of labels, their texts and ticks."""
+def _bin_labels(values: NDArray[Any]) -> _Bins:
+    """Return the bins of labels."""
     numbers = {text: i for i, text in enumerate(dict.fromkeys(map(str, values.tolist())))}
     codes = np.array([numbers[str(value)] for value in values.tolist()], np.intp)
     texts = list(numbers)
     if len(texts) > MAX_BINS:
         codes, texts = _merge(codes, texts)
-    return codes, texts, _pick_ticks(texts), "listed"
+    return _Bins(codes, texts, np.array(texts), _pick_ticks(texts), "listed")
 
 
 def _merge(codes: NDArray[np.intp], texts: list[str]) -> tuple[NDArray[np.intp], list[str]]:
@@ -115,28 +124,33 @@ def _merge(codes: NDArray[np.intp], texts: list[str]) -> tuple[NDArray[np.intp],
     return of_bin[codes], merged
 
 
-def _bin_numbers(
-    name: str, values: NDArray[Any]
-) -> tuple[NDArray[np.intp], list[str], dict[float, str], str]:
-    """Return the bins of numbers, their texts and ticks, and the scale on which they are even."""
+def _bin_numbers(name: str, values: NDArray[Any]) -> _Bins:
+    """Return the bins of numbers, each of one value if there are few."""
     distinct, codes = np.unique(values, return_inverse=True)
     coordinate = xarray.DataArray(distinct.astype(float), dims=name, name=name)
     if len(np.unique(coordinate.values)) < len(distinct):  # integers that float64 cannot tell apart
-        return _bin_labels(name, values)
+        return _bin_labels(values)
     scale = axis_scale.fit_scale(coordinate, "auto")
-    if len(distinct) <= MAX_BINS:
-        texts = labels.format_numbers(coordinate.values)
-        if not _is_even(scale):
-            return codes, texts, _pick_ticks(texts), "listed"
-        return codes, texts, _place_ticks(scale, len(texts)), scale.kind
+    if len(distinct) > MAX_BINS:
+        return _bin_scale(coordinate, scale, codes)
+    texts = labels.format_numbers(coordinate.values)
+    if _is_even(scale):
+        return _Bins(codes, texts, scale.centers, _place_ticks(scale, len(texts)), scale.kind)
+    return _Bins(codes, texts, scale.centers, _pick_ticks(texts), "listed")
+
+
+def _bin_scale(
+    coordinate: xarray.DataArray, scale: axis_scale.AxisScale, codes: NDArray[np.intp]
+) -> _Bins:
+    """Return bins that are even on a scale."""
     _, places = axis_scale.place_on_scale(coordinate, scale.kind)
     bins = np.minimum((places * MAX_BINS).astype(np.intp), MAX_BINS - 1)
     warp, inverse = axis_scale.SCALES[scale.kind]
     low, high = warp(scale.edges[[0, -1]])
     edges = inverse(np.linspace(low, high, MAX_BINS + 1))
-    ends = [f"{edge:.6g}" for edge in edges]
-    texts = [f"{a} … {b}" for a, b in itertools.pairwise(ends)]
-    return bins[codes], texts, _place_ticks(scale, MAX_BINS), scale.kind
+    centers = inverse(low + (high - low) * (np.arange(MAX_BINS) + 0.5) / MAX_BINS)
+    texts = [f"{a:.6g} … {b:.6g}" for a, b in itertools.pairwise(edges)]
+    return _Bins(bins[codes], texts, centers, _place_ticks(scale, MAX_BINS), scale.kind)
 
 
 def _is_even(scale: axis_scale.AxisScale) -> bool:

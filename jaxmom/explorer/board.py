@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     import xarray
 
 TOP = 20
-_ONE_ROW = Axis("", "", np.zeros(1), np.zeros(1, np.intp), [""], {}, "listed")
+_ONE_ROW = Axis("", "", np.zeros(1), np.zeros(1, np.intp), [""], np.array([""]), {}, "listed")
 
 
 class Choice(NamedTuple):
@@ -97,6 +97,7 @@ def make_board(cells: Cells, log: bool) -> Board:
         height=240,
         width=1150,
         sortable=False,
+        reorderable=False,
         autosize_mode="none",
         name="table",
     )

@@ -26,22 +26,28 @@ class Cells(NamedTuple):
       dims: The dims of the cells.
       shape: Their sizes.
       over: The dims over which a cell has the median of its lanes.
+      maximize: Whether large values are good.
       axes: Name -> axis, of the arguments that differ from cell to cell.
       value: [cells] the median; inf if half of the lanes diverged, NaN if there is none.
       score: [cells] the value, or its negative if large is good; inf where there is none.
       outcome: [cells] index into `OUTCOMES`.
       lanes: Outcome -> number of lanes, of all lanes.
+      runs: [lanes of a cell, cells] the values of all lanes.
+      status: [lanes of a cell, cells] their outcomes, 0 to 3.
     """
 
     variable: str
     dims: tuple[str, ...]
     shape: tuple[int, ...]
     over: tuple[str, ...]
+    maximize: bool
     axes: dict[str, Axis]
     value: NDArray[np.float64]
     score: NDArray[np.float64]
     outcome: NDArray[np.int8]
     lanes: dict[str, int]
+    runs: NDArray[np.float64]
+    status: NDArray[np.int8]
 
     @property
     def size(self) -> int:
@@ -102,23 +108,27 @@ def read_cells(
       maximize: Whether large is good.
 
     Example:
-      >>> import jaxmom as jm
-      >>> runs = jm.sweep(lambda beta, seed: {"value": beta / (beta != 0.9) + 0 * seed},
-      ...     jm.grid(beta=[0.5, 0.9], seed=[0, 1]), width=4, progress=False)
+      >>> import jax.numpy as jnp, jaxmom as jm
+      >>> def loss(beta, seed):
+      ...     return {"value": jnp.where(beta < 0.9, beta, jnp.inf)}
+      >>> space = jm.grid(beta=[0.5, 0.9], seed=[0, 1])
+      >>> runs = jm.sweep(loss, space, width=4, progress=False)
       >>> cells = read_cells(runs, "value", over=("seed",))
       >>> cells.value, [OUTCOMES[code] for code in cells.outcome]
       (array([0.5, inf]), ['ok', 'diverged'])
     """
     dims = tuple(str(dim) for dim in runs.status.dims if dim not in over)
     table = _read_table(runs, variable, record, (*over, *dims))
-    reduced = series.reduce_seeds(_flatten(table, len(over), maximize), 1)
+    flat = _flatten(table, len(over))
+    reduced = series.reduce_seeds(-flat if maximize else flat, 1)
     middle = -reduced.middle if maximize else reduced.middle
     middle = np.where(np.isinf(reduced.middle), np.inf, middle)
     outcome = np.full(len(middle), status.OK, np.int8)
     for name, code in zip(OUTCOMES, (*range(4), _PARTLY), strict=True):
         if name in reduced.kinds:
             outcome[reduced.kinds[name]] = code
-    found = np.bincount(status.read_statuses(table).ravel(), minlength=4)
+    statuses = status.read_statuses(flat).astype(np.int8)
+    found = np.bincount(statuses.ravel(), minlength=4)
     axes = {
         name: make_axis(runs[name].compute())
         for name, dim in list_axes(runs).items()
@@ -129,11 +139,14 @@ def read_cells(
         dims=dims,
         shape=tuple(runs.sizes[dim] for dim in dims),
         over=tuple(over),
+        maximize=maximize,
         axes=axes,
         value=middle,
         score=np.where(np.isfinite(middle), -middle if maximize else middle, np.inf),
         outcome=outcome,
         lanes=dict(zip(status.NAMES, found.tolist(), strict=True)),
+        runs=flat.values,
+        status=statuses,
     )
 
 
@@ -149,8 +162,8 @@ def _read_table(
     return values.transpose(*dims).astype(float).compute()
 
 
-def _flatten(table: "xarray.DataArray", seeds: int, maximize: bool) -> "xarray.DataArray":
-    """Return the values [lanes of a cell, cells], of which small ones are good."""
+def _flatten(table: "xarray.DataArray", seeds: int) -> "xarray.DataArray":
+    """Return the values [lanes of a cell, cells] of a table whose first dims are those of seeds."""
     import xarray
 
     count = int(np.prod(table.shape[:seeds]))
@@ -162,5 +175,4 @@ def _flatten(table: "xarray.DataArray", seeds: int, maximize: bool) -> "xarray.D
         name: fold(coordinate) if coordinate.ndim else coordinate.values
         for name, coordinate in table.coords.items()
     }
-    values = fold(-table if maximize else table)[1]
-    return xarray.DataArray(values, coords, ("seeds", "cells"))
+    return xarray.DataArray(fold(table)[1], coords, ("seeds", "cells"))

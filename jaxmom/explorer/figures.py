@@ -13,6 +13,7 @@ from bokeh.models import (
     HoverTool,
     LinearColorMapper,
     LogColorMapper,
+    Quad,
 )
 from bokeh.plotting import figure
 from bokeh.transform import stack
@@ -37,6 +38,7 @@ LOOKS = {
 STACK = ("ok", "some seeds diverged", "diverged", "failed", "missing")
 _HATCHED = ("some seeds diverged", "diverged", "failed", "missing")
 _SELECTED = "#d55e00"
+_CROWDED = 40  # letters of all tick labels below an axis, beyond which they are slanted
 _TOOLS = "box_select,tap,box_zoom,wheel_zoom,reset,save"
 _HOVER = """
 const bin = Math.round(value)
@@ -133,8 +135,14 @@ def _add_boxes(plot: Any, outcome: str) -> Source:
     alpha = 0 if outcome == "some seeds diverged" else 1
     look: dict[str, Any] = {"fill_color": fill, "fill_alpha": alpha, "line_color": None}
     look |= {"hatch_pattern": pattern, "hatch_color": color, "hatch_scale": 8, "hatch_weight": 1}
-    plot.quad("left", "right", "top", "bottom", source=source, **look)
+    _add_quads(plot, source, **look)
     return source
+
+
+def _add_quads(plot: Any, source: Source, **look: Any) -> None:
+    """Add boxes to a figure. One glyph is enough: `plot.quad` makes four, in 20 ms."""
+    sides: dict[str, Any] = {side: side for side in ("left", "right", "bottom", "top")}
+    plot.add_glyph(source, Quad(**sides | look))
 
 
 def show_map(plot: MapPlot, view: MapView, values: NDArray[np.float64], x: Axis, y: Axis) -> None:
@@ -149,8 +157,8 @@ def show_map(plot: MapPlot, view: MapView, values: NDArray[np.float64], x: Axis,
     """
     rows, columns = values.shape
     frame = {"x": [0], "y": [0], "dw": [columns], "dh": [rows]}
-    _set_axis(plot.figure.xaxis[0], plot.figure.x_range, x)
-    _set_axis(plot.figure.yaxis[0], plot.figure.y_range, y)
+    _set_axis(plot.figure.xaxis[0], plot.figure.x_range, x, is_below=True)
+    _set_axis(plot.figure.yaxis[0], plot.figure.y_range, y, is_below=False)
     number = np.arange(values.size, dtype=np.float32).reshape(values.shape)
     plot.image.data = frame | {"image": [values.astype(np.float32)], "bin": [number]}
     hide_unselected(plot, np.ones(values.shape, bool))
@@ -208,14 +216,21 @@ def outline_bins(bins: NDArray[np.bool_]) -> dict[str, NDArray[np.intp]]:
     return {"left": left, "right": right, "bottom": row, "top": row + 1}
 
 
-def _set_axis(axis: Any, span: Any, of: Axis) -> None:
+def _set_axis(axis: Any, span: Any, of: Axis, *, is_below: bool) -> None:
     """Give an axis of a figure the ticks, the name and the range of an axis of the sweep."""
     ticks = {round(at, 6): text for at, text in of.ticks.items()}
     axis.ticker = FixedTicker(ticks=list(ticks))
     axis.major_label_overrides = ticks
+    crowded = is_below and sum(map(len, ticks.values())) > _CROWDED
+    axis.major_label_orientation = 0.7 if crowded else "horizontal"
     note = {"listed": "", "linear": ""}.get(of.scale, f" ({of.scale} scale)")
     axis.axis_label = of.name.replace("_", " ") + note
     span.update(start=0, end=of.size)
+
+
+def _sum(names: Sequence[str]) -> Any:
+    """Return the sum of columns, as a glyph has it."""
+    return stack(*names) if names else 0
 
 
 class BarsPlot(NamedTuple):
@@ -248,22 +263,14 @@ def make_bars(name: str, *, width: int = 270) -> BarsPlot:
     bars = new_source({name: [] for name in ("left", "right", *STACK)})
     for number, outcome in enumerate(STACK):
         fill, pattern, color = LOOKS[outcome]
-        ends = (stack(*STACK[:number]) if number else 0, stack(*STACK[: number + 1]))
+        ends: tuple[Any, Any] = (_sum(STACK[:number]), _sum(STACK[: number + 1]))
         look: dict[str, Any] = {"fill_color": fill, "line_color": "#999999", "line_width": 0.2}
         look |= {"hatch_pattern": pattern, "hatch_color": color, "hatch_scale": 6}
         look |= {"fill_alpha": 0.55 if outcome == "ok" else 1.0}
-        plot.quad("left", "right", top=ends[1], bottom=ends[0], source=bars, **look)
+        _add_quads(plot, bars, bottom=ends[0], top=ends[1], **look)
     chosen = new_source({"left": [], "right": [], "top": []})
-    plot.quad(
-        "left",
-        "right",
-        top="top",
-        bottom=0,
-        source=chosen,
-        fill_color=_SELECTED,
-        fill_alpha=0.35,
-        line_color=_SELECTED,
-    )
+    outline: dict[str, Any] = {"fill_color": _SELECTED, "fill_alpha": 0.35}
+    _add_quads(plot, chosen, bottom=0, line_color=_SELECTED, **outline)
     box = BoxAnnotation(visible=False, fill_color=_SELECTED, fill_alpha=0.1, line_color=_SELECTED)
     plot.add_layout(box)
     plot.y_range.start = 0
@@ -298,7 +305,7 @@ def show_selected_bars(
 
 def show_axis_ticks(plot: BarsPlot, axis: Axis) -> None:
     """Give a histogram the ticks of an axis of the sweep."""
-    _set_axis(plot.figure.xaxis[0], plot.figure.x_range, axis)
+    _set_axis(plot.figure.xaxis[0], plot.figure.x_range, axis, is_below=True)
     plot.figure.title.text = plot.figure.xaxis[0].axis_label
     plot.figure.xaxis[0].axis_label = ""
 
@@ -329,6 +336,7 @@ def draw_curves(found: Sequence[tuple[str, CellCurves]]) -> Any:
         height=320,
         y_axis_type="log" if is_log and len(values) else "linear",
         name="curves",
+        **({} if found else {"x_range": (0, 1), "y_range": (0, 1)}),
     )
     plot.xaxis.axis_label = "updates"
     named: dict[str, Any] = {"legend_group": "label"} if found else {}

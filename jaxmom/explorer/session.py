@@ -1,6 +1,7 @@
 """One open explorer: its widgets, and what is shown when one of them changes."""
 
 import html
+import io
 import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
@@ -9,7 +10,7 @@ import numpy as np
 import panel as pn
 from bokeh.events import SelectionGeometry, Tap
 
-from jaxmom.explorer import board, calls, figures, views
+from jaxmom.explorer import board, calls, figures, files, views
 from jaxmom.explorer.board import Choice
 from jaxmom.explorer.cells import list_variables, read_cells
 from jaxmom.explorer.curves import CellCurves, read_curves
@@ -57,19 +58,19 @@ class Session:
         runs, w = self.runs, pn.widgets
         dims = [str(dim) for dim in runs.status.dims]
         seeds = ["seed"] if "seed" in dims and len(dims) > 1 else []
-        self.variable = w.Select(name="value", options=list_variables(runs))
+        self.variable = w.Select(label="value", options=list_variables(runs))
         steps = runs["step"].values.tolist() if "step" in runs.coords else [0]
         records = {str(step): number for number, step in enumerate(steps)}
-        self.record = w.DiscreteSlider(name="record at update", options=records)
+        self.record = w.DiscreteSlider(label="record at update", options=records)
         self.record.value = len(steps) - 1
-        self.over = w.MultiChoice(name="median over", options=dims, value=seeds)
-        self.maximize = w.Checkbox(name="large is good")
-        self.log = w.Checkbox(name="logarithmic colors")
-        self.x, self.y = w.Select(name="x"), w.Select(name="y")
-        self.best = w.RadioButtonGroup(name="select the best", options=_BEST)
-        self.clear = w.Button(name="clear the selection")
-        self.refresh = w.Button(name="read again")
-        self.watch = w.Checkbox(name=f"read again every {_SECONDS} s")
+        self.over = w.MultiChoice(label="median over", options=dims, value=seeds)
+        self.maximize = w.Checkbox(label="large is good")
+        self.log = w.Checkbox(label="logarithmic colors")
+        self.x, self.y = w.Select(label="x"), w.Select(label="y")
+        self.best = w.RadioButtonGroup(label="select the best", options=_BEST)
+        self.clear = w.Button(label="clear the selection")
+        self.refresh = w.Button(label="read again")
+        self.watch = w.Checkbox(label=f"read again every {_SECONDS} s")
         for widget in (self.variable, self.record, self.over, self.x, self.y):
             widget.width = _WIDTH
         for widget in (self.variable, self.record, self.over, self.maximize):
@@ -128,7 +129,7 @@ class Session:
             raise ValueError("a map needs an axis over which no median is taken; there is none.")
         x = self.x.value if self.x.value in names else names[0]
         others = [name for name in names if name != x]
-        y = self.y.value if self.y.value in others else ([*others, ""])[0]
+        y = self.y.value if self.y.value in (*others, "") else [*others, ""][0]
         self.x.options, self.y.options = names, {**{n: n for n in others}, "(none)": ""}
         self.x.value, self.y.value = x, y
         known = {name: slider.value for name, slider in self.sliders.items()}
@@ -144,7 +145,7 @@ class Session:
         texts = self.cells.axes[name].texts
         numbers = {text: number for number, text in enumerate(texts)}
         options = {_ALL: -1, **numbers}
-        slider = pn.widgets.DiscreteSlider(name=name, options=options, width=_WIDTH)
+        slider = pn.widgets.DiscreteSlider(label=name, options=options, width=_WIDTH)
         slider.value = value if value < len(texts) else -1
         slider.param.watch(lambda event: self._show(), "value")
         return slider
@@ -156,6 +157,23 @@ class Session:
             self._offer_axes()
             self._is_busy = False
             self._show()
+
+    def choose(self, **choices: Any) -> None:
+        """Set widgets by their names.
+
+        Args:
+          **choices: Any of `x`, `y`, `variable`, `record`, `over`, `maximize`, `log`, `best`.
+
+        Raises:
+          ValueError: There is no such widget, or it does not have the value.
+        """
+        names = ("variable", "record", "over", "maximize", "log", "x", "y", "best")
+        unknown = sorted(set(choices) - set(names))
+        if unknown:
+            raise ValueError(f"a view has the choices {list(names)}, not {unknown}.")
+        for name in names:  # in this order: the axes that there are depend on the medians
+            if name in choices:
+                _set_widget(name, getattr(self, name), choices[name])
 
     def choice(self) -> Choice:
         """Return what the widgets say."""
@@ -279,6 +297,25 @@ class Session:
             self.curves.object = figures.draw_curves(self._curves)
         self.call.object = f'<pre style="white-space: pre-wrap; font-size: 11px">{text}</pre>'
 
+    def write_html(self) -> str:
+        """Return what is shown as a page that needs no server."""
+        copy = board.make_board(self.cells, self.log.value)
+        choice = self.choice()
+        board.show_picture(copy, self.runs, self.cells, self.picture, choice, self.fn)
+        mask = board.show_selection(
+            copy, self.runs, self.cells, self.picture, self.selection, self.fn
+        )
+        curves = figures.draw_curves(self._curves)
+        held = ", ".join(
+            f"{name} = {self.cells.axes[name].texts[at]}" for name, at in choice.held.items()
+        )
+        text = self.write_status(mask) + html.escape(held)
+        return files.write_html(copy, curves, text, f"jaxmom: {self.cells.variable}")
+
+    def write_png(self) -> bytes:
+        """Return the map of the best values as a PNG."""
+        return files.write_png(self.cells, self.picture, self.choice())
+
     def _lay_out(self) -> Any:
         """Return the layout of all parts."""
         controls = [self.x, self.y, self.held, self.variable, self.over, self.maximize, self.log]
@@ -286,9 +323,31 @@ class Session:
             controls.insert(4, self.record)
         controls += [pn.pane.HTML("select the best"), self.best, self.clear]
         controls += [self.refresh, self.watch]
+        save = pn.widgets.FileDownload
+        page = save(
+            callback=lambda: io.StringIO(self.write_html()), filename="view.html", width=_WIDTH
+        )
+        picture = save(
+            callback=lambda: io.BytesIO(self.write_png()), filename="view.png", width=_WIDTH
+        )
+        controls += [page, picture]
         side = pn.Column(*controls, width=260)
         below = pn.Row(self.curves, pn.Column(pn.pane.HTML("<b>the clicked cell</b>"), self.call))
         return pn.Row(side, pn.Column(self.status, self.figures, below))
+
+
+def _set_widget(name: str, widget: Any, value: Any) -> None:
+    """Set a widget to one of its values, if it has a list of them.
+
+    Raises:
+      ValueError: It does not have the value.
+    """
+    options = getattr(widget, "options", None)
+    known = list(options.values()) if isinstance(options, dict) else options
+    for one in value if isinstance(value, list | tuple) else [value]:
+        if known is not None and one not in known:
+            raise ValueError(f"{name} is one of {known}, not {one!r}.")
+    widget.value = value
 
 
 def _shorten(value: Any) -> str:
