@@ -78,7 +78,7 @@ MAY_IMPORT = {
     },
     "plot._shared": {"_outcomes"},
     "plot": {"plot._shared", "_outcomes"},
-    "explorer": {"plot._shared", "sweeps.store"},
+    "explorer": {"plot", "sweeps.store"},
     "cli": {"explorer", "sweeps"},
     "__main__": {"cli"},
 }
