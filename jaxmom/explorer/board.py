@@ -171,7 +171,8 @@ def _show_range(plot: figures.BarsPlot, bins: ValueBins, selection: Selection) -
     if selection.values is None:
         plot.box.visible = False
         return
-    low, high = np.log10(selection.values) if bins.is_log else selection.values
+    ends = np.array(selection.values)
+    low, high = np.log10(np.maximum(ends, 10.0 ** bins.edges[0])) if bins.is_log else ends
     plot.box.update(visible=True, left=float(low), right=float(high))
 
 
