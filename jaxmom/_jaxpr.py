@@ -161,6 +161,23 @@ def all_equations(program: "Program") -> Iterator["JaxprEqn"]:
             yield from all_equations(inner)
 
 
+def as_function(program: "Program") -> Callable[..., list[Any]]:
+    """Return a closed program as a function of its arguments."""
+    from jax.extend.core import jaxpr_as_fun
+
+    return jaxpr_as_fun(program)
+
+
+def keep_results(program: "ClosedJaxpr", results: Sequence[int]) -> "ClosedJaxpr":
+    """Return a program of the same arguments that computes some of the results, and no more."""
+    from jax.extend.core import ClosedJaxpr
+    from jax.interpreters.partial_eval import dce_jaxpr
+
+    kept = [index in results for index in range(len(program.jaxpr.outvars))]
+    jaxpr, _ = dce_jaxpr(program.jaxpr, kept, instantiate=True)
+    return ClosedJaxpr(jaxpr, program.consts)
+
+
 def has_loop(program: "Program") -> bool:
     """Return whether a program loops: its innermost loops have bodies that do not."""
     loops = (primitives.scan_p, primitives.while_p)
@@ -341,6 +358,11 @@ def shared_draws(program: "Program", varying: Sequence[bool]) -> str | None:
 
     dependencies(program, [frozenset({0}) if one else _NONE for one in varying], visit)
     return found[0] if found else None
+
+
+def fills(gather: "JaxprEqn") -> bool:
+    """Return whether a gather puts a number of its own where an index is out of bounds."""
+    return gather.params["mode"] == jax.lax.GatherScatterMode.FILL_OR_DROP
 
 
 def lapack_calls(program: "Program") -> list[str]:

@@ -22,7 +22,12 @@ Exact formulas need exact numbers: enable ``jax_enable_x64``.
 from jaxmom.theory._constraints import inequality
 from jaxmom.theory._equivalent import Equivalence, equivalent
 from jaxmom.theory._kernel import kernel, mean_age
-from jaxmom.theory._linearize import NotLinearError, TimeVaryingError, linearize
+from jaxmom.theory._linearize import (
+    NotLinearError,
+    TimeVaryingError,
+    linearize,
+    linearize_period,
+)
 from jaxmom.theory._minimal import minimal
 from jaxmom.theory._risk import risk
 from jaxmom.theory._systems import Linear
@@ -30,6 +35,7 @@ from jaxmom.theory._worst_case import WorstCase, worst_case
 from jaxmom.theory.certificate import Certificate, certified_rate
 from jaxmom.theory.linear_system import (
     LinearSystem,
+    PeriodicSystem,
     dc_gain,
     nyquist_gain,
     transfer_function,
@@ -52,6 +58,7 @@ from jaxmom.theory.spectrum import (
     damping,
     eigenvalues,
     iteration_matrix,
+    monodromy,
     period,
     rate,
     regime,
@@ -69,6 +76,7 @@ __all__ = [
     "Linear",
     "LinearSystem",
     "NotLinearError",
+    "PeriodicSystem",
     "TimeVaryingError",
     "Tuning",
     "WorstCase",
@@ -88,12 +96,14 @@ __all__ = [
     "iteration_matrix",
     "kernel",
     "linearize",
+    "linearize_period",
     "lower_bound",
     "max_stable_alpha",
     "mean_age",
     "mean_square_rate",
     "memory",
     "minimal",
+    "monodromy",
     "neimark_sacker_bound",
     "nyquist_gain",
     "period",

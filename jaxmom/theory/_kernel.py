@@ -4,17 +4,22 @@ import dataclasses
 
 import jax
 import jax.numpy as jnp
-from jax.core import Tracer
 from jax.typing import ArrayLike
 
 from jaxmom._values import as_count
-from jaxmom.theory._linearize import linearize_steps
-from jaxmom.theory._systems import Linear, as_system
-from jaxmom.theory.linear_system import LinearSystem, buffers_only, drop_unread, rest_state
+from jaxmom.theory._linearize import check_count, linearize_steps_at_rest
+from jaxmom.theory._systems import Linear, Repeating, as_repeating, as_system
+from jaxmom.theory.linear_system import (
+    LinearSystem,
+    PeriodicSystem,
+    buffers_only,
+    drop_unread,
+    rest_state,
+)
 from jaxmom.theory.spectrum import matrix_radius
 
 
-def kernel(optimizer: Linear, lags: int, *, count: ArrayLike | None = None) -> jax.Array:
+def kernel(optimizer: Repeating, lags: int, *, count: ArrayLike | None = None) -> jax.Array:
     """Return the weights of past gradients in a step: ``step_t = - sum_k w_k g_{t-k}``.
 
     This is the filter's impulse response, with the learning rate in it: the k-th step after a
@@ -23,18 +28,19 @@ def kernel(optimizer: Linear, lags: int, *, count: ArrayLike | None = None) -> j
     filtered.
 
     Args:
-      optimizer: A linear optimizer, or its `LinearSystem`.
+      optimizer: A linear optimizer, or its system.
       lags: How many weights, at least one; lag 0 is the gradient of the step itself.
       count: The step, if the optimizer varies with time: 0 is the first. Earlier steps count
         with the coefficients that they had. By default the optimizer has come to rest, as in
-        `linearize`.
+        `linearize`; with a period p, all updates of it are returned.
 
     Returns:
-      w [lags]; zero beyond the first gradient if `count` is given.
+      w [lags]; zero beyond the first gradient if `count` is given. For coefficients that repeat,
+      w [p, lags], whose row i is that of the updates with counts i, p + i, 2 p + i ...
 
     Raises:
-      ValueError: `lags` is not a positive integer, or `count` is negative or given with a
-        `LinearSystem`, which has no clock.
+      ValueError: `lags` is not a positive integer, or `count` is negative, not one number, or given
+        with a `LinearSystem`, which has no clock.
       NotLinearError: A stage is not linear, or varies with time while `count` is None.
 
     Example:
@@ -45,26 +51,25 @@ def kernel(optimizer: Linear, lags: int, *, count: ArrayLike | None = None) -> j
     """
     lags = as_count("lags", lags, "how many weights to return")
     if count is None:
-        system = as_system(optimizer)
+        system = as_repeating(optimizer)
+        if isinstance(system, PeriodicSystem):
+            return _kernels_of_phases(system, lags)
         buffers, b = filter_matrix(system), system.B
         _, weights = jax.lax.scan(
             lambda row, _: (row @ buffers, -row @ b), system.C, None, length=lags
         )
         return weights
-    if isinstance(optimizer, LinearSystem):
-        raise ValueError("a LinearSystem is the same at every step; leave count out.")
-    if not isinstance(count, Tracer) and jnp.any(jnp.asarray(count) < 0):
-        raise ValueError(f"count is the number of a step, from 0, got {count}.")
-    systems = linearize_steps(optimizer, lags, count)
-    # In the basis of `linearize`, params are the first entry: without its column they are held.
-    held = systems.A.at[:, :, 0].set(0)
-    _, weights = jax.lax.scan(
-        lambda row, system: (row @ system[0], -row @ system[1]),
-        systems.C[0],
-        (held, systems.B),
-        reverse=True,
-    )
-    return jnp.where(jnp.arange(lags) <= count, weights[::-1], 0)
+    if isinstance(optimizer, LinearSystem | PeriodicSystem):
+        raise ValueError(
+            "a LinearSystem is the same at every step, and a PeriodicSystem has a kernel for each "
+            "update of its period; leave count out."
+        )
+    check_count(count)
+    systems, rest = linearize_steps_at_rest(optimizer, lags, count)
+    begun = jnp.arange(lags) + count >= lags - 1  # whether a step is one of the run's
+    rests = _follow_rest(systems.A, rest, begun)
+    weights = _weigh_backwards(systems.C[0], _hold(systems.A, rests), systems.B)
+    return jnp.where(jnp.arange(lags) <= count, weights, 0)
 
 
 def mean_age(optimizer: Linear) -> jax.Array:
@@ -97,6 +102,59 @@ def mean_age(optimizer: Linear) -> jax.Array:
     once = jnp.linalg.solve(inner, system.B)
     aged = buffers @ jnp.linalg.solve(inner, once)
     return jnp.where(forgets, (system.C @ aged) / (system.C @ once), jnp.inf)
+
+
+def _kernels_of_phases(system: PeriodicSystem, lags: int) -> jax.Array:
+    """Return the weights [p, lags] of past gradients in each update of a period."""
+    n, p = len(system.C), system.period
+
+    def compose(
+        period: tuple[jax.Array, jax.Array], update: tuple[jax.Array, jax.Array]
+    ) -> tuple[tuple[jax.Array, jax.Array], None]:
+        return (update[0] @ period[0], update[0] @ period[1] + update[1]), None
+
+    start = jnp.eye(n, dtype=system.A.dtype), jnp.zeros(n, system.A.dtype)
+    (whole, moved), _ = jax.lax.scan(compose, start, (system.A, system.B))
+    zero = jnp.zeros([], system.A.dtype)
+    state = held_state(LinearSystem(whole, moved, system.C, zero, system.names))
+    held = _hold(system.A, _follow_rest(system.A, state, jnp.ones(p, bool)))
+    phases = jnp.arange(p)[:, None] - jnp.arange(lags)  # of the gradients, for each update
+    return jax.vmap(lambda i: _weigh_backwards(system.C, held[i[::-1]], system.B[i[::-1]]))(
+        phases % p
+    )
+
+
+def _follow_rest(matrices: jax.Array, rest: jax.Array, begun: jax.Array) -> jax.Array:
+    """Return the states [steps, n] of params at 1 without gradients, before each of some steps.
+
+    Under weight decay there are none, and params alone are held.
+    """
+    alone = jnp.eye(len(rest), dtype=rest.dtype)[0]
+
+    def advance(state: jax.Array, step: tuple[jax.Array, jax.Array]) -> tuple[jax.Array, jax.Array]:
+        return jnp.where(step[1], step[0] @ state, state), state
+
+    _, states = jax.lax.scan(advance, rest, (matrices, begun))
+    rounding = 64 * jnp.finfo(rest.dtype).eps * len(matrices)
+    # A buffer mostly follows params wholly, or not at all.
+    whole = jnp.round(states)
+    states = jnp.where(jnp.abs(states - whole) <= rounding, whole, states)
+    after = (matrices @ states[..., None])[..., 0]
+    stays = jnp.abs(after[:, 0] - 1) <= rounding * (1 + jnp.sum(jnp.abs(states), axis=-1))
+    return jnp.where(jnp.all(stays | ~begun), states, alone)
+
+
+def _hold(matrices: jax.Array, rests: jax.Array) -> jax.Array:
+    """Return the matrices [steps, n, n] of the buffers while params are held, A (I - rest C)."""
+    return matrices.at[:, :, 0].add(-(matrices @ rests[..., None])[..., 0])
+
+
+def _weigh_backwards(read: jax.Array, held: jax.Array, inputs: jax.Array) -> jax.Array:
+    """Return the weights [lags] of the gradients of some steps in the last of them, it first."""
+    _, weights = jax.lax.scan(
+        lambda row, step: (row @ step[0], -row @ step[1]), read, (held, inputs), reverse=True
+    )
+    return weights[::-1]
 
 
 def filter_matrix(system: LinearSystem) -> jax.Array:

@@ -9,8 +9,8 @@ varies with time.
 """
 
 import re
-from collections.abc import Callable, Mapping, Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
 
 import jax
 import numpy as np
@@ -18,37 +18,25 @@ from jax.core import Tracer
 
 from jaxmom import _jaxpr
 from jaxmom._jaxpr import primitives as p
+from jaxmom.theory._affine import Affine, apply_affine
+from jaxmom.theory._linear_rules import (
+    CONSTANT,
+    LINEAR,
+    OTHER,
+    RULES,
+    Linearity,
+    Reason,
+    is_of_finite_data,
+    vanishes,
+)
 
 if TYPE_CHECKING:
     from jax.extend.core import JaxprEqn
 
     from jaxmom._jaxpr import Program
 
-CONSTANT, LINEAR, OTHER = range(3)
-
 # Their updates only call those of others.
-_WRAPPERS = {"_Program", "Update", "_rule", "chain", "with_extra_args_support"}
-
-
-class Reason(NamedTuple):
-    """Why a value is not linear: the stage of the optimizer, and the operation in it."""
-
-    stage: str
-    operation: str
-
-
-class Linearity(NamedTuple):
-    """What is known of a value of the program."""
-
-    kind: int
-    clocks: Mapping[int, str] = {}  # leaf of the clock -> the stage where it met the data, or ""
-    value: Any = None  # of a constant, if it can be computed now
-    reason: Reason | None = None  # of a value that is not linear
-
-
-# Returns whether the results of an equation are linear, given its operands, none of them "other".
-_Rule: TypeAlias = "Callable[[JaxprEqn, list[Linearity]], bool]"
-_RULES: _jaxpr.RuleTable[_Rule] = _jaxpr.RuleTable()
+_WRAPPERS = {"UpdateProgram", "Update", "_rule", "chain", "with_extra_args_support"}
 
 
 def linearity_of(program: "Program", arguments: Sequence[Linearity]) -> list[Linearity]:
@@ -80,11 +68,13 @@ def _through(equation: "JaxprEqn", operands: list[Linearity]) -> list[Linearity]
         return _through_branches(equation, operands)
     if all(mark.kind == CONSTANT for mark in operands):
         return _through_constants(equation, operands)
-    if equation.primitive is p.is_finite_p:  # theory is about runs that stay finite
-        result: Any = equation.outvars[0].aval
-        return [Linearity(CONSTANT, value=np.ones(result.shape, bool))]
+    if equation.primitive is p.scan_p:
+        return _through_scan(equation, operands)
+    answer = is_of_finite_data(equation, operands)
+    if answer is not None:
+        return [Linearity(CONSTANT, value=answer)]
     clocks = _met_clocks(equation, operands)
-    rule = None if any(mark.kind == OTHER for mark in operands) else _RULES.find(equation)
+    rule = None if any(mark.kind == OTHER for mark in operands) else RULES.find(equation)
     if rule is not None and rule(equation, operands):
         return [Linearity(LINEAR, clocks)] * len(equation.outvars)
     earlier = next((mark.reason for mark in operands if mark.reason), None)
@@ -92,72 +82,15 @@ def _through(equation: "JaxprEqn", operands: list[Linearity]) -> list[Linearity]
     return [Linearity(OTHER, clocks, reason=reason)] * len(equation.outvars)
 
 
-@_RULES.register(p.broadcast_in_dim_p, params="broadcast_dimensions shape")
-@_RULES.register(p.copy_p, p.neg_p, p.stop_gradient_p)
-@_RULES.register(p.name_p, params="name")
-@_RULES.register(p.reduce_sum_p, params="axes")
-@_RULES.register(p.reshape_p, params="dimensions new_sizes")
-@_RULES.register(p.rev_p, p.squeeze_p, params="dimensions")
-@_RULES.register(p.slice_p, params="limit_indices start_indices strides")
-@_RULES.register(p.split_p, p.unstack_p, params="axis sizes")
-@_RULES.register(p.tile_p, params="reps")
-@_RULES.register(p.transpose_p, params="permutation")
-@_RULES.register(p.div_p)
-@_RULES.register(p.dynamic_slice_p, params="slice_sizes")
-@_RULES.register(
-    p.gather_p, params="dimension_numbers indices_are_sorted mode slice_sizes unique_indices"
-)
-def _linear_in_the_first(equation: "JaxprEqn", operands: list[Linearity]) -> bool:
-    first, *others = operands
-    return first.kind == LINEAR and all(mark.kind == CONSTANT for mark in others)
-
-
-@_RULES.register(p.convert_element_type_p, params="new_dtype weak_type")
-def _keeps_its_precision(equation: "JaxprEqn", operands: list[Linearity]) -> bool:
-    # NumPy does not count bfloat16 as inexact, rightly here: its rounding is no small matter.
-    return np.issubdtype(equation.params["new_dtype"], np.inexact)
-
-
-@_RULES.register(p.mul_p)
-@_RULES.register(p.dot_general_p, params="dimension_numbers precision preferred_element_type")
-def _linear_in_one(equation: "JaxprEqn", operands: list[Linearity]) -> bool:
-    result: Any = equation.outvars[0].aval
-    one = sum(mark.kind == LINEAR for mark in operands) == 1
-    return one and np.issubdtype(result.dtype, np.inexact)
-
-
-@_RULES.register(p.add_p, p.add_jaxvals_p, p.sub_p)
-@_RULES.register(p.concatenate_p, params="dimension")
-@_RULES.register(p.stack_p, params="axis")
-@_RULES.register(p.pad_p, params="padding_config")
-def _linear_in_all(equation: "JaxprEqn", operands: list[Linearity]) -> bool:
-    return all(map(_vanishes, operands))
-
-
-@_RULES.register(p.integer_pow_p, params="y")
-def _is_first_power(equation: "JaxprEqn", operands: list[Linearity]) -> bool:
-    return equation.params["y"] == 1
-
-
-@_RULES.register(p.select_n_p)
-def _selects_by_a_constant(equation: "JaxprEqn", operands: list[Linearity]) -> bool:
-    which, *cases = operands
-    return which.kind == CONSTANT and all(map(_vanishes, cases))
-
-
-def _vanishes(mark: Linearity) -> bool:
-    """Return whether a value is zero where the data are: linear, or zero at any time."""
-    if mark.kind != CONSTANT:
-        return mark.kind == LINEAR
-    return mark.value is not None and not mark.clocks and not np.any(np.asarray(mark.value))
-
-
 def _through_branches(equation: "JaxprEqn", operands: list[Linearity]) -> list[Linearity]:
     """Return what is known of the results of one of several branches, chosen by the clock."""
     choice, *others = operands
     branches = equation.params["branches"]
+    value = None if isinstance(choice.value, Affine) else choice.value
+    taken = None if value is None else int(np.clip(value, 0, len(branches) - 1))
+    if taken is not None and not choice.clocks:  # it is the same at all times
+        return _with_stage(linearity_of(branches[taken], others), others, _factory(equation))
     results = [linearity_of(branch, others) for branch in branches]
-    taken = None if choice.value is None else int(np.clip(choice.value, 0, len(branches) - 1))
     met = dict.fromkeys(choice.clocks, _stage(equation))
     joined = [_joined(marks, met, taken) for marks in zip(*results, strict=True)]
     return _with_stage(joined, others, _factory(equation))
@@ -173,10 +106,49 @@ def _joined(marks: Sequence[Linearity], met: Mapping[int, str], taken: int | Non
     """
     worst = max(marks, key=lambda mark: mark.kind)
     clocks = {index: stage for mark in marks for index, stage in mark.clocks.items()}
-    if worst.kind == LINEAR and not all(map(_vanishes, marks)):
+    if worst.kind == LINEAR and not all(map(vanishes, marks)):
         return Linearity(OTHER, {**met, **clocks}, reason=Reason("", "cond"))
     value = None if taken is None or worst.kind != CONSTANT else marks[taken].value
     return worst._replace(clocks={**met, **clocks}, value=value)
+
+
+def _through_scan(equation: "JaxprEqn", operands: list[Linearity]) -> list[Linearity]:
+    """Return what is known of the results of a loop: what holds after any number of rounds."""
+    body, first, count = _jaxpr.scan_parts(equation)
+    constants, carry, xs = (
+        operands[:first],
+        operands[first : first + count],
+        operands[first + count :],
+    )
+    rows = [mark._replace(value=None) if mark.kind == CONSTANT else mark for mark in xs]
+    while True:
+        results = linearity_of(body, [*constants, *carry, *rows])
+        pairs = zip(carry, results[:count], strict=True)
+        grown = [_after_rounds(before, after) for before, after in pairs]
+        if all(map(_is_known_alike, carry, grown)):
+            break
+        carry = grown
+    stacked = [m._replace(value=None) if m.kind == CONSTANT else m for m in results[count:]]
+    return _with_stage([*grown, *stacked], operands, _factory(equation))
+
+
+def _after_rounds(before: Linearity, after: Linearity) -> Linearity:
+    """Return what is known of a value before and after each round of a loop."""
+    if after is before:
+        return before
+    clocks = {**before.clocks, **after.clocks}
+    worst = max(before, after, key=lambda mark: mark.kind)
+    stays_zero = vanishes(before) and vanishes(after)
+    if worst.kind == CONSTANT and stays_zero:
+        return before
+    if worst.kind == LINEAR and not stays_zero:
+        return Linearity(OTHER, clocks, reason=Reason("", "scan"))
+    return worst._replace(clocks=clocks, value=None)
+
+
+def _is_known_alike(a: Linearity, b: Linearity) -> bool:
+    is_dropped = a.value is not None and b.value is None
+    return a.kind == b.kind and a.clocks.keys() == b.clocks.keys() and not is_dropped
 
 
 def _with_stage(
@@ -191,7 +163,8 @@ def _with_stage(
     named = []
     for mark in results:
         clocks = {index: stage or place if place else "" for index, place in mark.clocks.items()}
-        mark = mark._replace(clocks=clocks)
+        if clocks != mark.clocks:  # else it remains the same mark, handed through
+            mark = mark._replace(clocks=clocks)
         if mark.reason is not None and mark.reason not in known and stage:
             mark = mark._replace(reason=mark.reason._replace(stage=stage))
         named.append(mark)
@@ -201,6 +174,10 @@ def _with_stage(
 def _through_constants(equation: "JaxprEqn", operands: list[Linearity]) -> list[Linearity]:
     """Compute now what can be computed: no loops, and nothing that comes from a tracer."""
     clocks = {index: stage for mark in operands for index, stage in mark.clocks.items()}
+    if any(isinstance(mark.value, Affine) for mark in operands):
+        found = apply_affine(equation, [mark.value for mark in operands])
+        rests = found is not None and not isinstance(found, Affine)
+        return [Linearity(CONSTANT, {} if rests else clocks, found)] * len(equation.outvars)
     has_program = any(True for _ in _jaxpr.sub_programs(equation))
     if has_program or any(mark.value is None for mark in operands):
         return [Linearity(CONSTANT, clocks)] * len(equation.outvars)

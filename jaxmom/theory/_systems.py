@@ -2,7 +2,7 @@
 
 import functools
 from collections.abc import Callable
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import jax
 import jax.numpy as jnp
@@ -11,40 +11,84 @@ import optax
 from jax.core import Tracer
 from jax.typing import ArrayLike
 
-from jaxmom.theory._linearize import linearize
-from jaxmom.theory.linear_system import LinearSystem, check_system
+from jaxmom.theory._linearize import linearize, linearize_cycle
+from jaxmom.theory.linear_system import LinearSystem, PeriodicSystem, check_periodic, check_system
 
 Linear: TypeAlias = optax.GradientTransformation | LinearSystem
+Repeating: TypeAlias = Linear | PeriodicSystem
 # From a system and numbers, as scalars, to an array.
 SystemFn: TypeAlias = Callable[..., jax.Array]
+
+_COMPLEX = (
+    "iteration_matrix, monodromy, eigenvalues, characteristic_polynomial, spectral_radius, period, "
+    "transient_growth, stationary_covariance and stationary_variance"
+)
 
 
 def as_system(optimizer: Linear) -> LinearSystem:
     """Linearize an optimizer; check a `LinearSystem` and return it."""
+    if isinstance(optimizer, PeriodicSystem):
+        raise ValueError(
+            "this is about coefficients that stay, and a PeriodicSystem has several; monodromy, "
+            "spectral_radius, rate, stability_limit and kernel take it."
+        )
     return check_system(optimizer if isinstance(optimizer, LinearSystem) else linearize(optimizer))
 
 
+def as_repeating(optimizer: Repeating) -> LinearSystem | PeriodicSystem:
+    """Linearize an optimizer whose coefficients stay or repeat; check a system and return it."""
+    if isinstance(optimizer, PeriodicSystem):
+        return check_periodic(optimizer)
+    if isinstance(optimizer, LinearSystem):
+        return check_system(optimizer)
+    return linearize_cycle(optimizer)
+
+
 def map_numbers(
-    function: SystemFn, optimizer: Linear, *numbers: ArrayLike, result: str = "()"
+    function: SystemFn,
+    system: LinearSystem | PeriodicSystem,
+    *numbers: ArrayLike,
+    result: str = "()",
+    may_be_complex: bool = False,
 ) -> jax.Array:
     """Apply a function of a system and scalars to arrays of numbers, each on its own.
 
     Args:
       function: (system, *scalars) -> array.
-      optimizer: A linear optimizer, or its `LinearSystem`.
+      system: A system that has been checked.
       *numbers: Of any shapes that broadcast.
       result: The dimensions of what the function returns, as in `jax.numpy.vectorize`.
+      may_be_complex: Whether complex numbers make sense; otherwise they are refused.
     """
-    system = as_system(optimizer)
-    arrays = [jnp.asarray(number, system.A.dtype) for number in numbers]
+    arrays = [_as_numbers(system.A.dtype, number, may_be_complex) for number in numbers]
     shape = jnp.broadcast_shapes(*(array.shape for array in arrays))
     arrays = [jnp.broadcast_to(array, shape) for array in arrays]
     signature = ",".join(["()"] * len(arrays)) + f"->{result}"
     return jnp.vectorize(functools.partial(function, system), signature=signature)(*arrays)
 
 
+def _as_numbers(real: Any, number: ArrayLike, may_be_complex: bool) -> jax.Array:
+    if not jnp.iscomplexobj(number):
+        return jnp.asarray(number, real)
+    if not may_be_complex:
+        refuse_complex(number)
+    return jnp.asarray(number, np.result_type(real, np.complex64))
+
+
+def refuse_complex(number: ArrayLike) -> None:
+    """Raise ValueError if a number is complex, and say where complex curvatures are at home."""
+    if jnp.iscomplexobj(number):
+        raise ValueError(
+            f"this is about real curvatures, the eigenvalues of a Hessian, got {number}. For those "
+            f"of a game, which may be complex, there are {_COMPLEX}, and "
+            "stability_limit(optimizer, angle=...)."
+        )
+
+
 def check_interval(mu: ArrayLike, L: ArrayLike, *, may_be_zero: bool = False) -> None:
     """Raise ValueError if the curvatures are known and not 0 < mu <= L."""
+    refuse_complex(mu)
+    refuse_complex(L)
     if isinstance(mu, Tracer) or isinstance(L, Tracer):
         return
     low, high = np.asarray(mu, float), np.asarray(L, float)
@@ -56,6 +100,7 @@ def check_interval(mu: ArrayLike, L: ArrayLike, *, may_be_zero: bool = False) ->
 
 def as_number(name: str, value: ArrayLike) -> float:
     """Convert an argument that must be one plain number."""
+    refuse_complex(value)
     if isinstance(value, Tracer) or np.ndim(value) > 0:
         raise ValueError(
             f"{name} is one plain number, got {value}; call the function once for each."

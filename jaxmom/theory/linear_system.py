@@ -48,6 +48,31 @@ class LinearSystem:
     names: tuple[str, ...]
 
 
+@functools.partial(
+    jax.tree_util.register_dataclass, data_fields=["A", "B", "C"], meta_fields=["names"]
+)
+@dataclasses.dataclass(frozen=True)
+class PeriodicSystem:
+    """``x <- A_i x + B_i g; params = C x`` with i = t mod p at update t: a period of p updates.
+
+    Attributes:
+      A: [p, n, n].
+      B: [p, n].
+      C: [n], the same at every update.
+      names: The n entries of the state, as in `LinearSystem`.
+    """
+
+    A: jax.Array
+    B: jax.Array
+    C: jax.Array
+    names: tuple[str, ...]
+
+    @property
+    def period(self) -> int:
+        """The number p of updates."""
+        return self.A.shape[0]
+
+
 def transfer_function(system: LinearSystem, z: ArrayLike) -> jax.Array:
     """Return H(z): the steps taken against gradients ``g_t = z^t``, per gradient.
 
@@ -103,6 +128,18 @@ def check_system(system: LinearSystem) -> LinearSystem:
     if not isinstance(d, Tracer) and np.asarray(d) != 0:
         raise ValueError(f"D must be 0, for gradients are taken at params, got {d}.")
     return dataclasses.replace(system, A=a, B=b, C=c, D=d)
+
+
+def check_periodic(system: PeriodicSystem) -> PeriodicSystem:
+    """Return the system with JAX arrays; raise ValueError if their shapes do not fit together."""
+    a, b, c = (jnp.asarray(x) for x in (system.A, system.B, system.C))
+    n, p = c.size, len(b) if b.ndim else 0
+    if (a.shape, b.shape, c.shape) != ((p, n, n), (p, n), (n,)) or p == 0:
+        raise ValueError(
+            "a PeriodicSystem has A [p, n, n], B [p, n] and C [n], got shapes "
+            f"{a.shape}, {b.shape} and {c.shape}; map a batch of systems with jax.vmap."
+        )
+    return dataclasses.replace(system, A=a, B=b, C=c)
 
 
 class RestState(NamedTuple):

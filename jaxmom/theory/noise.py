@@ -12,7 +12,7 @@ import numpy as np
 from jax.core import Tracer
 from jax.typing import ArrayLike
 
-from jaxmom.theory._systems import Linear, map_numbers
+from jaxmom.theory._systems import Linear, as_system, map_numbers, refuse_complex
 from jaxmom.theory.linear_system import LinearSystem
 from jaxmom.theory.spectrum import closed_loop, matrix_eigenvalues
 
@@ -25,7 +25,8 @@ def stationary_covariance(
 ) -> jax.Array:
     """Return X [..., n, n] of the state in the long run: ``X = M X M' + noise_variance B B'``.
 
-    The discrete Lyapunov equation is solved as n^2 linear equations, for any number of buffers.
+    The discrete Lyapunov equation is solved as n^2 linear equations, for any number of buffers. M'
+    is the conjugate transpose.
 
     Args:
       optimizer: A linear optimizer, or its `LinearSystem`.
@@ -44,10 +45,17 @@ def stationary_covariance(
 
     def covariance(system: LinearSystem, curvature: jax.Array, noise: jax.Array) -> jax.Array:
         found = _solve_lyapunov(system, curvature)
-        return noise * jnp.where(found.is_stable & found.is_exact, found.covariance, jnp.nan)
+        return noise.real * jnp.where(found.is_stable & found.is_exact, found.covariance, jnp.nan)
 
     _check_variance(noise_variance)
-    return map_numbers(covariance, optimizer, curvature, noise_variance, result="(n,n)")
+    return map_numbers(
+        covariance,
+        as_system(optimizer),
+        curvature,
+        noise_variance,
+        result="(n,n)",
+        may_be_complex=True,
+    )
 
 
 def stationary_variance(
@@ -56,10 +64,12 @@ def stationary_variance(
     """Return the variance of params in the long run under additive gradient noise.
 
     Heavy ball: ``alpha sigma^2 (1 + beta) / (lambda (1 - beta) (2 (1 + beta) - alpha lambda))``.
+    At a complex curvature, an eigenvalue of the field of a game, it is the mean of |params|^2 along
+    the eigenvector, if eigenvectors are orthogonal; bilinear games have such ones.
 
     Args:
       optimizer: A linear optimizer, or its `LinearSystem`.
-      curvature: The eigenvalue lambda of the Hessian, or an array of them.
+      curvature: The eigenvalue lambda of the Hessian, or an array of them; or complex ones.
       noise_variance: sigma^2 of the gradient's noise, independent from step to step; it broadcasts
         with the curvature.
 
@@ -81,10 +91,12 @@ def stationary_variance(
     def variance(system: LinearSystem, curvature: jax.Array, noise: jax.Array) -> jax.Array:
         found = _solve_lyapunov(system, curvature)
         value = jnp.where(found.is_exact, found.variance, jnp.nan)
-        return jnp.where(found.is_stable, noise * value, jnp.inf)
+        return jnp.where(found.is_stable, noise.real * value, jnp.inf)
 
     _check_variance(noise_variance)
-    return map_numbers(variance, optimizer, curvature, noise_variance)
+    return map_numbers(
+        variance, as_system(optimizer), curvature, noise_variance, may_be_complex=True
+    )
 
 
 def excess_loss(
@@ -101,6 +113,7 @@ def excess_loss(
       A loss for every curvature; infinite and NaN as in `stationary_variance`. Params wander off
       where the curvature is 0 and nothing else holds them, and the loss does not change.
     """
+    refuse_complex(curvature)
     variance = stationary_variance(optimizer, curvature, noise_variance)
     curvature = jnp.broadcast_to(jnp.asarray(curvature, variance.dtype), variance.shape)
     return jnp.where(curvature == 0, 0.0, curvature * variance / 2)
@@ -120,6 +133,7 @@ def curvature_noise_limit(optimizer: Linear, curvature: ArrayLike) -> jax.Array:
     Returns:
       A variance for every curvature; 0 where it is unstable without noise.
     """
+    refuse_complex(curvature)
     return 1 / stationary_variance(optimizer, curvature)
 
 
@@ -146,7 +160,7 @@ def mean_square_rate(
         return jnp.sqrt(jnp.max(jnp.abs(jnp.linalg.eigvals(moments))))
 
     _check_variance(curvature_variance)
-    return map_numbers(growth, optimizer, curvature, curvature_variance)
+    return map_numbers(growth, as_system(optimizer), curvature, curvature_variance)
 
 
 class _Stationary(NamedTuple):
@@ -167,11 +181,12 @@ def _solve_lyapunov(system: LinearSystem, curvature: jax.Array) -> _Stationary:
     change = (system.A - unit) + kick
     roots = matrix_eigenvalues(change)  # |1 + root| < 1
     is_stable = jnp.all(2 * roots.real + jnp.abs(roots) ** 2 < 0)
-    equations = -(jnp.kron(unit, change) + jnp.kron(change, unit) + jnp.kron(change, change))
+    other = jnp.conj(change)
+    equations = -(jnp.kron(unit, other) + jnp.kron(change, unit) + jnp.kron(change, other))
     equations = jnp.where(is_stable, equations, jnp.eye(n * n, dtype=equations.dtype))
     source, read = jnp.outer(system.B, system.B), jnp.outer(system.C, system.C)
     covariance = jnp.linalg.solve(equations, source.ravel()).reshape(n, n)
-    variance = system.C @ covariance @ system.C
+    variance = (system.C @ covariance @ system.C).real
     # The first-order effect on the variance of relative errors in the entries of N.
     weights = jnp.abs(jnp.linalg.solve(equations.T, read.ravel()).reshape(n, n))
     size, spread = jnp.abs(system.A - unit) + jnp.abs(kick), jnp.abs(covariance)
@@ -181,5 +196,6 @@ def _solve_lyapunov(system: LinearSystem, curvature: jax.Array) -> _Stationary:
 
 
 def _check_variance(variance: ArrayLike) -> None:
+    refuse_complex(variance)
     if not isinstance(variance, Tracer) and np.any(np.asarray(variance) < 0):
         raise ValueError(f"a variance is not negative, got {variance}.")

@@ -10,13 +10,22 @@ buffers they come from `jnp.linalg.eigvals`, which JAX has for CPUs, for GPUs by
 MAGMA or a recent cuSOLVER, and for TPUs not at all: map many small matrices on a CPU.
 """
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 from jax.typing import ArrayLike
 
-from jaxmom.theory._systems import Linear, check_interval, map_numbers
-from jaxmom.theory.linear_system import LinearSystem
+from jaxmom.theory._systems import (
+    Linear,
+    Repeating,
+    as_repeating,
+    as_system,
+    check_interval,
+    map_numbers,
+)
+from jaxmom.theory.linear_system import LinearSystem, PeriodicSystem
 
 
 def iteration_matrix(optimizer: Linear, curvature: ArrayLike) -> jax.Array:
@@ -33,7 +42,33 @@ def iteration_matrix(optimizer: Linear, curvature: ArrayLike) -> jax.Array:
       [[ 0.5  0.5]
        [-0.5  0.5]]
     """
-    return map_numbers(closed_loop, optimizer, curvature, result="(n,n)")
+    system = as_system(optimizer)
+    return map_numbers(closed_loop, system, curvature, result="(n,n)", may_be_complex=True)
+
+
+def monodromy(optimizer: Repeating, curvature: ArrayLike) -> jax.Array:
+    """Return M_{p-1} ... M_1 M_0 [..., n, n]: what a whole period of p updates makes of the state.
+
+    M_i is the `iteration_matrix` of the updates with counts i, p + i, 2 p + i ... The eigenvalues
+    are Floquet's multipliers, the p-th powers of factors per step. Where nothing varies, p is 1.
+
+    Args:
+      optimizer: A linear optimizer whose coefficients stay or repeat, or its system.
+      curvature: The eigenvalue lambda of the Hessian, or an array [...] of them; complex ones for
+        games.
+
+    Raises:
+      NotLinearError: A stage is not linear, or has no period; see `linearize_period`.
+
+    Example:
+      >>> import jaxmom as jm
+      >>> from jaxmom import theory
+      >>> outer = jm.lookahead(jm.gradient_descent(0.5), period=2, step=0.5)
+      >>> print(theory.monodromy(outer, 1.0)[0])  # params: half of 1/4; and half the slow weights
+      [0.125 0.5   0.   ]
+    """
+    system = as_repeating(optimizer)
+    return map_numbers(_period_matrix, system, curvature, result="(n,n)", may_be_complex=True)
 
 
 def eigenvalues(optimizer: Linear, curvature: ArrayLike) -> jax.Array:
@@ -43,7 +78,8 @@ def eigenvalues(optimizer: Linear, curvature: ArrayLike) -> jax.Array:
       optimizer: A linear optimizer, or its `LinearSystem`.
       curvature: The eigenvalue lambda of the Hessian, or an array [...] of them.
     """
-    return map_numbers(_sorted_eigenvalues, optimizer, curvature, result="(n)")
+    system = as_system(optimizer)
+    return map_numbers(_sorted_eigenvalues, system, curvature, result="(n)", may_be_complex=True)
 
 
 def characteristic_polynomial(optimizer: Linear, curvature: ArrayLike) -> jax.Array:
@@ -58,10 +94,11 @@ def characteristic_polynomial(optimizer: Linear, curvature: ArrayLike) -> jax.Ar
 
     Source: the recursion of Faddeev and LeVerrier; it needs no eigenvalues.
     """
-    return map_numbers(_polynomial, optimizer, curvature, result="(m)")
+    system = as_system(optimizer)
+    return map_numbers(_polynomial, system, curvature, result="(m)", may_be_complex=True)
 
 
-def spectral_radius(optimizer: Linear, curvature: ArrayLike) -> jax.Array:
+def spectral_radius(optimizer: Repeating, curvature: ArrayLike) -> jax.Array:
     """Return the asymptotic rate: in the long run, errors shrink by this factor per step.
 
     Above 1 the run diverges. It is differentiable where the largest eigenvalue is simple. A buffer
@@ -84,10 +121,11 @@ def spectral_radius(optimizer: Linear, curvature: ArrayLike) -> jax.Array:
       >>> print(radius.round(6))  # from beta = (1 - sqrt(0.25))^2 on it is sqrt(beta)
       [0.75 0.5  0.9 ]
     """
-    return map_numbers(_spectral_radius, optimizer, curvature)
+    system = as_repeating(optimizer)
+    return map_numbers(_spectral_radius, system, curvature, may_be_complex=True)
 
 
-def rate(optimizer: Linear, mu: ArrayLike, L: ArrayLike, points: int = 257) -> jax.Array:
+def rate(optimizer: Repeating, mu: ArrayLike, L: ArrayLike, points: int = 257) -> jax.Array:
     """Return the worst spectral radius over curvatures in [mu, L].
 
     It is taken at the two ends and at curvatures between them, evenly spaced in their square root;
@@ -111,12 +149,12 @@ def rate(optimizer: Linear, mu: ArrayLike, L: ArrayLike, points: int = 257) -> j
     """
     check_interval(mu, L, may_be_zero=True)
 
-    def worst(system: LinearSystem, low: jax.Array, high: jax.Array) -> jax.Array:
+    def worst(system: LinearSystem | PeriodicSystem, low: jax.Array, high: jax.Array) -> jax.Array:
         grid = jnp.linspace(0.0, 1.0, points, dtype=low.dtype)
         curvatures = (jnp.sqrt(low) + (jnp.sqrt(high) - jnp.sqrt(low)) * grid) ** 2
         return jnp.max(spectral_radius(system, curvatures))
 
-    return map_numbers(worst, optimizer, mu, L)
+    return map_numbers(worst, as_repeating(optimizer), mu, L)
 
 
 def damping(optimizer: Linear, curvature: ArrayLike) -> jax.Array:
@@ -138,7 +176,7 @@ def damping(optimizer: Linear, curvature: ArrayLike) -> jax.Array:
       >>> print(theory.damping(jm.heavy_ball(0.25, beta=0.25), curvature=1.0))
       1.0
     """
-    return map_numbers(_damping, optimizer, curvature)
+    return map_numbers(_damping, as_system(optimizer), curvature)
 
 
 def regime(optimizer: Linear, curvature: ArrayLike, tolerance: float = 1e-6) -> str:
@@ -186,7 +224,11 @@ def period(optimizer: Linear, curvature: ArrayLike) -> jax.Array:
 
 def closed_loop(system: LinearSystem, curvature: jax.Array) -> jax.Array:
     """Return the iteration matrix [n, n] for one curvature, a scalar."""
-    return system.A + curvature * jnp.outer(system.B, system.C)
+    return _loop_matrix(system.A, system.B, system.C, curvature)
+
+
+def _loop_matrix(a: jax.Array, b: jax.Array, c: jax.Array, curvature: jax.Array) -> jax.Array:
+    return a + curvature * jnp.outer(b, c)
 
 
 def _sorted_eigenvalues(system: LinearSystem, curvature: jax.Array) -> jax.Array:
@@ -204,8 +246,34 @@ def _polynomial(system: LinearSystem, curvature: jax.Array) -> jax.Array:
     return jnp.stack(coefficients)
 
 
-def _spectral_radius(system: LinearSystem, curvature: jax.Array) -> jax.Array:
-    return matrix_radius(closed_loop(system, curvature))
+def _spectral_radius(system: LinearSystem | PeriodicSystem, curvature: jax.Array) -> jax.Array:
+    if isinstance(system, LinearSystem):
+        return matrix_radius(closed_loop(system, curvature))
+    # Each factor is scaled to size 1, so that no product of many over- or underflows.
+    start = jnp.eye(system.A.shape[1], dtype=jnp.result_type(system.A, curvature))
+
+    def multiply(product: jax.Array, factors: tuple[jax.Array, jax.Array]) -> Any:
+        product = _loop_matrix(*factors, system.C, curvature) @ product
+        size = jax.lax.stop_gradient(jnp.max(jnp.abs(product)))
+        size = jnp.where((size > 0) & jnp.isfinite(size), size, 1.0)
+        return product / size, jnp.log(size)
+
+    product, logs = jax.lax.scan(multiply, start, (system.A, system.B))
+    radius = matrix_radius(product)
+    is_positive = radius > 0
+    log_radius = jnp.log(jnp.where(is_positive, radius, 1.0)) + jnp.sum(logs)
+    return jnp.where(is_positive, jnp.exp(log_radius / system.period), radius)
+
+
+def _period_matrix(system: LinearSystem | PeriodicSystem, curvature: jax.Array) -> jax.Array:
+    if isinstance(system, LinearSystem):
+        return closed_loop(system, curvature)
+    start = jnp.eye(system.A.shape[1], dtype=jnp.result_type(system.A, curvature))
+    return jax.lax.scan(
+        lambda product, factors: (_loop_matrix(*factors, system.C, curvature) @ product, None),
+        start,
+        (system.A, system.B),
+    )[0]
 
 
 def _damping(system: LinearSystem, curvature: jax.Array) -> jax.Array:
@@ -231,6 +299,12 @@ def matrix_eigenvalues(matrix: jax.Array) -> jax.Array:
     if matrix.shape[0] < 2:
         return as_complex(jnp.diagonal(matrix))
     middle, discriminant, product = _quadratic(matrix)
+    if jnp.iscomplexobj(matrix):
+        is_double = discriminant == 0
+        root = jnp.where(is_double, 0.0, jnp.sqrt(jnp.where(is_double, 1.0, discriminant)))
+        first = middle + jnp.where((jnp.conj(middle) * root).real < 0, -root, root)
+        second = product / jnp.where(first == 0, 1.0, first)
+        return jnp.stack([first, jnp.where(is_double, middle, second)])
     root = jnp.sqrt(jnp.where(discriminant > 0, discriminant, 1.0))
     # The larger one first, and the other from their product: no cancellation.
     first = middle + jnp.where(middle < 0, -root, root)
@@ -245,8 +319,8 @@ def matrix_eigenvalues(matrix: jax.Array) -> jax.Array:
 def matrix_radius(matrix: jax.Array) -> jax.Array:
     """Return the largest modulus of an eigenvalue; 0 for an empty matrix."""
     if matrix.shape[0] == 0:
-        return jnp.zeros([], matrix.dtype)
-    if matrix.shape[0] != 2:
+        return jnp.zeros([], matrix.real.dtype)
+    if matrix.shape[0] != 2 or jnp.iscomplexobj(matrix):
         return jnp.max(jnp.abs(matrix_eigenvalues(matrix)))
     middle, discriminant, product = _quadratic(matrix)
     is_real, is_pair = discriminant > 0, discriminant < 0
@@ -257,7 +331,7 @@ def matrix_radius(matrix: jax.Array) -> jax.Array:
 
 def as_complex(x: jax.Array) -> jax.Array:
     """Convert real numbers to complex ones of the same precision."""
-    return jax.lax.complex(x, jnp.zeros_like(x))
+    return x if jnp.iscomplexobj(x) else jax.lax.complex(x, jnp.zeros_like(x))
 
 
 def _quadratic(matrix: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
@@ -267,6 +341,6 @@ def _quadratic(matrix: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
     discriminant = ((a - d) / 2) ** 2 + b * c
     # Within rounding of zero it is zero: at critical damping, where optimal tunings are, the root
     # of a rounding error of 1e-16 would show as 1e-8 in the eigenvalues.
-    scale = ((a - d) / 2) ** 2 + jnp.abs(b * c)
-    rounding = 8 * jnp.finfo(matrix.dtype).eps * (scale + middle**2)
+    scale = jnp.abs((a - d) / 2) ** 2 + jnp.abs(b * c)
+    rounding = 8 * jnp.finfo(matrix.dtype).eps * (scale + jnp.abs(middle) ** 2)
     return middle, jnp.where(jnp.abs(discriminant) <= rounding, 0.0, discriminant), product

@@ -1,17 +1,29 @@
-"""The largest stable curvature of a linear optimizer, in closed form for any number of buffers.
+"""The largest stable curvature of a linear optimizer, for any number of buffers.
 
-As the curvature grows from zero, eigenvalues of the iteration matrix leave the unit circle at -1
-(params flip their sign at every step), as a complex pair, or at 1. Each of the three has its
-formula, so that nothing is searched for.
+For real curvatures and coefficients that stay there is a closed form. As the curvature grows from
+zero, eigenvalues of the iteration matrix leave the unit circle at -1 (params flip their sign at
+every step), as a complex pair, or at 1. Each of the three has its formula, so that nothing is
+searched for. For complex curvatures and for coefficients that repeat with a period, the limit is
+searched for.
 """
 
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.typing import ArrayLike
 
-from jaxmom.theory._systems import Linear, as_system
-from jaxmom.theory.linear_system import rest_state, transfer_function
+from jaxmom.theory._kernel import kernel
+from jaxmom.theory._systems import Linear, Repeating, as_repeating, as_system
+from jaxmom.theory.linear_system import (
+    LinearSystem,
+    PeriodicSystem,
+    rest_state,
+    transfer_function,
+)
 from jaxmom.theory.spectrum import as_complex, spectral_radius
+
+# Where the search for a limit looks, in units of the inverse of what a gradient moves at once.
+_LEAST, _MOST, _POINTS = 1e-4, 1e6, 1024
 
 
 def flip_bound(optimizer: Linear) -> jax.Array:
@@ -76,7 +88,7 @@ def neimark_sacker_bound(optimizer: Linear) -> jax.Array:
     return _least_curvature(jnp.where(real, inverse.real, 0.0))
 
 
-def stability_limit(optimizer: Linear) -> jax.Array:
+def stability_limit(optimizer: Repeating, angle: ArrayLike = 0.0) -> jax.Array:
     """Return the largest curvature up to which the optimizer converges; 0 if it never does.
 
     It is the least of `flip_bound`, `neimark_sacker_bound` and the curvature at which an eigenvalue
@@ -84,21 +96,38 @@ def stability_limit(optimizer: Linear) -> jax.Array:
     the learning rate it is the edge of stability: 2 for gradient descent, ``2 (1 + beta)`` for
     heavy ball.
 
+    At an angle, and for coefficients that repeat with a period, no formula is at hand, and the
+    limit is searched for: among 1,024 curvatures, evenly spaced in their logarithm over ten powers
+    of ten, the first unstable one is found, and the limit before it by bisection. Instability
+    between two of these curvatures, a hundredth part from each other, would be missed.
+
     Args:
-      optimizer: A linear optimizer, or its `LinearSystem`.
+      optimizer: A linear optimizer whose coefficients stay or repeat, or its system.
+      angle: In radians, of the complex curvatures ``|lambda| exp(i angle)``, the eigenvalues of the
+        field of a game, or an array of angles. pi / 2 is a bilinear game, 0 a loss.
 
     Returns:
-      A curvature []; infinite if every positive one is stable.
+      A modulus of the curvature, of the angle's shape; infinite if every positive one is stable.
+
+    Raises:
+      NotLinearError: A stage is not linear, or has no period; see `linearize_period`.
 
     Example:
-      >>> import jaxmom as jm
+      >>> import jax.numpy as jnp, jaxmom as jm
       >>> from jaxmom import theory
       >>> print(theory.stability_limit(jm.gradient_descent(0.5)))
       4.0
+      >>> limit = theory.stability_limit(jm.optimistic_gradient(1.0), angle=jnp.pi / 2)
+      >>> print(f"{limit:.4f}")  # 1 / sqrt(3)
+      0.5774
     """
-    system = as_system(optimizer)
+    system = as_repeating(optimizer)
     if not system.names:  # nothing moves
-        return jnp.zeros([], system.A.dtype)
+        return jnp.zeros(jnp.shape(angle), system.A.dtype)
+    is_loss = isinstance(angle, int | float) and angle == 0
+    if not (is_loss and isinstance(system, LinearSystem)):
+        angle = jnp.asarray(angle, system.A.dtype)
+        return jnp.vectorize(lambda one: _search_limit(system, None if is_loss else one))(angle)
     # A gradient of c per unit of params holds them at rest: at curvature c an eigenvalue is 1.
     hold = rest_state(system).gradient
     fold = jnp.where(hold > 0, hold, jnp.inf)
@@ -106,6 +135,35 @@ def stability_limit(optimizer: Linear) -> jax.Array:
     # Nothing crosses the circle below the limit: one curvature there stands for all of them.
     inside = jnp.where(jnp.isfinite(limit), limit / 2, 1.0)
     return jnp.where(spectral_radius(system, inside) < 1, limit, 0.0)
+
+
+def _search_limit(system: LinearSystem | PeriodicSystem, angle: jax.Array | None) -> jax.Array:
+    """Find the least curvature at which the radius exceeds 1, along a ray from zero."""
+    turn = 1.0 if angle is None else jax.lax.complex(jnp.cos(angle), jnp.sin(angle))
+    tolerance = 64 * float(jnp.finfo(system.A.dtype).eps)
+
+    def radius(curvature: jax.Array) -> jax.Array:
+        return spectral_radius(system, curvature * turn)
+
+    def halve(_: int, ends: tuple[jax.Array, jax.Array]) -> tuple[jax.Array, jax.Array]:
+        middle = jnp.sqrt(ends[0] * ends[1])
+        grows = radius(middle) > 1 + tolerance
+        return jnp.where(grows, ends[0], middle), jnp.where(grows, middle, ends[1])
+
+    weights = jnp.atleast_2d(kernel(system, 2 * getattr(system, "period", 1)))
+    moved = jax.lax.stop_gradient(jnp.max(jnp.sum(jnp.abs(weights), axis=-1)))
+    grid = jnp.geomspace(_LEAST, _MOST, _POINTS, dtype=moved.dtype) / jnp.where(moved > 0, moved, 1)
+    grows = jax.lax.stop_gradient(radius(grid)) > 1 + tolerance
+    first = jnp.argmax(grows)
+    ends = jnp.where(first > 0, grid[first - 1], 1e-3 * grid[0]), grid[first]
+    low, high = jax.lax.stop_gradient(jax.lax.fori_loop(0, 60, halve, ends))
+    # One step of Newton's method takes the tolerance back, and has the slope of the limit.
+    edge = (low + high) / 2
+    value, slope = jax.value_and_grad(radius)(edge)
+    limit = edge - (value - 1) / jax.lax.stop_gradient(jnp.where(slope > 0, slope, jnp.inf))
+    limit = jnp.where(jnp.any(grows), limit, jnp.inf)
+    inside = jnp.where(jnp.isfinite(limit), limit / 2, 1 / jnp.where(moved > 0, moved, 1))
+    return jnp.where((radius(inside) < 1) & (limit > 0), limit, 0.0)
 
 
 def _compound(a: jax.Array, b: jax.Array) -> jax.Array:

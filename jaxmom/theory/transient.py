@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 from jax.typing import ArrayLike
 
-from jaxmom.theory._systems import Linear, map_numbers
+from jaxmom.theory._systems import Linear, as_system, map_numbers
 from jaxmom.theory.linear_system import LinearSystem
 from jaxmom.theory.spectrum import characteristic_polynomial, matrix_radius
 
@@ -51,7 +51,7 @@ def transient_growth(
         known = jnp.where(found.has_ended, largest, jnp.nan)
         return jnp.where(matrix_radius(matrix) > 1, jnp.inf, known)
 
-    return map_numbers(growth, optimizer, curvature)
+    return map_numbers(growth, as_system(optimizer), curvature, may_be_complex=True)
 
 
 def _companion(coefficients: jax.Array) -> jax.Array:
@@ -80,7 +80,7 @@ def _search(matrix: jax.Array, last: int) -> _Search:
     def goes_on(at: _Search) -> jax.Array:
         return ~at.has_ended & (at.step < last) & jnp.isfinite(at.norm)
 
-    zero, one = jnp.zeros([], jnp.int32), jnp.ones([], matrix.dtype)
+    zero, one = jnp.zeros([], jnp.int32), jnp.ones([], matrix.real.dtype)
     unit = jnp.eye(matrix.shape[0], dtype=matrix.dtype)
     diverges = matrix_radius(matrix) > 1
     start = _Search(zero, unit, zero, one, diverges & (last == _MOST_STEPS))
@@ -97,8 +97,8 @@ def _power(matrix: jax.Array, exponent: jax.Array) -> jax.Array:
 
 
 def _norm(matrix: jax.Array) -> jax.Array:
-    """The largest singular value, in closed form for 1 x 1 and 2 x 2."""
-    if matrix.shape[0] > 2:
+    """The largest singular value, in closed form for 1 x 1 and for real 2 x 2."""
+    if matrix.shape[0] > 2 or (matrix.shape[0] == 2 and jnp.iscomplexobj(matrix)):
         return jnp.linalg.norm(matrix, ord=2)
     if matrix.shape[0] < 2:
         return jnp.max(jnp.abs(matrix), initial=0.0)

@@ -253,7 +253,8 @@ def test_what_the_proof_cannot_see_through_is_refused_as_that():
 
     def update(updates, state, params=None):
         del params
-        return jax.lax.fori_loop(0, 3, lambda i, g: -0.1 * g, updates), state
+        rounds = jnp.asarray(3)  # an array: a loop whose length is not in the program
+        return jax.lax.fori_loop(0, rounds, lambda i, g: -0.1 * g, updates), state
 
     looped = optax.GradientTransformation(lambda params: (), update)
     with pytest.raises(theory.NotLinearError, match="not known to be linear, though samples add"):
