@@ -53,6 +53,7 @@ SMALL = {
         *["--map-betas", "3", "--map-alphas", "4", "--map-seeds", "2"],
     ],
     "cliff_walking": ["--seeds", "2", "--episodes", "30", "--limit", "300"],
+    "momentum_from_samples": ["--iterations", "20", "--tuning-seeds", "1", "--seeds", "2"],
     "digits_momentum": ["--betas", "2", "--learning-rates", "2", "--seeds", "2", "--steps", "5"],
 }
 
@@ -70,7 +71,8 @@ def test_every_experiment_is_in_the_table():
 
 
 SLOW = {"speed_against_noise", "momentum_in_planning", "frozen_lake_momentum"}
-SLOW |= {"cliff_walking", "q_learning_tutorial", "which_momentum", "kernels", "catalogue"}
+SLOW |= {"cliff_walking", "momentum_from_samples"}
+SLOW |= {"q_learning_tutorial", "which_momentum", "kernels", "catalogue"}
 
 
 @pytest.mark.parametrize(

@@ -9,6 +9,7 @@ import optax
 import pytest
 from q_learning_loops import GAMMA, environment
 
+from experiments import momentum_from_samples
 from jaxmom import rl
 from jaxmom.rl._tabular.tables import build_tables, sample_transition
 
@@ -116,3 +117,15 @@ def test_orderings_from_a_generative_model():
     finals = [medians[rule][-1] for rule in ORDER]
     assert finals == sorted(finals)
     assert finals[-1] > 9 * finals[2]
+
+
+@pytest.mark.slow
+def test_momentum_beside_speedy_q():
+    """The table of the experiment, with fewer iterations and seeds."""
+    config = momentum_from_samples.Config(iterations=2000, tuning_seeds=5, seeds=10)
+    error = momentum_from_samples.compute(config).error.isel(iteration=-1).median("seed")
+    for place in error.environment.values:
+        found = {rule: float(error.sel(environment=place, rule=rule)) for rule in error.rule.values}
+        assert found["SpeedyQ"] < 0.8 * found["plain"]
+        assert 0.6 < found["MomentumQ"] / found["SpeedyQ"] < 1.6
+    assert found["SpeedyQ"] < 0.5 * found["two backups"] < 0.5 * found["plain"]  # on the cliff
