@@ -3,6 +3,8 @@
 With x* = 0, every point is x_i = x_0 - sum_j H_ij g_j. The program is over the Gram matrix of
 (x_0, g_0, ..., g_N) and the values f_i. Its dual is a sum of interpolation inequalities with
 multipliers, which proves a bound; its primal is the worst function. Units are those with L = 1.
+Where the bound is small, the solver's errors are not: then the program is solved once more, in
+units in which the bound, the gradients and the values of the first solution are about 1.
 """
 
 import dataclasses
@@ -18,6 +20,8 @@ from jaxmom.theory import _rational
 # A proof needs room for the solver's errors. In units in which L and the start are 1, it raises the
 # bound by so much of the squares of the start and of all gradients, which add up to a few.
 _ROOMS = (1e-8, 1e-7, 1e-6)
+_SMALL = 1e-2  # a bound below which the room is more than about 1e-6 of it
+_LEAST = 1e-12  # what the first solution has below this is rounding
 _TOLERANCES = {"tol_gap_abs": 1e-11, "tol_gap_rel": 1e-11, "tol_feas": 1e-11}
 
 
@@ -37,12 +41,14 @@ class Estimation:
       ratio: mu / L.
       measure: "value", "gradient_norm" or "distance", of the last point.
       start: "distance" or "value".
+      units: [n], of the basis (x_0, g_0 ... g_N), in which floats are computed; 1 by default.
     """
 
     steps: np.ndarray
     ratio: float
     measure: str
     start: str
+    units: np.ndarray | None = None
 
     @property
     def is_free(self) -> bool:
@@ -52,7 +58,8 @@ class Estimation:
     def rows(self, exact: bool = False) -> tuple[np.ndarray, np.ndarray]:
         """Return the points and gradients [N + 2, n] in the basis (x_0, g_0 ... g_N), x* last.
 
-        If the start is free, x_0 is the origin and not in the basis.
+        If the start is free, x_0 is the origin and not in the basis. Exact rows have no units: a
+        form is positive in all units or in none.
         """
         count = len(self.steps)
         points = np.zeros((count + 1, count + 1))
@@ -63,7 +70,8 @@ class Estimation:
             points, gradients = points[:, 1:], gradients[:, 1:]
         if exact:
             return _rational.to_fractions(points), _rational.to_fractions(gradients)
-        return points, gradients
+        units = 1.0 if self.units is None else self.units
+        return points * units, gradients * units
 
     def target(self, points: np.ndarray, gradients: np.ndarray) -> Quadratic:
         """Return the measure."""
@@ -123,16 +131,26 @@ class Found(NamedTuple):
     """What the solver returns.
 
     Attributes:
+      estimation: The program, in the units of `gram`.
       bound: Of the measure.
       weights: [N + 2, N + 2] multipliers of the inequalities.
       gram: [n, n].
       values: [N + 1].
     """
 
+    estimation: Estimation
     bound: float
     weights: np.ndarray
     gram: np.ndarray
     values: np.ndarray
+
+
+class _Scale(NamedTuple):
+    """Units of the unknowns, in which they are about 1."""
+
+    bound: float
+    values: np.ndarray  # [N + 1]
+    weights: np.ndarray  # [N + 2, N + 2]
 
 
 def solve(estimation: Estimation) -> Found:
@@ -142,17 +160,43 @@ def solve(estimation: Estimation) -> Found:
       ImportError: cvxpy or clarabel is missing.
       RuntimeError: The solver finds no proof.
     """
+    count = len(estimation.steps)
+    plain = _Scale(1.0, np.ones(count), np.ones((count + 1, count + 1)))
     for room in _ROOMS:
-        found = _solve_with_room(estimation, room)
-        if is_proof(estimation, found.bound, found.weights, exact=False):
-            return found
+        found = _solve_with_room(estimation, plain, room)
+        finer = _solve_again(found, room) if found.bound < _SMALL else None
+        for one in (finer, found):
+            if one and is_proof(one.estimation, one.bound, one.weights, exact=False):
+                return one
     raise RuntimeError(
         "the solver's multipliers prove no bound: the numbers of this optimizer are too far apart "
         "for float64. Take fewer or shorter steps."
     )
 
 
-def _solve_with_room(estimation: Estimation, room: float) -> Found:
+def _solve_again(found: Found, room: float) -> Found | None:
+    """Solve in the units of a first solution; None if the solver fails."""
+    units = np.sqrt(np.maximum(np.diag(found.gram), _LEAST))
+    weights = found.bound / np.maximum(slack_sizes(found), _LEAST)
+    scale = _Scale(found.bound, np.maximum(found.values, _LEAST), weights)
+    try:
+        return _solve_with_room(dataclasses.replace(found.estimation, units=units), scale, room)
+    except RuntimeError:
+        return None
+
+
+def slack_sizes(found: Found) -> np.ndarray:
+    """Return the sizes of the terms in each inequality [N + 2, N + 2] at a solution."""
+    points, gradients = found.estimation.rows()
+    values, apart = np.append(found.values, 0.0), points[:, None] - points
+    squares = np.einsum("ijk,kl,ijl->ij", apart, found.gram, apart)
+    slopes = np.einsum("jk,kl,jl->j", gradients, found.gram, gradients)
+    squares, slopes = np.maximum(squares, 0), np.maximum(slopes, 0)
+    sizes = np.abs(values[:, None]) + np.abs(values) + np.sqrt(squares * slopes)
+    return sizes + found.estimation.ratio * squares
+
+
+def _solve_with_room(estimation: Estimation, scale: _Scale, room: float) -> Found:
     try:
         import clarabel  # noqa: F401  # the solver, which cvxpy loads by name
         import cvxpy
@@ -162,16 +206,18 @@ def _solve_with_room(estimation: Estimation, room: float) -> Found:
         ) from error
     points, gradients = estimation.rows()
     places, count = np.flatnonzero(estimation.allowed()), len(points)
-    bound = cvxpy.Variable(nonneg=True)
+    unknown = cvxpy.Variable(nonneg=True)
     multipliers = cvxpy.Variable(len(places), nonneg=True)
     scatter = scipy.sparse.csc_array(
-        (np.ones(len(places)), (places, np.arange(len(places)))), (count * count, len(places))
+        (scale.weights.flat[places], (places, np.arange(len(places)))), (count**2, len(places))
     )
     weights = cvxpy.reshape(scatter @ multipliers, (count, count), order="C")
-    form = combine(estimation, bound, weights, points, gradients)
+    bound = scale.bound * unknown
+    form = combine(estimation, bound, weights, points, gradients) / scale.bound
     proof = (form + form.T) / 2 >> room * np.eye(points.shape[1])
-    balance = _imbalance(estimation, bound, weights, points, gradients) == 0
-    problem = cvxpy.Problem(cvxpy.Minimize(bound), [proof, balance])
+    rest = _imbalance(estimation, bound, weights, points, gradients)
+    balance = cvxpy.multiply(scale.values / scale.bound, rest) == 0
+    problem = cvxpy.Problem(cvxpy.Minimize(unknown), [proof, balance])
     try:
         with warnings.catch_warnings():  # an inaccurate solution is judged by its proof
             warnings.simplefilter("ignore")
@@ -183,10 +229,11 @@ def _solve_with_room(estimation: Estimation, room: float) -> Found:
             f"the solver found no bound ({problem.status}): the measure may grow beyond all bounds."
         )
     dense = np.zeros((count, count))
-    dense.flat[places] = np.maximum(multipliers.value, 0.0)
+    dense.flat[places] = scale.weights.flat[places] * np.maximum(multipliers.value, 0.0)
     raised, dense = restore_balance(estimation, float(bound.value), dense)
-    gram, values = np.asarray(proof.dual_value, float), -np.asarray(balance.dual_value, float)
-    return Found(float(raised) * (1 + 1e-12), dense, (gram + gram.T) / 2, values)
+    gram = np.asarray(proof.dual_value, float)
+    values = -scale.values * np.asarray(balance.dual_value, float)
+    return Found(estimation, float(raised) * (1 + 1e-12), dense, (gram + gram.T) / 2, values)
 
 
 def _imbalance(estimation: Estimation, bound: Any, weights: Any, points: Any, g: Any) -> Any:

@@ -11,7 +11,7 @@ from jax.core import Tracer
 
 from jaxmom._values import as_count
 from jaxmom.problems import Problem, interpolated
-from jaxmom.theory import _performance
+from jaxmom.theory import _performance, _worst_function
 from jaxmom.theory._linearize import linearize_steps
 from jaxmom.theory._performance import Estimation
 from jaxmom.theory._systems import as_number
@@ -19,8 +19,6 @@ from jaxmom.transform import eval_params
 
 Measure: TypeAlias = Literal["value", "gradient_norm", "distance"]
 Start: TypeAlias = Literal["distance", "value"]
-
-_DIRECTIONS = 1e-7  # of the largest eigenvalue of the Gram matrix: smaller ones are rounding
 
 
 @dataclasses.dataclass(frozen=True)
@@ -96,7 +94,8 @@ def worst_case(
       ValueError: Not 0 <= mu < L, no step, an unknown measure or start, weight decay, traced
         numbers, or a measure that is not bounded: "distance" from start="value" with mu = 0.
       RuntimeError: The solver finds no proof, as may happen where steps are so long that the
-        measure grows by many orders of magnitude.
+        measure grows by many orders of magnitude; or no function within 1e-4 of its bound, as where
+        the measure shrinks by more than seven.
 
     Source:
       Taylor, Hendrickx and Glineur 2017 (arXiv 1502.05666), theorem 5 and its dual.
@@ -116,7 +115,7 @@ def worst_case(
     # In units with L = 1 and a start of 1; the start sets the unit of length.
     length = 1.0 if start == "distance" else L**-0.5
     scale = {"value": L * length**2, "gradient_norm": (L * length) ** 2, "distance": length**2}
-    points, gradients, values = _realize(estimation, found)
+    points, gradients, values = _worst_function.realize(found)
     points, gradients, values = length * points, L * length * gradients, L * length**2 * values
     # In the units of the program the minimizer of a free start is not known: it is left out.
     known = len(points) - estimation.is_free
@@ -128,7 +127,7 @@ def worst_case(
         gradients,
         values,
         function._replace(minimum=0.0, optimum=None if estimation.is_free else points[-1]),
-        estimation,
+        found.estimation,
         scale[measure],
     )
 
@@ -165,17 +164,6 @@ def _step_matrix(optimizer: optax.GradientTransformation, steps: int) -> np.ndar
             "function f + weight_decay |x|^2 / 2, with mu + weight_decay and L + weight_decay."
         )
     return -np.asarray(columns, float)
-
-
-def _realize(
-    estimation: Estimation, found: _performance.Found
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Return points, gradients and values whose Gram matrix is that of the solver."""
-    weights, directions = np.linalg.eigh(found.gram)
-    kept = weights > _DIRECTIONS * weights[-1]
-    factor = (directions[:, kept] * np.sqrt(weights[kept])).T
-    points, gradients = estimation.rows()
-    return points @ factor.T, gradients @ factor.T, np.append(found.values, 0.0)
 
 
 def _check_class(mu: float, L: float) -> tuple[float, float]:

@@ -64,6 +64,17 @@ THEOREMS = {
         {"mu": 1.0, "L": 20.0, "measure": "distance"},
         ratio_of_item(0.05, 6),
     ),
+    # Van Scoy, Freeman and Lynch 2018: rho^(2 N) L kappa |x_0 - x*|^2 / 2. The worst function needs
+    # a direction for each step, and its inequalities have little room.
+    "triple momentum": (
+        *(jm.triple_momentum(1.0, 100.0), 10, {"mu": 1.0, "L": 100.0}),
+        0.9**20 * 100.0 * 100.0 / 2,
+    ),
+    # Of a distance the worst function is a parabola, and the bound is far below the start.
+    "descent, small": (
+        *(jm.gradient_descent(1.0), 15, {"mu": 0.3, "L": 1.0, "measure": "distance"}),
+        0.7**30,
+    ),
 }
 
 
@@ -93,6 +104,22 @@ def test_a_run_on_the_worst_function_attains_the_bound(name):
     optimizer, steps, keywords, _ = THEOREMS[name]
     found = attained(optimizer, steps, worst(name), keywords.get("measure", "value"))
     assert found == pytest.approx(worst(name).bound, rel=1e-4)
+
+
+def test_a_nearly_degenerate_worst_function_attains_its_bound():
+    """The bound is 2e-7 of the value at the start; the solver itself is right to 3e-5 there."""
+    optimizer = jm.triple_momentum(1.0, 4.0)
+    case = theory.worst_case(optimizer, 6, mu=1.0, L=4.0)
+    assert 0.5**12 * 8 <= case.bound < 0.5**12 * 8 * (1 + 1e-4)
+    assert case.verify()
+    assert attained(optimizer, 6, case) == pytest.approx(case.bound, rel=1e-4)
+
+
+@pytest.mark.slow
+def test_a_bound_that_is_beyond_the_solver_is_refused():
+    """Truly 1.2e-7; the solver's own numbers would make it four times as large."""
+    with pytest.raises(RuntimeError, match="Take fewer steps"):
+        theory.worst_case(jm.triple_momentum(1.0, 4.0), 12, mu=1.0, L=4.0)
 
 
 @pytest.mark.parametrize("name", ["descent 7", "OGM-G", "ITEM"])
