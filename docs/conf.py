@@ -26,6 +26,7 @@ extensions = [
     "sphinx_design",
     "api",
     "mathml",
+    "gallery_pages",
     "method_pages",
 ]
 exclude_patterns = ["_build", "_ext", "jupyter_execute"]  # the last one is what cells wrote

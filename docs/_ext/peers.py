@@ -97,6 +97,8 @@ PEERS: dict[str, tuple[Peer, ...]] = {
             "schedulefree",
             "schedulefree.SGDScheduleFree(params, lr=learning_rate, momentum=beta, "
             "warmup_steps=warmup)",
+            "for a whole number of steps",
+            {"warmup": 7.0},
         ),
     ),
     "lion": (Peer("optax", "optax.lion(learning_rate, b1=b1, b2=b2, weight_decay=weight_decay)"),),
