@@ -95,7 +95,8 @@ class Race:
         """Return all that the bits of all segments depend on.
 
         Rungs may be appended, so their lengths are not part of it: the program of a first segment
-        and that of a later one stand for all of them, both at the length of the first.
+        and that of a later one stand for all of them, both at the length of the first. A segment
+        may do something else at another length; `restore` compares those that have run.
         """
         rules = {"keep": keep, "by": self.by, "over": over, "maximize": self.maximize}
         traced, place = self.programs.traced, self.programs.place
@@ -141,6 +142,7 @@ class Race:
         """Return all that the next segment needs, and the result so far."""
         arrays = {"alive": self.alive, "rungs": self.rungs, "records": np.stack(self.records)}
         arrays["lengths"] = np.array(self.lengths)
+        arrays["programs"] = np.array(self._fingerprints(self.lengths))
         arrays |= {f"lanes.{name}": array for name, array in self.lanes.items()}
         for kind, groups in (("states", self.states), ("counts", self.counts)):
             for number, leaves in groups.items():
@@ -157,12 +159,33 @@ class Race:
                 f"the store has segments of {self.lengths} updates, and rungs={list(lengths)} "
                 "does not go on from there; begin with the same rungs, or choose another store."
             )
+        programs = self._fingerprints(self.lengths)
+        stored = arrays.get("programs", programs)  # older stores do not have them
+        for number, (was, now) in enumerate(zip(stored, programs, strict=True), 1):
+            if was != now:
+                raise ValueError(
+                    f"segment {number}, of {self.lengths[number - 1]} updates, would not compute "
+                    "what the store has of it: at this length the function has changed; give the "
+                    "function that made the store, or choose another store."
+                )
         self.alive, self.rungs = arrays["alive"], arrays["rungs"]
         self.records = [*arrays["records"]]
         self.lanes = {name: arrays[f"lanes.{name}"] for name in self.lanes}
         for number, _ in enumerate(self.groups):  # all have run, so a state may be empty, not None
             self.states[number] = numbered(arrays, f"states.{number}.")
             self.counts[number] = numbered(arrays, f"counts.{number}.")
+
+    def _fingerprints(self, lengths: Sequence[int]) -> list[str]:
+        """Return the fingerprint of each segment from the first on, of all groups together."""
+        places = [
+            [
+                self.programs.place(group, steps if number else None)
+                for group, _ in enumerate(self.groups)
+            ]
+            for number, steps in enumerate(lengths)
+        ]
+        traced = self.programs.traced
+        return [" ".join(traced[i].fingerprint[:_DIGITS] for i in indices) for indices in places]
 
     def result(self) -> "xarray.Dataset":
         """Return the records with their names."""

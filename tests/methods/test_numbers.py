@@ -412,6 +412,21 @@ def test_flax_nnx_optimizer(case):
             assert np.abs(np.asarray(model.kernel[...]) - before).max() > 0
 
 
+def test_coefficients_in_flax_nnx_optimizer():
+    """Their arrays are refused there, with a function of the count as the remedy."""
+    nnx = pytest.importorskip("flax.nnx", reason="flax is not installed")
+    coefficients = jm.coefficients.heavy_ball(beta=0.9)
+    model = nnx.Linear(2, 1, rngs=nnx.Rngs(0))
+    with pytest.raises(ValueError, match="static attribute 'tx'"):
+        nnx.Optimizer(model, jm.scale_by_momentum(coefficients), wrt=nnx.Param)
+    tx = jm.chain(jm.scale_by_momentum(lambda count: coefficients), optax.scale(-0.1))
+    optimizer, start = nnx.Optimizer(model, tx, wrt=nnx.Param), np.asarray(model.kernel[...])
+    ones = jax.tree.map(jnp.ones_like, nnx.state(model, nnx.Param))
+    for _ in range(2):
+        optimizer.update(model, ones)
+    np.testing.assert_allclose(model.kernel[...], start - 0.1 * (1 + 1.9), rtol=1e-6)
+
+
 def test_a_sequence_of_numbers_reaches_update_as_an_array():
     def update(hp, updates, state, params=None, **extra):
         return jax.tree.map(lambda g: jnp.asarray(hp["factors"], g.dtype) * g, updates), state

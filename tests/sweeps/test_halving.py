@@ -287,6 +287,23 @@ def test_a_stored_halving_goes_on_with_its_own_continuation_alone(tmp_path, rung
     assert runs.drop_attrs().identical(whole.drop_attrs())
 
 
+def test_a_segment_that_has_run_is_compared_at_its_own_length(tmp_path):
+    """Even a function that changes at the length of a later rung alone does not go on."""
+
+    def segments(factor):
+        at_two = continue_by(factor)
+        return lambda state, steps, a: (at_two if steps == 2 else grow_by_one)(state, steps, a=a)
+
+    grow_by_one = continue_by(1.0)
+    options = {"keep": 1.0, "width": 4, "store": tmp_path}
+    halving(segments(1.0), SPACE, [1, 2], **options)
+    with pytest.raises(ValueError, match="segment 2, of 2 updates, would not compute"):
+        halving(segments(2.0), SPACE, [1, 2, 3], **options)
+    runs = halving(segments(1.0), SPACE, [1, 2, 3], **options)
+    whole = halving(segments(1.0), SPACE, [1, 2, 3], 1.0, width=4)
+    assert runs.drop_attrs().identical(whole.drop_attrs())
+
+
 def test_continuations_are_compared_group_by_group_with_runs_in_the_state(tmp_path):
     def descend(rate, factor):
         def segment(run, steps, a, k):
