@@ -1,6 +1,7 @@
 """Sweeps in segments: the bits of whole runs, compaction, and what is safe within a lane."""
 
 import concurrent.futures
+import contextlib
 import multiprocessing
 import os
 import signal
@@ -173,10 +174,10 @@ def climb(ran=None):
     return fn
 
 
-@pytest.fixture
-def killed(tmp_path, monkeypatch):
-    """Return a store with lanes between two segments, and how often programs have run for it."""
-    save, left, ran = StoredLanes.save, [6], []
+@contextlib.contextmanager
+def killed_between_segments(monkeypatch, saves):
+    """End what runs within at a number of saves between two segments, as a kill would."""
+    save, left = StoredLanes.save, [saves]
 
     def saving(self, task, arrays):
         save(self, task, arrays)
@@ -187,7 +188,15 @@ def killed(tmp_path, monkeypatch):
     with monkeypatch.context() as patched:
         patched.setattr(StoredLanes, "save", saving)
         with pytest.raises(Killed):
-            sweep(climb(ran), CLIMBED, width=4, segments=[1] * 5, store=tmp_path / "killed")
+            yield
+
+
+@pytest.fixture
+def killed(tmp_path, monkeypatch):
+    """Return a store with lanes between two segments, and how often programs have run for it."""
+    ran = []
+    with killed_between_segments(monkeypatch, 6):
+        sweep(climb(ran), CLIMBED, width=4, segments=[1] * 5, store=tmp_path / "killed")
     jax.effects_barrier()
     assert list((tmp_path / "killed" / "lanes").glob("*.npz"))
     return tmp_path / "killed", len(ran)
@@ -236,6 +245,19 @@ def test_lanes_of_a_chunk_that_is_done_are_forgotten(killed):
     left.write_bytes(content)
     sweep(lambda x: {"y": x}, CLIMBED, width=4, store=store, resume="fresh")
     assert not left.exists()
+
+
+def test_lanes_of_another_extension_run_again(tmp_path, monkeypatch):
+    """Two extensions of a store have the same number until one of them has a manifest."""
+    rest = {"width": 4, "segments": [1] * 5, "store": tmp_path}
+    sweep(climb(), grid(x=np.arange(4.0)), **rest)
+    with killed_between_segments(monkeypatch, 2):
+        sweep(climb(), CLIMBED, resume="extend", **rest)
+    assert list(tmp_path.glob("lanes-1/*.npz"))
+    other = grid(x=np.r_[np.arange(4.0), np.arange(20.0, 26.0)])
+    runs = sweep(climb(), other, resume="extend", **rest)
+    np.testing.assert_array_equal(runs.value[::2], other.labels(np.arange(10))["x"][::2] + 4)
+    assert not list(tmp_path.glob("lanes*"))
 
 
 def test_more_lanes_and_shares_of_a_job_array_run_in_segments(tmp_path):
