@@ -88,6 +88,15 @@ def test_no_table_is_copied_in_the_loop(rule, rng):
     assert max(sizes, default=0) < TABLE_SIZE
 
 
+def test_sarsa_copies_no_table_either():
+    """It reads the values before a step of learning, and where an episode ends also after it."""
+    mdp = rl.random_mdp(jax.random.key(0), 200, 4, time_limit=100)
+    sizes = find_copies_in_loops(
+        lambda key: rl.sarsa(mdp, RULES["dense"], key, steps=320, rng="xoshiro").q
+    )
+    assert max(sizes, default=0) < TABLE_SIZE
+
+
 def test_a_copied_table_is_seen():
     """The control: with the last table kept as well, as SpeedyQ would, XLA copies in each step."""
 
