@@ -56,7 +56,7 @@ def write_page(folder: pathlib.Path, name: str, story: str, answer: str) -> str:
         took = "It printed"
         if "seconds" in facts:
             took = f"It took {facts['seconds']:,} s on {facts['machine']}"
-            took += f", beside {facts['load']} other processes" if facts["load"] else ""
+            took += f", beside {facts['load']} other processes" if facts.get("load") else ""
             took += ", and printed"
         parts.append(took)
         parts.append(f"```text\n{facts['printed'].strip()}\n```")
