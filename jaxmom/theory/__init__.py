@@ -1,6 +1,7 @@
 """What a linear optimizer must do, from the program of its update.
 
     theory.linearize            any linear optax chain as x <- A x + B g; others are refused by name
+    theory.linearize_period     the systems of a period, for coefficients that repeat; `monodromy`
     theory.spectral_radius      the rate at one curvature; `rate` over all of [mu, L]
     theory.stability_limit      the largest stable curvature, for any number of buffers
     theory.stationary_variance  the noise floor; `curvature_noise_limit` for noise that multiplies
@@ -11,16 +12,22 @@
     theory.tune                 the best hyperparameters on quadratics, with their rate
     theory.max_stable_alpha     the largest stable step of Q-learning with momentum
     theory.certified_rate       a rate for all smooth strongly convex functions, with a proof
+    theory.certifiable_rate     the same rate as a number that compiles and differentiates
     theory.worst_case           the exact worst case of N steps, its proof and its function
 
 An optimizer is a pytree, so that all but `tune`, `minimal`, `regime`, `equivalent`,
 `certified_rate` and `worst_case` compile and map over its hyperparameters. An array of curvatures
-is as many separate problems, with one result each.
+is as many separate problems, with one result each. Curvatures of games may be complex, in
+`iteration_matrix`, `monodromy`, `eigenvalues`, `characteristic_polynomial`, `spectral_radius`,
+`period`, `transient_growth`, `stationary_covariance` and `stationary_variance`; `stability_limit`
+takes their angle, and the others refuse them. Coefficients that repeat are admitted by `monodromy`,
+`spectral_radius`, `rate`, `stability_limit` and `kernel`.
 Exact formulas need exact numbers: enable ``jax_enable_x64``.
 """
 
 from jaxmom.theory._constraints import inequality
 from jaxmom.theory._equivalent import Equivalence, equivalent
+from jaxmom.theory._frequency import certifiable_rate
 from jaxmom.theory._kernel import kernel, mean_age
 from jaxmom.theory._linearize import (
     NotLinearError,
@@ -80,6 +87,7 @@ __all__ = [
     "TimeVaryingError",
     "Tuning",
     "WorstCase",
+    "certifiable_rate",
     "certified_rate",
     "characteristic_polynomial",
     "curvature_noise_limit",
