@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from concurrent.futures import Executor
 from typing import TYPE_CHECKING, Any
 
-from jaxmom.sweeps._race import MADE_BY_HALVING, Race
+from jaxmom.sweeps._halving_lanes import MADE_BY_HALVING, HalvingLanes
 from jaxmom.sweeps.compile.autotune import default_options
 from jaxmom.sweeps.compile.watchdog import STALL_SECONDS, Dispatcher
 from jaxmom.sweeps.estimate import as_devices, as_width
@@ -105,27 +105,27 @@ def halving(
     dispatcher = Dispatcher(used, stall_seconds)
     # What a store has may be continued, so that how it goes on belongs to its identity.
     traced = lengths if store is None else [*lengths, lengths[0]]
-    race = Race(segment, space, traced, by, bool(maximize), lanes_at_a_time)
+    lanes = HalvingLanes(segment, space, traced, by, bool(maximize), lanes_at_a_time)
     with contextlib.ExitStack() as stack:
         saved = None
         if store is not None:
             folder = Store(store)
             stack.enter_context(folder.locked())
-            saved = Checkpoint(folder, race.identity(used, lengths[0], share, over))
-            race.restore(*saved.load(), lengths)
-        made = race.programs.traced, lanes_at_a_time
+            saved = Checkpoint(folder, lanes.identity(used, lengths[0], share, over))
+            lanes.restore(*saved.load(), lengths)
+        made = lanes.programs.traced, lanes_at_a_time
         if executor is None:
             runner = LocalRunner(*made, used, default_options(used), dispatcher)
         else:
             rest = (*made, default_options(used), stall_seconds, workers)
-            runner = stack.enter_context(ExecutorRunner(executor, race.programs.functions, *rest))
-        for number in range(len(race.lengths), len(lengths)):
+            runner = stack.enter_context(ExecutorRunner(executor, lanes.programs.functions, *rest))
+        for number in range(len(lanes.lengths), len(lengths)):
             if number:
-                race.select(share, over)
-            race.run(runner, lengths[number])
+                lanes.select(share, over)
+            lanes.run(runner, lengths[number])
             if saved:
-                saved.save(number + 1, race.snapshot())
-    return race.result()
+                saved.save(number + 1, lanes.snapshot())
+    return lanes.result()
 
 
 def _read_share(keep: Any) -> float:

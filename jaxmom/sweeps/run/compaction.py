@@ -8,7 +8,7 @@ which lanes share a program is decided here, as they come.
 import contextlib
 import itertools
 from collections.abc import Callable, Generator, Iterable, Iterator
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol, TypeAlias
 
 import jax
 import numpy as np
@@ -64,11 +64,11 @@ def run_segments(
     Yields:
       Pairs of a chunk and its results, or the error of a segment of one of its lanes.
     """
-    crowd = _Crowd(sweep, width, iter(tasks), columns, saved)
-    jobs = run_tasks(runner, crowd.jobs(), crowd.job_columns, crowd.job_data)
-    with contextlib.closing(jobs) as outcomes:
-        for job, outcome in outcomes:
-            for task, result in crowd.finish(job, outcome):
+    scheduler = _Scheduler(sweep, width, iter(tasks), columns, saved)
+    batches = run_tasks(runner, scheduler.batches(), scheduler.batch_columns, scheduler.batch_data)
+    with contextlib.closing(batches) as outcomes:
+        for batch, outcome in outcomes:
+            for task, result in scheduler.finish(batch, outcome):
                 yield task, result
                 if saved is not None and not isinstance(result, Exception):
                     saved.remove(task)
@@ -153,18 +153,19 @@ class _Lanes(NamedTuple):
     rows: Index
 
 
-_Place = tuple[int, int]  # a group, and how many segments its lanes have run
+# A group, and how many segments its lanes have run: what lanes must share to run in one program.
+_Stage: TypeAlias = tuple[int, int]
 
 
-class _Job(NamedTuple):
-    """A segment of as many lanes as a program takes."""
+class _Batch(NamedTuple):
+    """Lanes that run their next segment together, as many as a program takes."""
 
-    place: _Place
+    stage: _Stage
     lanes: list[_Lanes]
 
 
-class _Crowd:
-    """The lanes of open chunks: those that wait for their next segment, and those that run it.
+class _Scheduler:
+    """Chooses which lanes of open chunks run their next segment together.
 
     Args:
       sweep: The segments.
@@ -174,9 +175,9 @@ class _Crowd:
       saved: Where lanes are safe between two segments.
 
     Attributes:
-      waiting: By group and number of segments.
-      counts: Of the runs in the states there, which are common to all lanes.
-      running: The jobs that have been started.
+      waiting: Lanes that do not run, by stage.
+      counts: Of the runs in the states of a stage, which are common to all lanes.
+      running: The batches that have been started.
     """
 
     def __init__(
@@ -189,35 +190,35 @@ class _Crowd:
     ):
         self.sweep, self.width, self.tasks = sweep, width, tasks
         self.columns, self.saved = columns, saved
-        self.waiting: dict[_Place, list[_Lanes]] = {}
-        self.counts: dict[_Place, list[NDArray[Any]]] = {}
-        self.running: dict[Task, _Job] = {}
+        self.waiting: dict[_Stage, list[_Lanes]] = {}
+        self.counts: dict[_Stage, list[NDArray[Any]]] = {}
+        self.running: dict[Task, _Batch] = {}
         self.numbers = itertools.count()
 
-    def jobs(self) -> Iterator[Task | None]:
-        """Yield the jobs to run; None if the next one depends on those that run.
+    def batches(self) -> Iterator[Task | None]:
+        """Yield the batches to run; None if the next one depends on those that run.
 
-        A place with enough lanes to fill a program is first, and the one of most segments among
-        them; then a new chunk; then places whose lanes nothing can join any more.
+        A stage with enough lanes to fill a program is first, and the one of most segments among
+        them; then a new chunk; then stages whose lanes nothing can join any more.
         """
         upcoming = next(self.tasks, None)
         while True:
-            place = self._find_full()
-            if place is None and upcoming is not None and not self._has_left(upcoming.group):
+            stage = self._find_full()
+            if stage is None and upcoming is not None and not self._has_left(upcoming.group):
                 self._open(upcoming)
                 upcoming = next(self.tasks, None)
                 continue
-            place = place or self._find_last(upcoming)
-            if place is not None:
-                yield self._make_job(place)
+            stage = stage or self._find_last(upcoming)
+            if stage is not None:
+                yield self._make_batch(stage)
             elif self.running:
                 yield None
             else:
                 return
 
-    def job_columns(self, job: Task) -> Arguments:
-        """Return the arguments of the lanes of a job; it is filled up with its last lane."""
-        (_, level), lanes = self.running[job]
+    def batch_columns(self, batch: Task) -> Arguments:
+        """Return the arguments of the lanes of a batch; it is filled up with its last lane."""
+        (_, level), lanes = self.running[batch]
         parts = []
         for chunk, rows in lanes:
             columns = chunk.columns | ({STATE: chunk.leaves} if level else {})
@@ -225,19 +226,19 @@ class _Crowd:
         missing = self.width - sum(len(rows) for _, rows in lanes)
         return jax.tree.map(lambda *arrays: fill_up(np.concatenate(arrays), missing), *parts)
 
-    def job_data(self, job: Task) -> list[NDArray[Any]] | None:
-        """Return the counts that the lanes of a job share."""
-        place = self.running[job].place
-        return self.counts[place] if place[1] else None
+    def batch_data(self, batch: Task) -> list[NDArray[Any]] | None:
+        """Return the counts that the lanes of a batch share."""
+        stage = self.running[batch].stage
+        return self.counts[stage] if stage[1] else None
 
-    def finish(self, job: Task, outcome: Arrays | Exception) -> Iterator[Outcome]:
-        """Keep the results of a job, and yield the chunks whose last lanes were in it.
+    def finish(self, batch: Task, outcome: Arrays | Exception) -> Iterator[Outcome]:
+        """Keep the results of a batch, and yield the chunks whose last lanes were in it.
 
         Args:
-          job: From `jobs`.
+          batch: From `batches`.
           outcome: Its results, or its error.
         """
-        (group, level), lanes = self.running.pop(job)
+        (group, level), lanes = self.running.pop(batch)
         if isinstance(outcome, Exception):
             yield from self._fail(lanes, outcome)
             return
@@ -264,8 +265,8 @@ class _Crowd:
             if not chunk.failed:
                 chunk.failed = True
                 yield chunk.task, error
-        for place, waiting in self.waiting.items():
-            self.waiting[place] = [some for some in waiting if not some.chunk.failed]
+        for stage, waiting in self.waiting.items():
+            self.waiting[stage] = [some for some in waiting if not some.chunk.failed]
 
     def _open(self, task: Task) -> None:
         """Let the lanes of a chunk wait for their next segments."""
@@ -281,26 +282,26 @@ class _Crowd:
 
     def _number_counts(self, group: int) -> Arrays:
         """Return the counts of a group as arrays of a snapshot."""
-        places = {place[1]: counts for place, counts in self.counts.items() if place[0] == group}
-        return {f"counts{n}.{i}": c for n, some in places.items() for i, c in enumerate(some)}
+        stages = {stage[1]: counts for stage, counts in self.counts.items() if stage[0] == group}
+        return {f"counts{n}.{i}": c for n, some in stages.items() for i, c in enumerate(some)}
 
-    def _count(self, place: _Place) -> int:
-        """Return how many lanes wait in a place."""
-        return sum(len(rows) for _, rows in self.waiting.get(place, ()))
+    def _count(self, stage: _Stage) -> int:
+        """Return how many lanes of a stage wait."""
+        return sum(len(rows) for _, rows in self.waiting.get(stage, ()))
 
-    def _find_full(self) -> _Place | None:
-        """Return the place of most segments where enough lanes wait to fill a program."""
-        full = [place for place in self.waiting if self._count(place) >= self.width]
-        return max(full, key=lambda place: place[1], default=None)
+    def _find_full(self) -> _Stage | None:
+        """Return the stage of most segments of which enough lanes wait to fill a program."""
+        full = [stage for stage in self.waiting if self._count(stage) >= self.width]
+        return max(full, key=lambda stage: stage[1], default=None)
 
     def _has_left(self, group: int) -> bool:
         """Return whether lanes of other groups wait, to which no more will come."""
-        return any(place[0] != group and self._count(place) for place in self.waiting)
+        return any(stage[0] != group and self._count(stage) for stage in self.waiting)
 
-    def _find_last(self, upcoming: Task | None) -> _Place | None:
-        """Return a place with lanes that no others can join; the least far is first."""
-        running = [job.place for job in self.running.values()]
-        present = [place for place in self.waiting if self._count(place)]
+    def _find_last(self, upcoming: Task | None) -> _Stage | None:
+        """Return a stage whose lanes no others can join, the one of fewest segments first."""
+        running = [batch.stage for batch in self.running.values()]
+        present = [stage for stage in self.waiting if self._count(stage)]
         for group, level in sorted(present):
             if upcoming is not None and group == upcoming.group:
                 continue
@@ -308,16 +309,16 @@ class _Crowd:
                 return group, level
         return None
 
-    def _make_job(self, place: _Place) -> Task:
+    def _make_batch(self, stage: _Stage) -> Task:
         """Take lanes that wait, as many as a program has room for."""
-        group, level = place
-        lanes, room, waiting = [], self.width, self.waiting[place]
+        group, level = stage
+        lanes, room, waiting = [], self.width, self.waiting[stage]
         while waiting and room:
             chunk, rows = waiting.pop(0)
             if len(rows) > room:
                 waiting.insert(0, _Lanes(chunk, rows[room:]))
             lanes.append(_Lanes(chunk, rows[:room]))
             room -= len(rows[:room])
-        task = Task(next(self.numbers), level, self.sweep.place(group, level))
-        self.running[task] = _Job(place, lanes)
+        task = Task(next(self.numbers), level, self.sweep.program_index(group, level))
+        self.running[task] = _Batch(stage, lanes)
         return task

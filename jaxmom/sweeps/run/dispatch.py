@@ -44,19 +44,19 @@ def run_tasks(
     Yields:
       Pairs of a task and its results, or the error with which it ended.
     """
-    flight = _Flight(runner, columns, data)
+    in_flight = _InFlight(runner, columns, data)
     try:
         for task in tasks:
             if task is None:
-                yield from flight.complete()
+                yield from in_flight.complete()
                 continue
-            flight.start(task)
-            while flight.is_full:
-                yield from flight.complete()
-        while flight.handles:
-            yield from flight.complete()
+            in_flight.start(task)
+            while in_flight.is_full:
+                yield from in_flight.complete()
+        while in_flight.handles:
+            yield from in_flight.complete()
     finally:
-        flight.cancel()  # an executor would go on after an error
+        in_flight.cancel()  # an executor would go on after an error
 
 
 def fill_up(array: NDArray[Any], missing: int) -> NDArray[Any]:
@@ -64,7 +64,7 @@ def fill_up(array: NDArray[Any], missing: int) -> NDArray[Any]:
     return np.concatenate([array, np.repeat(array[-1:], missing, axis=0)]) if missing else array
 
 
-class _Flight:
+class _InFlight:
     """The tasks that have been started and are not done, oldest first.
 
     Args:

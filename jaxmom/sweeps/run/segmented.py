@@ -60,14 +60,14 @@ class SegmentedSweep:
         check_result(space, self.whole)
         self.steps = [read_steps(one) if STEP in one.outputs else None for one in self.whole]
 
-    def place(self, group: int, level: int) -> int:
+    def program_index(self, group: int, level: int) -> int:
         """Return the index of the program of a segment.
 
         Args:
           group: The number of the group of its lanes.
           level: How many segments they have run before.
         """
-        return self.programs.place(group, self.lengths[level] if level else None)
+        return self.programs.program_index(group, self.lengths[level] if level else None)
 
     def missing(self, group: int, level: int, lanes: int) -> Arrays:
         """Return the outputs of a segment that no lane has run.
@@ -80,7 +80,7 @@ class SegmentedSweep:
         Returns:
           By name [lanes, ...], NaN or 0.
         """
-        outputs = self.programs.traced[self.place(group, level)].outputs
+        outputs = self.programs.traced[self.program_index(group, level)].outputs
         kept = {n: o for n, o in outputs.items() if n in self.whole[group].outputs and n != STEP}
         return {name: _missing(name, output, lanes) for name, output in kept.items()}
 

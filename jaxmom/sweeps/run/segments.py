@@ -100,7 +100,7 @@ class SegmentPrograms:
     ):
         self.traced: list[TracedGroup] = []
         self.functions: list[SweptFn] = []
-        self._places: dict[tuple[int, int | None], int] = {}  # group, length after the first
+        self._indices: dict[tuple[int, int | None], int] = {}  # group, length after the first
         for number, group in enumerate(space.groups()):
             taken = space.take(group.rows.at(np.zeros(1, np.int64)))
             sample = {name: taken[name] for name in group.names}
@@ -113,14 +113,14 @@ class SegmentPrograms:
                 call = SegmentCall(segment, steps, read_format(state), check)
                 self._trace(number, steps, call, group, sample, state)
 
-    def place(self, group: int, steps: int | None) -> int:
+    def program_index(self, group: int, steps: int | None) -> int:
         """Return the index of a program.
 
         Args:
           group: The number of the group.
           steps: The length of a segment after the first one; None for the first.
         """
-        return self._places[group, steps]
+        return self._indices[group, steps]
 
     def _trace(
         self,
@@ -139,7 +139,7 @@ class SegmentPrograms:
             group = group._replace(names=(*group.names, STATE))
             sample = sample | {STATE: leaves}
         function = Partial(call, *counts)
-        self._places[number, steps] = len(self.traced)
+        self._indices[number, steps] = len(self.traced)
         self.functions.append(function)
         self.traced.append(trace_group(function, group, sample))
 

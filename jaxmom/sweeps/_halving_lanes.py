@@ -46,7 +46,7 @@ _BELOW_ONE = 1 - 1e-12  # 0.07 * 100 is above 7, and a share of 0.07 of 100 lane
 MADE_BY_HALVING = ("rungs", "ended_at")  # beside what every sweep makes
 
 
-class Race:
+class HalvingLanes:
     """The lanes of a halving, with their states on the host.
 
     Args:
@@ -99,11 +99,11 @@ class Race:
         may do something else at another length; `restore` compares those that have run.
         """
         rules = {"keep": keep, "by": self.by, "over": over, "maximize": self.maximize}
-        traced, place = self.programs.traced, self.programs.place
+        traced, index_of = self.programs.traced, self.programs.program_index
         for number, label in enumerate(label_groups(self.groups)):
-            later = traced[place(number, steps)]
+            later = traced[index_of(number, steps)]
             rules[f"later segments ({label})"] = later.fingerprint[:_DIGITS]
-        first = [traced[place(number, None)] for number in range(len(self.groups))]
+        first = [traced[index_of(number, None)] for number in range(len(self.groups))]
         options = {**default_options(devices), **rules}
         return sweep_identity(self.space, self.width, first, options, devices[0].platform)
 
@@ -177,15 +177,15 @@ class Race:
 
     def _fingerprints(self, lengths: Sequence[int]) -> list[str]:
         """Return the fingerprint of each segment from the first on, of all groups together."""
-        places = [
+        indices = [
             [
-                self.programs.place(group, steps if number else None)
+                self.programs.program_index(group, steps if number else None)
                 for group, _ in enumerate(self.groups)
             ]
             for number, steps in enumerate(lengths)
         ]
         traced = self.programs.traced
-        return [" ".join(traced[i].fingerprint[:_DIGITS] for i in indices) for indices in places]
+        return [" ".join(traced[i].fingerprint[:_DIGITS] for i in some) for some in indices]
 
     def result(self) -> "xarray.Dataset":
         """Return the records with their names."""
@@ -221,7 +221,7 @@ class Race:
             return {name: taken[name] for name in group.names} | state
 
         tasks = [
-            Task(n, chunk, self.programs.place(n, steps if n in self.states else None))
+            Task(n, chunk, self.programs.program_index(n, steps if n in self.states else None))
             for n, position in positions.items()
             for chunk in range(ceil_div(len(position), self.width))
         ]
