@@ -12,7 +12,6 @@
     theory.tune                 the best hyperparameters on quadratics, with their rate
     theory.max_stable_alpha     the largest stable step of Q-learning with momentum
     theory.certified_rate       a rate for all smooth strongly convex functions, with a proof
-    theory.certifiable_rate     the same rate as a number that compiles and differentiates
     theory.worst_case           the exact worst case of N steps, its proof and its function
 
 An optimizer is a pytree, so that all but `tune`, `minimal`, `regime`, `equivalent`,
@@ -27,7 +26,6 @@ Exact formulas need exact numbers: enable ``jax_enable_x64``.
 
 from jaxmom.theory._constraints import inequality
 from jaxmom.theory._equivalent import Equivalence, equivalent
-from jaxmom.theory._frequency import certifiable_rate
 from jaxmom.theory._kernel import kernel, mean_age
 from jaxmom.theory._linearize import (
     NotLinearError,
@@ -87,7 +85,6 @@ __all__ = [
     "TimeVaryingError",
     "Tuning",
     "WorstCase",
-    "certifiable_rate",
     "certified_rate",
     "characteristic_polynomial",
     "curvature_noise_limit",
