@@ -2,7 +2,7 @@
 
 import functools
 import operator
-from typing import Any, Literal, NamedTuple, TypeAlias, get_args
+from typing import Literal, NamedTuple, TypeAlias, get_args
 
 import jax
 import jax.numpy as jnp
@@ -10,6 +10,7 @@ import optax
 from jax.tree_util import Partial
 from jax.typing import ArrayLike
 
+from jaxmom._choices import check_choice
 from jaxmom.rl._checks import (
     check_count,
     check_interval,
@@ -160,7 +161,8 @@ def run_stream(
     steps = _count_steps(mdp, steps, episodes)
     every = steps if every is None else operator.index(every)
     _check_intervals(mdp, every, discount, epsilon, divergence)
-    _check_choices(clock=(clock, Clock), path=(path, Path), rng=(rng, Rng))
+    for name, word, alias in (("clock", clock, Clock), ("path", path, Path), ("rng", rng, Rng)):
+        check_choice(name, word, get_args(alias))
     optimizer = as_pytree(optimizer)
     q = _as_table(mdp, "initial", initial)
     goal = None if target is None else jnp.asarray(_as_table(mdp, "target", target), q.dtype)
@@ -218,13 +220,6 @@ def _check_intervals(
             "discount 1 needs a time limit, because a return may be infinite without one; use a "
             "discount below 1, or dataclasses.replace(mdp, time_limit=...)."
         )
-
-
-def _check_choices(**choices: tuple[str, Any]) -> None:
-    for name, (given, alias) in choices.items():
-        if given not in get_args(alias):
-            admitted = ", ".join(map(repr, get_args(alias)))
-            raise ValueError(f"{name} is one of {admitted}; got {given!r}.")
 
 
 def _as_table(mdp: Mdp, name: str, given: ArrayLike) -> jax.Array:

@@ -104,7 +104,8 @@ def two_backups(beta: ArrayLike) -> Optimizer:
     Raises:
       ValueError: beta is outside its interval.
 
-    Source: Weng, Xiong and Zhang 2019 (arXiv 1905.02841), accelerated target updates.
+    Source: Weng, Xiong and Zhang 2019 (arXiv 1905.02841), accelerated target updates from earlier
+      iterates, here as Nesterov's method with step 1.
 
     Example:
       >>> import jax

@@ -184,9 +184,10 @@ def momentum_q_learning(
         gamma is outside [0, 1] or no scalar.
       TypeError: The process is traced.
 
-    Source: Weng, Xiong, Zhao, Liang and Zhang 2021 (UAI, arXiv 2007.15418), whose Nesterov's and
-      Polyak's terms these are; Weng, Xiong and Zhang 2019 (arXiv 1905.02841) for accelerated
-      targets. Schedules are yours to give: none of theirs is built in.
+    Source: Weng, Xiong, Zhao, Liang and Zhang 2021 (UAI, arXiv 2007.15418): Nesterov's and Polyak's
+      momentum in one method that has SpeedyQ among its cases; Weng, Xiong and Zhang 2019 (arXiv
+      1905.02841) for accelerated targets. The letters and the form are ours, and none of the papers'
+      schedules is built in.
 
     Example:
       >>> import jax
