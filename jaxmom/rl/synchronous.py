@@ -186,8 +186,8 @@ def momentum_q_learning(
 
     Source: Weng, Xiong, Zhao, Liang and Zhang 2021 (UAI, arXiv 2007.15418): Nesterov's and Polyak's
       momentum in one method that has SpeedyQ among its cases; Weng, Xiong and Zhang 2019 (arXiv
-      1905.02841) for accelerated targets. The letters and the form are ours, and none of the papers'
-      schedules is built in.
+      1905.02841) for accelerated targets. The letters and the form are ours; no schedule of the
+      papers is built in.
 
     Example:
       >>> import jax
