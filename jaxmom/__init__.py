@@ -90,7 +90,7 @@ from jaxmom.transform import (
 
 if TYPE_CHECKING:
     from jaxmom import plot, problems, rl, theory
-    from jaxmom.explorer import explore
+    from jaxmom.explorer import explore, playground
     from jaxmom.rl.optimizers import lazy_momentum
     from jaxmom.sweeps import (
         Space,
@@ -193,6 +193,7 @@ __all__ = [
     "paired",
     "partition",
     "pid",
+    "playground",
     "plot",
     "pnm",
     "primal_averaging",
@@ -233,6 +234,7 @@ __all__ = [
 
 
 _LAZY = ("explorer", "plot", "problems", "rl", "sweeps", "theory")
+_OWNERS = {"explore": "explorer", "playground": "explorer", "lazy_momentum": "rl"}
 
 
 def __getattr__(name: str) -> Any:
@@ -240,7 +242,7 @@ def __getattr__(name: str) -> Any:
     if name in _LAZY:
         return importlib.import_module(f"jaxmom.{name}")
     if name in __all__:  # those that are not here already are of sweeps, but for these
-        owner = {"explore": "explorer", "lazy_momentum": "rl"}.get(name, "sweeps")
+        owner = _OWNERS.get(name, "sweeps")
         return getattr(importlib.import_module(f"jaxmom.{owner}"), name)
     raise AttributeError(f"module 'jaxmom' has no attribute {name!r}")
 

@@ -1,4 +1,4 @@
-"""The command line: inspect, verify, export and explore sweep stores."""
+"""The command line: inspect, verify, export and explore sweep stores, and the playground."""
 
 import argparse
 import collections
@@ -37,8 +37,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if options.command is None:
         parser.print_help()
         return 0
-    store = Store(options.store)
     try:
+        if options.command == "playground":
+            return _playground(options)
+        store = Store(options.store)
         if not store.read_manifests():
             print(f"there is no sweep in {store.path}: it has no sweep.json")
             return 2
@@ -70,6 +72,8 @@ def _make_parser() -> argparse.ArgumentParser:
             fn = "the name of the swept function, for the calls that are shown"
             command.add_argument("--fn", default="train", help=fn)
             _add_server_options(command)
+    summary = "look at a momentum method in a browser, on this machine only"
+    _add_server_options(commands.add_parser("playground", help=summary, description=summary))
     return parser
 
 
@@ -134,6 +138,16 @@ def _explore(store: Store, options: argparse.Namespace) -> int:
     title = f"jaxmom: {store.path.name}"
     browser = not options.no_browser
     serve(lambda: explore(store.path, fn=options.fn), title, port=options.port, browser=browser)
+    return 0
+
+
+def _playground(options: argparse.Namespace) -> int:
+    from jaxmom.explorer import playground
+    from jaxmom.explorer.serve import serve
+
+    playground().open_session()  # compiles the first method before a browser waits for it
+    title, browser = "jaxmom: the playground of momentum", not options.no_browser
+    serve(playground, title, port=options.port, browser=browser)
     return 0
 
 

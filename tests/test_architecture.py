@@ -78,7 +78,7 @@ MAY_IMPORT = {
     },
     "plot._shared": {"_outcomes"},
     "plot": {"plot._shared", "_outcomes"},
-    "explorer": {"plot", "sweeps.store"},
+    "explorer": {"_optimize", "methods", "plot", "problems", "sweeps.store", "theory", "transform"},
     "cli": {"explorer", "sweeps"},
     "__main__": {"cli"},
 }

@@ -9,5 +9,6 @@ and `curves`, or is that of `jaxmom.theory` and `jaxmom.optimize`.
 """
 
 from jaxmom.explorer._explore import explore
+from jaxmom.explorer._playground import playground
 
-__all__ = ["explore"]
+__all__ = ["explore", "playground"]

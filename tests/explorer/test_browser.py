@@ -33,7 +33,7 @@ def opened(browser, address):
     page, errors = browser.new_page(viewport={"width": 1500, "height": 1500}), []
     page.on("console", lambda m: errors.append(m.text) if m.type == "error" else None)
     page.on("pageerror", lambda error: errors.append(str(error)))
-    page.goto(address)
+    page.goto(address, timeout=120_000)
     page.wait_for_selector(".bk-Figure", timeout=60_000)
     yield page, errors
     page.close()
@@ -87,6 +87,28 @@ def test_a_saved_view_needs_no_server(browser, tmp_path):
     jm.explore(make_runs()).save(tmp_path / "view.html", best=0.1)
     with opened(browser, (tmp_path / "view.html").as_uri()) as (page, errors):
         page.get_by_text("120 lanes").first.wait_for(timeout=60_000)
+        assert [error for error in errors if "ERR_FILE_NOT_FOUND" not in error] == []
+
+
+def test_the_playground_loads_and_follows_a_slider(browser):
+    with served("playground") as address, opened(browser, f"http://{address}") as (page, errors):
+        page.get_by_text("jm.heavy_ball(learning_rate=0.1, beta=0.9)").wait_for(timeout=60_000)
+        page.locator("select").first.select_option("gradient descent")
+        page.get_by_text("jm.gradient_descent(learning_rate=0.1)").wait_for(timeout=120_000)
+        page.get_by_text("copy as code").click()
+        assert errors == []
+
+
+def test_a_saved_playground_needs_no_server(browser, tmp_path):
+    kinds = {"methods": ["heavy ball"], "betas": [0.0, 0.9], "learning_rates": [0.1, 0.2]}
+    jm.playground().save(tmp_path / "page.html", **kinds)
+    with opened(browser, (tmp_path / "page.html").as_uri()) as (page, errors):
+        page.get_by_text("beta = 0.9").first.wait_for(timeout=60_000)
+        page.get_by_text("jm.heavy_ball(learning_rate=0.2, beta=0.9)").wait_for(timeout=60_000)
+        handle = page.locator(".noUi-handle").first
+        handle.focus()
+        handle.press("ArrowLeft")
+        page.get_by_text("jm.heavy_ball(learning_rate=0.2, beta=0.0)").wait_for(timeout=60_000)
         assert [error for error in errors if "ERR_FILE_NOT_FOUND" not in error] == []
 
 
