@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeAlias, get_args
 
 import jax
 
+from jaxmom._choices import check_choice
 from jaxmom.sweeps.compile.autotune import Autotuner, default_options
 from jaxmom.sweeps.compile.program import NARROW, SweptFn, TracedGroup
 from jaxmom.sweeps.compile.watchdog import STALL_SECONDS, Dispatcher, StalledError, describe_stall
@@ -155,8 +156,8 @@ def sweep(
       [[1 1 2]
        [1 1 2]]
     """
-    _check_choice("resume", resume, get_args(Resume))
-    _check_choice("on_error", on_error, get_args(OnError))
+    check_choice("resume", resume, get_args(Resume))
+    check_choice("on_error", on_error, get_args(OnError))
     asked = _Asked(as_width(width), as_options(options), on_error)
     share = as_share(part, store, resume)
     executor = as_executor(executor, workers)
@@ -238,11 +239,6 @@ def _lane_store(folder: Store | None, driver: Driver) -> LaneStore | None:
 
 def _name_workers(executor: Executor) -> str:
     return f"workers of {type(executor).__name__}"
-
-
-def _check_choice(name: str, given: str, choices: Sequence[str]) -> None:
-    if given not in choices:
-        raise ValueError(f"{name} is one of {list(choices)}, not {given!r}.")
 
 
 @contextlib.contextmanager

@@ -9,6 +9,7 @@ import optax
 from jax.core import Tracer
 from jax.typing import ArrayLike
 
+from jaxmom._choices import check_choice
 from jaxmom._values import as_count
 from jaxmom.theory._linearize import TimeVaryingError, linearize, linearize_steps
 from jaxmom.theory._systems import Linear
@@ -121,8 +122,7 @@ def _recording(optimizer: optax.GradientTransformation) -> optax.GradientTransfo
 
 
 def _check_record(record: str, optimizer: Linear) -> None:
-    if record not in get_args(Record):
-        raise ValueError(f"record is one of {list(get_args(Record))}, not {record!r}.")
+    check_choice("record", record, get_args(Record))
     if record == "eval_value" and isinstance(optimizer, LinearSystem):
         raise ValueError(
             "a LinearSystem says nothing about eval_params: give the optimizer itself, or "

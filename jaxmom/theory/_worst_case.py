@@ -9,6 +9,7 @@ import numpy as np
 import optax
 from jax.core import Tracer
 
+from jaxmom._choices import check_choice
 from jaxmom._values import as_count
 from jaxmom.problems import Problem, interpolated
 from jaxmom.theory import _performance, _worst_function
@@ -174,12 +175,8 @@ def _check_class(mu: float, L: float) -> tuple[float, float]:
 
 
 def _check_choices(measure: str, start: str, mu: float) -> None:
-    for name, given, choices in (
-        ("measure", measure, get_args(Measure)),
-        ("start", start, get_args(Start)),
-    ):
-        if given not in choices:
-            raise ValueError(f"{name} is one of {list(choices)}, not {given!r}.")
+    check_choice("measure", measure, get_args(Measure))
+    check_choice("start", start, get_args(Start))
     if (measure, start) == ("distance", "value") and mu == 0:
         raise ValueError(
             "without strong convexity, f(x_0) - f* <= 1 says nothing about how far away the "
