@@ -26,7 +26,7 @@ FUNCTIONS = {"sign", "min", "max", "log2", "floor", "mean", "clip", "polar", "Re
 
 _SYMBOL = re.compile(
     r"(?P<space>\s+)|(?P<operator><-|->|<=|>=|\.\.\.)|(?P<number>\d+(?:\.\d+)?)"
-    r"|(?P<name>[^\W\d_]+\d*)|(?P<mark>[\s\S])"
+    r"|(?P<words>[a-z]{2,}(?:_[a-z]{2,})+)|(?P<name>[^\W\d_]+\d*)|(?P<mark>[\s\S])"
 )
 
 
@@ -165,7 +165,10 @@ def _attach(atoms: list[str], symbols: list[tuple[str, str]], at: int, mark: str
         atoms[-1] += f"_{{{symbols[at][1]}}}"
         return at + 1
     inner, at = _read_one(symbols, at)
-    atoms[-1] += f"{mark}{{{sign}{inner}}}"
+    base = atoms[-1].removesuffix(r"\,")  # the space after a word follows its index
+    space = atoms[-1][len(base) :]
+    inner = inner.removeprefix(r"\,").removesuffix(r"\,")
+    atoms[-1] = f"{base}{mark}{{{sign}{inner}}}{space}"
     return at
 
 
@@ -180,6 +183,11 @@ def _read_one(symbols: list[tuple[str, str]], at: int) -> tuple[str, int]:
 
 def _translate(kind: str, text: str) -> str:
     """Return the TeX of one name, number or operator."""
+    if kind == "words":  # a name of Python, or a letter with a word as its index
+        letter, _, index = text.partition("_")
+        if letter in GREEK:
+            return rf"{_translate('name', letter)}_{{\text{{{index.replace('_', ' ')}}}}}"
+        return rf"\,\text{{{text.replace('_', ' ')}}}\,"
     if kind != "name":
         return OPERATORS.get(text, text)
     if text in FUNCTIONS:

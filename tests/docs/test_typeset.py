@@ -31,6 +31,10 @@ BY_HAND = {
     "sqrt mu": r"\sqrt{\mu}",
     "x' - x": r"x' - x",
     "a <= b": r"a \le b",
+    "decay_i m_i": r"\,\mathrm{decay}_{i}\, m_{i}",
+    "g_previous": r"g_{\mathrm{previous}}",
+    "beta_max t": r"\beta_{\text{max}} t",
+    "learning_rate t": r"\,\text{learning rate}\, t",
 }
 
 
