@@ -4,14 +4,16 @@ import ast
 import json
 import pathlib
 import re
+from typing import TYPE_CHECKING
 
-from sphinx.application import Sphinx
+if TYPE_CHECKING:  # the tests read docstrings by this module, without Sphinx
+    from sphinx.application import Sphinx
 
 EXPERIMENTS = pathlib.Path(__file__).parents[2] / "experiments"
 NOT_EXPERIMENTS = {"__init__", "command"}
 
 
-def setup(app: Sphinx) -> dict[str, bool]:
+def setup(app: "Sphinx") -> dict[str, bool]:
     """Write the pages when a build begins."""
     app.connect("builder-inited", lambda app: write_gallery(pathlib.Path(app.srcdir) / "gallery"))
     return {"parallel_read_safe": True, "parallel_write_safe": True}
