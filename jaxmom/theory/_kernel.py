@@ -118,7 +118,7 @@ def _kernels_of_phases(system: PeriodicSystem, lags: int) -> jax.Array:
     zero = jnp.zeros([], system.A.dtype)
     state = held_state(LinearSystem(whole, moved, system.C, zero, system.names))
     held = _hold(system.A, _follow_rest(system.A, state, jnp.ones(p, bool)))
-    phases = jnp.arange(p)[:, None] - jnp.arange(lags)  # of the gradients, for each update
+    phases = jnp.arange(p)[:, None] - jnp.arange(lags)[None]  # of the gradients, for each update
     return jax.vmap(lambda i: _weigh_backwards(system.C, held[i[::-1]], system.B[i[::-1]]))(
         phases % p
     )

@@ -129,7 +129,7 @@ def _through_scan(equation: "JaxprEqn", operands: list[Linearity]) -> list[Linea
             break
         carry = grown
     stacked = [m._replace(value=None) if m.kind == CONSTANT else m for m in results[count:]]
-    return _with_stage([*grown, *stacked], operands, _factory(equation))
+    return [*grown, *stacked]
 
 
 def _after_rounds(before: Linearity, after: Linearity) -> Linearity:

@@ -61,6 +61,9 @@ def map_numbers(
       may_be_complex: Whether complex numbers make sense; otherwise they are refused.
     """
     arrays = [_as_numbers(system.A.dtype, number, may_be_complex) for number in numbers]
+    dtype = np.result_type(system.A.dtype, *(array.dtype for array in arrays))
+    arrays = [array.astype(dtype) for array in arrays]
+    system = jax.tree.map(lambda x: x.astype(dtype), system)
     shape = jnp.broadcast_shapes(*(array.shape for array in arrays))
     arrays = [jnp.broadcast_to(array, shape) for array in arrays]
     signature = ",".join(["()"] * len(arrays)) + f"->{result}"

@@ -45,7 +45,7 @@ def stationary_covariance(
 
     def covariance(system: LinearSystem, curvature: jax.Array, noise: jax.Array) -> jax.Array:
         found = _solve_lyapunov(system, curvature)
-        return noise.real * jnp.where(found.is_stable & found.is_exact, found.covariance, jnp.nan)
+        return noise * jnp.where(found.is_stable & found.is_exact, found.covariance, jnp.nan)
 
     _check_variance(noise_variance)
     return map_numbers(
@@ -190,7 +190,7 @@ def _solve_lyapunov(system: LinearSystem, curvature: jax.Array) -> _Stationary:
     # The first-order effect on the variance of relative errors in the entries of N.
     weights = jnp.abs(jnp.linalg.solve(equations.T, read.ravel()).reshape(n, n))
     size, spread = jnp.abs(system.A - unit) + jnp.abs(kick), jnp.abs(covariance)
-    moved = size @ spread + spread @ size.T + 2 * size @ spread @ size.T + source
+    moved = size @ spread + spread @ size.T + 2 * size @ spread @ size.T + jnp.abs(source)
     error = jnp.finfo(variance.dtype).eps / 4 * jnp.sum(weights * moved)
     return _Stationary(covariance, variance, is_stable, error <= _LARGEST_ERROR * variance)
 

@@ -139,11 +139,13 @@ def stability_limit(optimizer: Repeating, angle: ArrayLike = 0.0) -> jax.Array:
 
 def _search_limit(system: LinearSystem | PeriodicSystem, angle: jax.Array | None) -> jax.Array:
     """Find the least curvature at which the radius exceeds 1, along a ray from zero."""
-    turn = 1.0 if angle is None else jax.lax.complex(jnp.cos(angle), jnp.sin(angle))
     tolerance = 64 * float(jnp.finfo(system.A.dtype).eps)
 
     def radius(curvature: jax.Array) -> jax.Array:
-        return spectral_radius(system, curvature * turn)
+        if angle is None:
+            return spectral_radius(system, curvature)
+        ray = jax.lax.complex(curvature * jnp.cos(angle), curvature * jnp.sin(angle))
+        return spectral_radius(system, ray)
 
     def halve(_: int, ends: tuple[jax.Array, jax.Array]) -> tuple[jax.Array, jax.Array]:
         middle = jnp.sqrt(ends[0] * ends[1])

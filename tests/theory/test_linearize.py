@@ -8,6 +8,8 @@ import pytest
 
 import jaxmom as jm
 from jaxmom import theory
+from jaxmom.theory._linear_rules import LINEAR as LINEAR_KIND
+from jaxmom.theory._linearity import Linearity, linearity_of
 
 BETAS = jnp.array([0.0, 0.5, 0.9])
 
@@ -358,6 +360,151 @@ def test_operations_of_no_known_linearity_are_refused(name):
     bent = optax.stateless(lambda updates, params: -0.1 * NOT_SEEN_THROUGH[name](updates))
     with pytest.raises(theory.NotLinearError, match="linear"):
         theory.linearize(bent)
+
+
+def pair(x):
+    return jnp.stack([x, 2.0 * x])
+
+
+# Linear operations, and what they make of 1.
+SEEN_THROUGH = {
+    "stack": (lambda x: jnp.stack([x, 2.0 * x], axis=-1)[1], 2.0),
+    "at set": (lambda x: jnp.zeros(3).at[1].set(x)[1], 1.0),
+    "at set of a part": (lambda x: pair(x).at[0].set(0.0).sum(), 2.0),
+    "at add": (lambda x: pair(x).at[1].add(x).sum(), 4.0),
+    "at multiply": (lambda x: pair(x).at[1].multiply(3.0).sum(), 7.0),
+    "dynamic slices": (lambda x: jax.lax.dynamic_update_slice(pair(x), x[None], (1,)).sum(), 2.0),
+    "take": (lambda x: jnp.take(pair(x), 1), 2.0),
+    "a filled gather": (lambda x: pair(x).at[jnp.array(5)].get(mode="fill", fill_value=0) + x, 1.0),
+    "scan": (lambda x: jax.lax.scan(lambda c, _: (0.5 * c + x, c), x, length=3)[0], 1.875),
+    "scan from zero": (lambda x: jax.lax.scan(lambda c, r: (c + r, r), 0.0, pair(x))[0], 3.0),
+    "rows of a scan": (lambda x: jax.lax.scan(lambda c, r: (c, c * r), 3.0, pair(x))[1][1], 6.0),
+    "a chain of sums": (
+        lambda x: jax.lax.fori_loop(0, 4, lambda _, c: (x, c[0], c[1]), (0.0, 0.0, 0.0))[2],
+        1.0,
+    ),
+    "map": (lambda x: jax.lax.map(lambda row: 0.5 * row, pair(x)).sum(), 1.5),
+    "cumsum": (lambda x: jnp.cumsum(pair(x))[1], 3.0),
+    "convolve": (lambda x: jnp.convolve(pair(x), jnp.array([1.0, 10.0]))[1], 12.0),
+    "fft": (lambda x: jnp.fft.rfft(pair(x)).real[1], -1.0),
+    "complex numbers": (lambda x: ((1 + 2j) * jnp.conj(jax.lax.complex(x, 2.0 * x))).real, 5.0),
+    "a triangular solve": (
+        lambda x: jax.scipy.linalg.solve_triangular(2.0 * jnp.eye(2), pair(x))[0],
+        0.5,
+    ),
+    "zero for NaN": (lambda x: jnp.where(jnp.isnan(x), 0.0, x), 1.0),
+    "nan_to_num": (jnp.nan_to_num, 1.0),
+    "a known branch": (lambda x: jax.lax.cond(jnp.array(True), lambda: x, lambda: x + 1.0), 1.0),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", SEEN_THROUGH)
+def test_linear_operations_are_seen_through(name):
+    """By the proof alone, which compiles nothing; then all of them at once as an update."""
+    function, _ = SEEN_THROUGH[name]
+    (mark,) = linearity_of(jax.make_jaxpr(function)(1.0), [Linearity(LINEAR_KIND)])
+    assert (mark.kind, mark.reason) == (LINEAR_KIND, None)
+
+
+def test_the_values_of_linear_operations_are_those_of_the_code():
+    def update(updates, params):
+        del params
+        return jnp.stack([function(-updates) for function, _ in SEEN_THROUGH.values()]) @ weights
+
+    weights = np.random.default_rng(0).standard_normal(len(SEEN_THROUGH))
+    system = theory.linearize(optax.stateless(update))
+    expected = [value for _, value in SEEN_THROUGH.values()]
+    np.testing.assert_allclose(system.B, [-np.dot(expected, weights)], rtol=1e-12)
+
+
+def test_optax_guards_against_nan_are_linear():
+    guarded = optax.chain(optax.zero_nans(), optax.sgd(0.2, 0.7))
+    np.testing.assert_allclose(
+        theory.linearize(guarded).A, theory.linearize(optax.sgd(0.2, 0.7)).A, atol=1e-15
+    )
+
+
+def clipped(x):
+    return jnp.clip(x, -1.0, 1.0)
+
+
+STILL_REFUSED = {
+    "a loop of clips": (
+        lambda x: jax.lax.fori_loop(0, 3, lambda _, c: clipped(c) + x, x),
+        "max",
+    ),
+    "a loop with an offset": (lambda x: jax.lax.fori_loop(0, 3, lambda _, c: c + x, 1.0), "add"),
+    "a loop that counts": (
+        lambda x: jax.lax.fori_loop(0, 3, lambda _, c: (c[0] + 1.0, c[1] + c[0]), (0.0, x))[1],
+        "add",
+    ),
+    "a product in a loop": (lambda x: jax.lax.fori_loop(0, 2, lambda _, c: c * x, x), "mul"),
+    "a set constant": (lambda x: pair(x).at[0].set(1.0).sum(), "scatter"),
+    "an index that is data": (
+        lambda x: jnp.zeros(3).at[x.astype(int)].set(x).sum(),
+        "convert_element_type",
+    ),
+    "a fill": (lambda x: pair(x).at[jnp.array(5)].get(mode="fill", fill_value=1.0), "gather"),
+    "a fill of NaN": (lambda x: jnp.take(pair(x), 5), "gather"),
+    "a test of what is not linear": (
+        lambda x: jnp.where(jnp.isnan(jnp.sqrt(x)), 2.0 * x, x),
+        "sqrt",
+    ),
+    "a finite test of what is not linear": (
+        lambda x: jnp.where(jnp.isfinite(jnp.log(x)), 2.0 * x, x),
+        "log",
+    ),
+    "a test for a number": (lambda x: jnp.where(x == 1.0, 2.0 * x, x), "eq"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", STILL_REFUSED)
+def test_what_is_not_linear_within_them_is_refused_by_its_operation(name):
+    function, operation = STILL_REFUSED[name]
+    (mark,) = linearity_of(jax.make_jaxpr(function)(1.0), [Linearity(LINEAR_KIND)])
+    assert mark.reason is not None
+    assert mark.reason.operation == operation
+
+
+def test_a_loop_names_the_stage_that_is_not_linear_in_it():
+    clip = optax.clip(1.0)
+
+    def update(updates, state, params=None):
+        body = lambda _, c: clip.update(c, state)[0]  # noqa: E731
+        return jax.lax.fori_loop(0, 3, body, updates), state
+
+    with pytest.raises(theory.NotLinearError, match=r"^clip is not linear"):
+        theory.linearize(optax.GradientTransformation(clip.init, update))
+
+
+def test_what_is_evaluated_is_what_was_proved():
+    """Code that does another thing each time it is traced: the system is that of one trace."""
+    traces = []
+
+    def update(updates, state, params=None):
+        del params
+        traces.append(None)
+        return -0.1 * len(traces) * updates, state
+
+    system = theory.linearize(optax.GradientTransformation(lambda params: (), update))
+    assert len(traces) == 1
+    np.testing.assert_allclose(system.B, [-0.1], rtol=1e-12)
+
+
+def test_complex_buffers_are_two_real_entries():
+    system = theory.linearize(jm.complex_momentum(0.1, beta=0.8, phi=0.4))
+    assert system.names == ("params", "buffers[0].real", "buffers[0].imag")
+    c, s = 0.8 * np.cos(0.4), 0.8 * np.sin(0.4)
+    np.testing.assert_allclose(system.A[1:, 1:], [[c, -s], [s, c]], rtol=1e-12)
+    np.testing.assert_allclose(system.B[2], 0.0, atol=1e-15)
+
+
+def test_the_number_of_a_step_is_one_number():
+    for count in (jnp.arange(3), -1):
+        with pytest.raises(ValueError, match="count is the number of"):
+            theory.linearize(jm.nesterov_convex(0.1), count=count)
+        with pytest.raises(ValueError, match="count is the number of"):
+            theory.kernel(jm.nesterov_convex(0.1), 3, count=count)
 
 
 def test_an_offset_that_begins_later_is_found():
