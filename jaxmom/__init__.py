@@ -18,6 +18,7 @@ from jaxmom._outer import lookahead
 from jaxmom._partition import masked, partition
 from jaxmom._rescale import rescale
 from jaxmom._restart import reset, restart
+from jaxmom._version import __version__ as __version__
 from jaxmom.combine import chain, mix
 from jaxmom.filters import Coefficients, Recurrence, Stack, reading_new, stack
 from jaxmom.methods import (
@@ -110,8 +111,6 @@ if TYPE_CHECKING:
         sweep,
         uniform,
     )
-
-__version__ = "0.1.0"
 
 __all__ = [
     "Coefficients",

@@ -6,7 +6,7 @@ import sys
 from collections.abc import Callable, Sequence
 from typing import TypeAlias
 
-import jaxmom
+from jaxmom._version import __version__
 from jaxmom.sweeps.store.export import FORMATS, export
 from jaxmom.sweeps.store.extensions import Chunk, Extension, read_extensions
 from jaxmom.sweeps.store.files import Damaged, Store
@@ -55,7 +55,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _make_parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser("jaxmom", description=__doc__)
-    parser.add_argument("--version", action="version", version=f"jaxmom {jaxmom.__version__}")
+    parser.add_argument("--version", action="version", version=f"jaxmom {__version__}")
     commands = parser.add_subparsers(dest="command", metavar="command")
     for name, summary in (
         ("status", "how much of a sweep is done"),

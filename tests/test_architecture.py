@@ -22,6 +22,7 @@ EXPERIMENTS = ROOT.parent / "experiments"
 # all that is in it, and modules of one folder may import each other (without cycles).
 MAY_IMPORT = {
     "_captures": set(),
+    "_version": set(),
     "_describe": set(),
     "_values": {"_captures"},
     "_states": {"_values"},
@@ -64,8 +65,8 @@ MAY_IMPORT = {
     "sweeps.store": {"sweeps.results", "sweeps.compile", "sweeps.space"},
     "sweeps.run": {"sweeps.results", "sweeps.compile", "sweeps.space"},
     "sweeps": {
-        *["_choices", "sweeps.run", "sweeps.store", "sweeps.results", "sweeps.compile"],
-        *["sweeps.space"],
+        *["_choices", "_outcomes", "sweeps.run", "sweeps.store", "sweeps.results"],
+        *["sweeps.compile", "sweeps.space"],
     },
     "theory": {"_choices", "_values", "transform", "_jaxpr"},
     "theory._worst_case": {"_choices", "_values", "problems", "theory", "transform"},
@@ -83,7 +84,7 @@ MAY_IMPORT = {
     "plot._shared": {"_outcomes"},
     "plot": {"plot._shared", "_outcomes"},
     "explorer": {"_optimize", "methods", "plot", "problems", "sweeps.store", "theory", "transform"},
-    "cli": {"explorer", "sweeps"},
+    "cli": {"_version", "explorer", "sweeps"},
     "__main__": {"cli"},
 }
 
