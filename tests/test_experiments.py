@@ -54,6 +54,11 @@ SMALL = {
     ],
     "cliff_walking": ["--seeds", "2", "--episodes", "30", "--limit", "300"],
     "momentum_from_samples": ["--iterations", "20", "--tuning-seeds", "1", "--seeds", "2"],
+    "worst_functions": ["--steps", "3", "--cells", "11"],
+    "reproduce": [],
+    "design_a_filter": [
+        *["--steps", "12", "--iterations", "5", "--starts", "2", "--curvatures", "8"],
+    ],
     "digits_momentum": ["--betas", "2", "--learning-rates", "2", "--seeds", "2", "--steps", "5"],
 }
 
@@ -72,7 +77,14 @@ def test_every_experiment_is_in_the_table():
 
 SLOW = {"speed_against_noise", "momentum_in_planning", "frozen_lake_momentum"}
 SLOW |= {"cliff_walking", "momentum_from_samples"}
+SLOW |= {"worst_functions", "reproduce", "design_a_filter"}
 SLOW |= {"q_learning_tutorial", "which_momentum", "kernels", "catalogue"}
+
+# What the results themselves must say, where that costs no other run.
+HOLDS = {
+    "worst_functions": lambda data: data.proved.all() & (data.attained > 0.9999 * data.bound).all(),
+    "reproduce": lambda data: data.agrees.sum() == data.sizes["claim"] - 1,  # see its docstring
+}
 
 
 @pytest.mark.parametrize(
@@ -89,6 +101,7 @@ def test_command(name, tmp_path, monkeypatch, capsys):
     assert (tmp_path / "out" / f"{name}.png").stat().st_size > 10_000
     with xr.open_dataset(tmp_path / "out" / f"{name}.nc", engine="h5netcdf") as data:
         assert data.data_vars
+        assert bool(HOLDS.get(name, lambda data: True)(data))
 
 
 @pytest.mark.parametrize("name", SMALL)
