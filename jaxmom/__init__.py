@@ -36,6 +36,7 @@ from jaxmom.methods import (
     demon,
     ema_momentum,
     ema_nesterov,
+    extragradient,
     fsgdm,
     gpa,
     gradient_descent,
@@ -146,6 +147,7 @@ __all__ = [
     "eval_params",
     "explain",
     "explore",
+    "extragradient",
     "fit_kernel",
     "fsgdm",
     "gpa",
@@ -233,6 +235,7 @@ __all__ = [
 
 
 _LAZY = ("explorer", "plot", "problems", "rl", "sweeps", "theory")
+
 _OWNERS = {"explore": "explorer", "playground": "explorer", "lazy_momentum": "rl"}
 
 

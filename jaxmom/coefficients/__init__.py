@@ -22,7 +22,7 @@ from jaxmom.coefficients.adam import ademamix, mars, nadam, qhadam, simplified_a
 from jaxmom.coefficients.aggregated import aggmo, grokfast, maxwell, qhm
 from jaxmom.coefficients.averaging import ema_nesterov, gpa, primal_averaging, schedule_free
 from jaxmom.coefficients.basic import ema_momentum, gradient_descent, heavy_ball, sgd
-from jaxmom.coefficients.games import complex_momentum, optimistic_gradient
+from jaxmom.coefficients.games import complex_momentum, extragradient, optimistic_gradient
 from jaxmom.coefficients.optimized import (
     item,
     ogm_gradient,
@@ -44,6 +44,7 @@ __all__ = [
     "demon",
     "ema_momentum",
     "ema_nesterov",
+    "extragradient",
     "fsgdm",
     "gpa",
     "gradient_descent",

@@ -1,10 +1,13 @@
 """Methods for games and saddle points, as coefficients."""
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
+from jax.tree_util import Partial
 from jax.typing import ArrayLike
 
-from jaxmom.filters import Coefficients, as_hyperparameter, reading_new
+from jaxmom.filters import Coefficients, Recurrence, as_hyperparameter, reading_new
 
 
 def optimistic_gradient(optimism: ArrayLike = 1.0) -> Coefficients:
@@ -19,6 +22,24 @@ def optimistic_gradient(optimism: ArrayLike = 1.0) -> Coefficients:
     """
     o = as_hyperparameter("optimism", optimism)
     return Coefficients(decay=0.0, gain=1.0, read=-o, direct=1 + o)
+
+
+def extragradient() -> Recurrence:
+    """Extra-gradient: ``z = y_t - alpha g(y_t); y_{t+1} = y_t - alpha g(z)``, two updates a step.
+
+    The first update goes to z and keeps what it has gone as its buffer. The second takes the
+    gradient there and steps from y_t, where `eval_params` is all the time.
+
+    Source:
+      Korpelevich 1976; Gidel et al. 2019 (arXiv 1802.10551), extrapolation.
+    """
+    return Recurrence(0, Partial(_extragradient))
+
+
+def _extragradient(parity: Any) -> tuple[Any, Coefficients]:
+    goes = jnp.where(parity == 0, 1.0, 0.0)  # to z, or back and on
+    c = Coefficients(decay=0.0, gain=goes, read=goes - 1.0, direct=1.0, evaluate=-1.0)
+    return 1 - parity, c
 
 
 def complex_momentum(beta: ArrayLike = 0.9, phi: ArrayLike = 0.39269908169872414) -> Coefficients:

@@ -22,7 +22,7 @@ from jaxmom.methods.aggregated import aggmo, grokfast, maxwell, qhm
 from jaxmom.methods.averaging import ema_nesterov, gpa, primal_averaging, schedule_free
 from jaxmom.methods.basic import ema_momentum, gradient_descent, heavy_ball, sgd
 from jaxmom.methods.differences import adan, mars
-from jaxmom.methods.games import complex_momentum, optimistic_gradient
+from jaxmom.methods.games import complex_momentum, extragradient, optimistic_gradient
 from jaxmom.methods.norm import nigt, normalized_momentum
 from jaxmom.methods.optimized import item, ogm_gradient, ogm_strongly_convex, optimized_gradient
 from jaxmom.methods.polar import muon, normuon
@@ -46,6 +46,7 @@ __all__ = [
     "demon",
     "ema_momentum",
     "ema_nesterov",
+    "extragradient",
     "fsgdm",
     "gpa",
     "gradient_descent",

@@ -26,6 +26,25 @@ def optimistic_gradient(
     )
 
 
+def extragradient(learning_rate: ScalarOrSchedule) -> Optimizer:
+    """Extra-gradient: ``z = y - alpha g(y); y <- y - alpha g(z)``, for games; two updates a step.
+
+    Params are y and z in turn, so that each update has one gradient, at params, and
+    `jaxmom.eval_params` is y. It is stable in bilinear games up to ``alpha |lambda| = 1``.
+
+    Args:
+      learning_rate: alpha. With a schedule, each of the two updates has its own.
+
+    Example:
+      >>> import jax.numpy as jnp, jaxmom as jm
+      >>> game = jm.problems.bilinear_game([[1.0]])
+      >>> run = jm.optimize(game.loss, game.params, jm.extragradient(0.5), 20)
+      >>> print(f"{run.history['value'][0]:.3f} to {run.history['value'][20]:.3f}")
+      1.000 to 0.125
+    """
+    return momentum_method(coefficients.extragradient, "inside", learning_rate=learning_rate)
+
+
 def complex_momentum(
     learning_rate: ScalarOrSchedule,
     beta: ScalarOrSchedule = 0.9,

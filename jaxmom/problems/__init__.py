@@ -1,5 +1,6 @@
 """Problems: losses with data, a starting point, and known facts such as mu, L and the optimum."""
 
+from jaxmom.problems._games import bilinear_game, quadratic_game
 from jaxmom.problems._interpolated import interpolated
 from jaxmom.problems._quadratic import (
     chebyshev_spectrum,
@@ -30,6 +31,7 @@ __all__ = [
     "Digits",
     "Problem",
     "beale",
+    "bilinear_game",
     "cast",
     "chebyshev_spectrum",
     "curvature",
@@ -43,6 +45,7 @@ __all__ = [
     "logistic_regression",
     "narrow_valley",
     "quadratic",
+    "quadratic_game",
     "rosenbrock",
     "tutorial_quadratic",
     "tutorial_regression",

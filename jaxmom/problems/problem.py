@@ -89,6 +89,9 @@ def cast(problem: Problem, dtype: DTypeLike) -> Problem:
 def curvature(problem: Problem, at: PyTree = None) -> jax.Array:
     """Return the eigenvalues of the Hessian of `full_loss`, in ascending order, by autodiff.
 
+    Of a game they are those of the Jacobian of its field, complex where it is not symmetric, in
+    ascending order of their real parts; NaN if it is traced and not symmetric.
+
     Where a problem is not strongly convex, `mu` and `L` are unknown, and the extreme eigenvalues
     at the optimum are those that a method meets in the end.
 
@@ -107,7 +110,12 @@ def curvature(problem: Problem, at: PyTree = None) -> jax.Array:
     point = problem.optimum if at is None else at
     if point is None:
         raise ValueError("the optimum of this problem is unknown: give the point by `at=params`.")
-    return _hessian_eigenvalues(problem.full_loss, point)
+    values, matrix = _hessian_eigenvalues(problem.full_loss, point)
+    if isinstance(values, Tracer) or not np.any(np.isnan(values)):
+        return values
+    if not np.all(np.isfinite(matrix)):
+        return values
+    return jnp.asarray(np.sort_complex(np.linalg.eigvals(np.asarray(matrix))))
 
 
 def with_optimum(problem: Problem, *, tolerance: float = 1e-10, steps: int = 100) -> Problem:
@@ -150,9 +158,13 @@ def with_optimum(problem: Problem, *, tolerance: float = 1e-10, steps: int = 100
 
 
 @jax.jit
-def _hessian_eigenvalues(loss: Partial, point: PyTree) -> jax.Array:
+def _hessian_eigenvalues(loss: Partial, point: PyTree) -> tuple[jax.Array, jax.Array]:
+    """Return the eigenvalues, NaN if the matrix is not symmetric, and the matrix."""
     flat, unravel = ravel_pytree(point)
-    return jnp.linalg.eigvalsh(jax.hessian(lambda vector: loss(unravel(vector)))(flat))
+    hessian = jax.hessian(lambda vector: loss(unravel(vector)))(flat)
+    skew = jnp.max(jnp.abs(hessian - hessian.T))
+    is_symmetric = skew <= 1e3 * jnp.finfo(hessian.dtype).eps * jnp.max(jnp.abs(hessian))
+    return jnp.where(is_symmetric, jnp.linalg.eigvalsh(hessian), jnp.nan), hessian
 
 
 @jax.jit

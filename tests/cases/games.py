@@ -23,6 +23,15 @@ def complex_momentum(gradient, x, learning_rate, beta, phi) -> Points:
         x, t = x + (learning_rate * momentum).real, t + 1
 
 
+def extragradient(gradient, x, learning_rate) -> Points:
+    t = 0
+    while True:
+        yield x, x
+        z = x - learning_rate * gradient(x, t)
+        yield z, x
+        x, t = x - learning_rate * gradient(z, t + 1), t + 2
+
+
 METHODS = {
     "complex_momentum": Case(
         jm.complex_momentum,
@@ -30,6 +39,7 @@ METHODS = {
         complex_momentum,
         is_complex=True,
     ),
+    "extragradient": Case(jm.extragradient, {"learning_rate": 0.05}, extragradient),
     "optimistic_gradient": Case(
         jm.optimistic_gradient, {"learning_rate": 0.05, "optimism": 0.8}, optimistic_gradient
     ),

@@ -25,6 +25,9 @@ PROBLEMS = {
     "noisy": lambda: problems.quadratic(
         problems.chebyshev_spectrum(1.0, 9.0, 4), rotation_key=jax.random.key(4), noise=0.3
     ),
+    "game": lambda: problems.quadratic_game(
+        [0.5 + 2.0j, 3.0], jax.random.key(5), optimum=[1.0, -2.0, 3.0]
+    ),
     "tutorial quadratic": problems.tutorial_quadratic,
     "rosenbrock": lambda: problems.rosenbrock(a=1.5, b=30.0),
     "chained rosenbrock": lambda: problems.rosenbrock(dimension=5),
