@@ -31,7 +31,7 @@ def explore(
     Returns:
       A Panel viewer. A notebook shows it as the last value of a cell; ``.show()`` opens a browser,
       ``.servable()`` serves it in ``panel serve``, and ``.save("view.html")`` or
-      ``.save("view.png")`` writes what it shows as a file.
+      ``.save("view.png")`` writes a view as a file; those of a DataTree are in ``.explorers``.
 
     Raises:
       ImportError: The extra `explore` is not installed.

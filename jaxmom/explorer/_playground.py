@@ -27,9 +27,6 @@ def playground() -> Any:
       'Playground'
     """
     require_extra("jm.playground")
-    import panel as pn
-
     from jaxmom.explorer.momentum_app import Playground
 
-    pn.extension()
     return Playground()

@@ -9,10 +9,11 @@ import xarray
 
 from jaxmom.explorer.cells import list_variables
 from jaxmom.explorer.session import Session
+from jaxmom.explorer.viewer import App
 from jaxmom.sweeps.store.reader import open_sweep
 
 
-class Explorer(pn.viewable.Viewer):
+class Explorer(App):
     """The explorer of one Dataset.
 
     Args:
@@ -54,20 +55,37 @@ class Explorer(pn.viewable.Viewer):
             file.write(content)
 
 
-def open_explorer(runs: Any, fn: str) -> Any:
+class ExplorerTabs(App):
+    """An explorer for each group of a DataTree.
+
+    Args:
+      explorers: Group -> its explorer.
+
+    Attributes:
+      explorers: The same.
+    """
+
+    def __init__(self, explorers: dict[str, Explorer]):
+        super().__init__()
+        self.explorers = explorers
+
+    def __panel__(self) -> Any:
+        """Return the tabs, of which each is made when it is chosen."""
+        return pn.Tabs(*self.explorers.items(), dynamic=True)
+
+
+def open_explorer(runs: Any, fn: str) -> Explorer | ExplorerTabs:
     """Return the explorer of a result or of the folder of a store; tabs if it is a DataTree.
 
     Raises:
       FileNotFoundError: The folder holds no sweep.
       ValueError: The data are not the result of a sweep, or have no real number for each lane.
     """
-    pn.extension()
     read = (lambda: open_sweep(runs)) if isinstance(runs, str | os.PathLike) else (lambda: runs)
     result = read()
     if isinstance(result, xarray.DataTree) and result.children:
         groups = [node.path for node in result.leaves]
-        explorers = [(path.strip("/"), _open_node(read, path, fn)) for path in groups]
-        return pn.Tabs(*explorers, dynamic=True)
+        return ExplorerTabs({path.strip("/"): _open_node(read, path, fn) for path in groups})
     return _open_node(read, "/", fn)
 
 

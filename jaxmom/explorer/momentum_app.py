@@ -23,13 +23,14 @@ from jaxmom.explorer.momentum_views import (
     view_momentum,
     write_code,
 )
+from jaxmom.explorer.viewer import App
 
 _BETAS = [0.0, 0.5, 0.8, 0.9, 0.95, 0.98, 0.99]
 _RATES = [0.01, 0.02, 0.05, 0.1, 0.15, 0.2, 0.3, 0.5]
 _COLUMNS = 4  # of figures side by side
 
 
-class Playground(pn.viewable.Viewer):
+class Playground(App):
     """The playground of momentum."""
 
     def __panel__(self) -> Any:

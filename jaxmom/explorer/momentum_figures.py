@@ -55,6 +55,7 @@ def make_panels() -> Panels:
         "risk": ("updates", "expected loss"),
     }
     for name, (below, beside) in names.items():
+        figures[name].toolbar.autohide = True
         figures[name].xaxis.axis_label, figures[name].yaxis.axis_label = below, beside
     sources = {name: new_source({"x": [], "y": []}) for name in (*_LINES, *_MARKS)}
     sources["landscape"] = new_source({"image": [], "x": [], "y": [], "dw": [], "dh": []})

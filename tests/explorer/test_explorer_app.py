@@ -165,7 +165,10 @@ def test_groups_with_other_outputs_have_a_tab_each():
     tree = jm.sweep(train, jm.grid(beta=[0.1, 0.2], kind=["plain", "more"]), width=2)
     assert isinstance(tree, xarray.DataTree)
     tabs = jm.explore(tree)
-    assert tabs._names == [path.strip("/") for path in tree.groups if path != "/"]
+    groups = [path.strip("/") for path in tree.groups if path != "/"]
+    assert list(tabs.explorers) == groups
+    assert tabs.__panel__()._names == groups
+    assert tabs.explorers[groups[0]].open_session().cells.lanes["ok"] == 2
 
 
 def test_halvings_and_unions_can_be_explored():
