@@ -79,7 +79,7 @@ def errors_left(optimizer: jm.Optimizer, curvatures: jax.Array, steps: int) -> j
 
     def step(states: jax.Array, _: None) -> tuple[jax.Array, None]:
         gradients = curvatures * (states @ system.C)
-        return states @ system.A.T + gradients[:, None] * system.B, None
+        return states @ system.A.T + jnp.outer(gradients, system.B), None
 
     return jax.lax.scan(step, start, None, steps)[0] @ system.C
 
