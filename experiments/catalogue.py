@@ -65,8 +65,8 @@ def settings(steps: int) -> dict[str, dict[str, Any]]:
 
 
 # What has no place here: STORM needs the gradient of each batch at the point before, and the polar
-# factor needs matrices.
-LEFT_OUT = {"storm", "adaptive_storm", "muon", "normuon"}
+# factor needs matrices; extra-gradient steps take two gradients each, on other terms than the rest.
+LEFT_OUT = {"storm", "adaptive_storm", "muon", "normuon", "extragradient"}
 
 
 def make(name: str, rate: Any, steps: int) -> jm.Optimizer:

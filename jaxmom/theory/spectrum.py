@@ -256,7 +256,7 @@ def _spectral_radius(system: LinearSystem | PeriodicSystem, curvature: jax.Array
         product = _loop_matrix(*factors, system.C, curvature) @ product
         size = jax.lax.stop_gradient(jnp.max(jnp.abs(product)))
         size = jnp.where((size > 0) & jnp.isfinite(size), size, 1.0)
-        return product / size, jnp.log(size)
+        return product / size.astype(product.dtype), jnp.log(size)
 
     product, logs = jax.lax.scan(multiply, start, (system.A, system.B))
     radius = matrix_radius(product)
