@@ -31,7 +31,7 @@ def muon(
     """Muon: a momentum filter, then the polar factor of every matrix.
 
     ``m <- beta m + (1-beta) g; u = beta m + (1-beta) g; y <- y - alpha scale polar(u)``: the
-    filter, then Nesterov's read-out, then the factor, as in the authors' code. Any other filter may
+    filter, then Nesterov's step, then the factor, as in the authors' code. Any other filter may
     stand before the factor. `optax.contrib.muon` debiases m and g by different powers of beta,
     which turns its first steps by a few degrees.
 

@@ -61,7 +61,7 @@ def equivalent(
       >>> theory.equivalent(jm.heavy_ball(0.5, beta=0.5), average)
       Equivalence(holds=True, scale=1.0, reason='one linear system, of 1 mode')
       >>> theory.equivalent(jm.nesterov(0.5, beta=0.5), average).reason
-      'the read-out: Nesterov against none'
+      'the reading of the buffers: Nesterov against none'
     """
     steps = as_count("steps", steps, "how many steps to compare")
     first, second = filter_at_rest(a), filter_at_rest(b)
@@ -151,15 +151,15 @@ def _explain_filters(a: Filter, b: Filter, margin: float) -> str:
         return f"the number of modes: {a.modes} against {b.modes}; their decays are {decays}"
     if np.any(np.abs(a.poles - b.poles) > 10 * margin):
         return f"the decay{'' if a.modes == 1 else 's'}: {_say_pair(a.poles, b.poles)}"
-    read_outs = [_name_read_out(one, margin) for one in (a, b)]
-    if read_outs[0] != read_outs[1] and all(read_outs):
-        return f"the read-out: {read_outs[0]} against {read_outs[1]}"
+    readings = [_name_reading(one, margin) for one in (a, b)]
+    if readings[0] != readings[1] and all(readings):
+        return f"the reading of the buffers: {readings[0]} against {readings[1]}"
     weights = (one.weights(3) for one in (a, b))
     pair = _say_pair(*(w / (w[0] if w[0] else 1) for w in weights))
-    return f"the read-out: the last gradients have the weights {pair}"
+    return f"the reading of the buffers: the last gradients have the weights {pair}"
 
 
-def _name_read_out(filter_: Filter, margin: float) -> str:
+def _name_reading(filter_: Filter, margin: float) -> str:
     """Name how a step reads its only buffer, by the nu of QHM: the share of the average in it."""
     pole = filter_.poles[0].real if filter_.modes == 1 else 0.0
     if pole in (0, 1):

@@ -89,20 +89,21 @@ APART = {
         jm.heavy_ball(0.1, beta=0.9),
         "^the first step: dampening.* 2 and 1 times",
     ),
-    "read-out": (
+    "reading": (
         jm.nesterov(0.1, beta=0.9),
         jm.heavy_ball(0.1, beta=0.9),
-        "^the read-out: Nesterov against none$",
+        "^the reading of the buffers: Nesterov against none$",
     ),
     "nu": (
         jm.qhm(0.1, beta=0.9, nu=0.7),
         jm.nesterov(0.1, beta=0.9),
-        "^the read-out: nu = 0.7 against Nesterov$",
+        "^the reading of the buffers: nu = 0.7 against Nesterov$",
     ),
     "weights of modes": (
         filtered(decay=[0.9, 0.5], gain=[1.0, 1.0], read=[0.3, 0.7]),
         jm.aggmo(0.1, betas=(0.9, 0.5)),
-        r"^the read-out: the last gradients have the weights \(1, 0.62, 0.418\) against \(1, 0.7",
+        r"^the reading of the buffers: the last gradients have the weights "
+        r"\(1, 0.62, 0.418\) against \(1, 0.7",
     ),
     "decay": (jm.heavy_ball(0.1, 0.9), jm.heavy_ball(0.1, 0.99), "^the decay: 0.9 against 0.99$"),
     "a close decay": (
