@@ -146,6 +146,18 @@ def test_the_work_of_a_lane_decides_where_the_search_starts(name):
     assert (LANES_LAST in first.options) == is_last
 
 
+@pytest.mark.parametrize(("name", "divided"), [("network of 256", True), ("gathers", False)])
+def test_one_device_divides_the_loops_between_large_products(name, divided):
+    tuner = tuner_of(STARTS[name][0])
+    options = tuner.choose_first(None).options
+    left_out = first_choice.UNDIVIDED.items()
+    assert (left_out <= options.items()) != divided
+    (other,) = first_choice.other_programs(options, DEVICES)  # which a long sweep tries
+    assert (left_out <= other.items()) == divided
+    tuner.devices = [*DEVICES, *DEVICES]
+    assert left_out <= tuner.choose_first(None).options.items()
+
+
 def test_it_says_once_why_lanes_are_first():
     tuner = tuner_of(of_gathers)
     tuner.choose_first(None)

@@ -21,6 +21,7 @@ from jaxmom.sweeps.compile.first_choice import (
     first_width,
     fit_choice,
     fuse_short_chunks,
+    likely_options,
     other_programs,
     widen,
 )
@@ -147,11 +148,12 @@ class Autotuner:
           options: Of the program, or None for those that suit it.
         """
         work = count_work(self.group.jaxpr)
-        usual = default_options(self.devices)
         if options is None:
             is_known_loop = _jaxpr.has_loop(self.group.jaxpr) and not work.has_unknown_loop
             missing = missing_rule(self.group) if is_known_loop else ""
-            options = {**usual, LANES_LAST: 1} if missing is None else usual
+            options = likely_options(work, self.devices)
+            if missing is None:
+                options = {**default_options(self.devices), LANES_LAST: 1}
             if missing:
                 self.notes.append(f"lanes first: lanes_last has no rule for {missing}")
         width = first_width(work, options, self.devices)

@@ -28,8 +28,8 @@ _EVEN = 8  # wider chunks are a multiple of so many lanes, which vector units li
 # lanes it has, as long as there is memory: each step of a loop is a few launches, for however many.
 _WIDTHS = {
     ("cpu", "last"): (2**14, 128, 2048),
-    ("cpu", "products"): (3 * 2**20, 2, 64),
-    ("cpu", "convolutions"): (3 * 2**20, 2, 16),  # XLA has one of many groups for all lanes
+    ("cpu", "products"): (3 * 2**20, 2, 32),
+    ("cpu", "convolutions"): (3 * 2**20, 2, 8),  # XLA has one of many groups for all lanes
     ("cpu", "other"): (2**20, 16, 256),
     ("other", "last"): (2**33, 4096, 2**20),
     ("other", "products"): (2**32, 64, 8192),
@@ -68,6 +68,19 @@ def default_options(devices: Sequence[Any]) -> Mapping[str, Any]:
       devices: To run on, all of one kind.
     """
     return UNDIVIDED if devices[0].platform == "cpu" else {}
+
+
+def likely_options(work: Work, devices: Sequence[Any]) -> Mapping[str, Any]:
+    """Return the options to start with, of programs whose lanes come first.
+
+    They are those for a width that is given, but for one: where products of matrices dominate and
+    one CPU device has all cores, the loops between the products are worth dividing among them.
+
+    Args:
+      work: Of one lane.
+      devices: To run on, all of one kind.
+    """
+    return {} if work.is_products and len(devices) == 1 else default_options(devices)
 
 
 def widen(choice: Choice, factor: float) -> Choice:
@@ -139,4 +152,5 @@ def other_programs(
         yield {**options, LANES_LAST: 4}
         yield {**usual, **ours}
     if usual:
-        yield ours
+        has_pass_left_out = usual.items() <= options.items()
+        yield ours if has_pass_left_out else {**usual, **ours}
