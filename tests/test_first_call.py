@@ -3,11 +3,12 @@
 import json
 import sys
 
+import gymnasium
 import numpy as np
 import pytest
 
 import jaxmom as jm
-from experiments.benchmarks import compare, first_call
+from experiments.benchmarks import compare, first_call, ppo
 from experiments.benchmarks.workloads import WORKLOADS, make_workload
 
 WAYS = [first_call.AUTO, "jm.sweep, width 4", "jit(vmap), width 4", first_call.LOOP]
@@ -69,6 +70,51 @@ def test_two_results_are_compared_with_what_their_machines_do_not_share(
     printed = capsys.readouterr().out.splitlines()
     assert printed[0] == "cores: 2.0 -> 4.0"
     assert printed[-1] == "| quadratic | jit(vmap), width 4 | 4.00 s | 8.00 s | 2.00 |"
+
+
+def test_a_second_run_keeps_the_least_of_each_candidate():
+    before = {"machine": {}, "size": "tiny", "results": RESULTS, "operations": {}, "peaks": {}}
+    found = {
+        "jit(vmap), width 4": measured(3.0, 0.7, width=4),
+        first_call.LOOP: measured(9.0, 8.0),
+        first_call.AUTO: None,
+    }
+    after = {**before, "results": {"quadratic": found}, "peaks": {"network-32": 2.0}}
+    merged = first_call.merge_contents(before, after)
+    assert merged["peaks"] == {"network-32": 2.0}
+    assert merged["results"]["quadratic"] == {
+        first_call.AUTO: RESULTS["quadratic"][first_call.AUTO],
+        "jit(vmap), width 4": measured(3.0, 0.5, width=4),
+        first_call.LOOP: measured(9.0, 8.0),
+    }
+    with pytest.raises(ValueError, match="results of tiny and of full"):
+        first_call.merge_contents(before, {**after, "size": "full"})
+
+
+def test_the_cart_moves_as_that_of_gymnasium():
+    environment = gymnasium.make("CartPole-v1").unwrapped
+    environment.reset(seed=0)
+    physics = np.array(environment.state)
+    for action in (0, 1, 1, 0, 1, 1, 1):
+        physics = ppo.move_cart(physics, action)
+        np.testing.assert_allclose(physics, environment.step(action)[0], rtol=1e-6)
+
+
+def test_advantages_are_the_sums_of_their_definition():
+    random = np.random.default_rng(0)
+    reward, value = random.normal(size=(2, 6, 3))
+    done, last = random.random((6, 3)) < 0.3, random.normal(size=3)
+    expected = np.zeros((6, 3))
+    after = np.concatenate([value[1:], last[None]])
+    for start in range(6):
+        weight = np.ones(3)
+        for step in range(start, 6):
+            goes_on = ~done[step]
+            error = reward[step] + ppo.DISCOUNT * after[step] * goes_on - value[step]
+            expected[start] += weight * error
+            weight = weight * ppo.DISCOUNT * ppo.TRACE * goes_on
+    seen = ppo.Transition(None, None, None, value, reward, done)
+    np.testing.assert_allclose(ppo.estimate_advantages(seen, last), expected, rtol=1e-12)
 
 
 @pytest.mark.slow

@@ -8,7 +8,8 @@ Every candidate runs in a process of its own, without a compilation cache on dis
 anything remembered. There the first call is timed from handing over the function to having all
 results on the host, and so is a second one. The table has the seconds of `jm.sweep` with "auto" as
 multiples of the best candidate. A candidate is given up where it takes several times as long as the
-best one so far.
+best one so far. For networks, a second table has the operations in products of matrices that
+"auto" does in a second, as a share of the rate of one large product, measured in the same run.
 
 Answer: the table that it prints, for the machine on which it runs; docs/sweeps.md says what "auto"
 does.
@@ -28,23 +29,33 @@ from collections.abc import Callable
 from typing import Any, TypeAlias
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 import jaxmom as jm
 from experiments import command
 from experiments.benchmarks.workloads import WORKLOADS, Workload, make_workload
 
-WIDTHS = (4, 16, 64, 256)
 Choice: TypeAlias = dict[str, Any]  # the width, and of sweeps the options
 Arrays: TypeAlias = dict[str, np.ndarray]  # results by name, [lanes]
 
 AUTO, LOOP = "jm.sweep, auto", "loop over a jitted run"
-CANDIDATES = (
-    *(AUTO, *(f"jm.sweep, width {width}" for width in WIDTHS)),
-    *(*(f"jit(vmap), width {width}" for width in WIDTHS), LOOP),
-)
-_START_SECONDS, _HOPELESS = 15.0, 3.0  # for imports; multiples of the best that are waited for
+# What a sweep is called with in a candidate "jm.sweep, width 256", and what follows there.
+PROGRAMS: dict[str, dict[str, Any] | None] = {
+    "": None,
+    ", lanes last": {"lanes_last": 1},
+    ", lanes last, unrolled": {"lanes_last": 4},
+}
+_START_SECONDS, _HOPELESS = 10.0, 1.5  # for imports; multiples of the best that are waited for
 RESULTS = pathlib.Path(__file__).parent / "results"
+
+
+def list_candidates(workload: Workload) -> list[str]:
+    """Return the names of all ways to run a workload; "auto" is the first."""
+    widths = dict.fromkeys(min(width, workload.lanes) for width in workload.widths)
+    programs = list(PROGRAMS) if workload.can_be_last else [""]
+    swept = [f"jm.sweep, width {width}{name}" for name in programs for width in widths]
+    return [AUTO, *swept, *(f"jit(vmap), width {width}" for width in widths), LOOP]
 
 
 def make_call(candidate: str, workload: Workload) -> Callable[[], tuple[Choice, Arrays]]:
@@ -52,21 +63,26 @@ def make_call(candidate: str, workload: Workload) -> Callable[[], tuple[Choice, 
 
     The first call compiles; later ones do again what a user's second call would.
     """
-    if candidate.startswith("jm.sweep"):
-        width = "auto" if candidate == AUTO else min(int(candidate.split()[-1]), workload.lanes)
-        return lambda: run_sweep(workload, width)
+    if candidate == AUTO:
+        return lambda: run_sweep(workload, "auto", None)
     if candidate == LOOP:
         program = jax.jit(lambda lane: workload.fn(**lane))
         return lambda: ({"width": 1}, run_chunks(program, workload, None))
-    width = min(int(candidate.split()[-1]), workload.lanes)
+    way, _, rest = candidate.partition(", width ")
+    digits, comma, name = rest.partition(", ")
+    width = min(int(digits), workload.lanes)
+    if way == "jm.sweep":
+        return lambda: run_sweep(workload, width, PROGRAMS[comma + name])
     mapped = jax.jit(jax.vmap(lambda lane: workload.fn(**lane)))
     return lambda: ({"width": width}, run_chunks(mapped, workload, width))
 
 
-def run_sweep(workload: Workload, width: Any) -> tuple[Choice, Arrays]:
-    """Return the choice and the results of a sweep."""
-    runs = jm.sweep(workload.fn, jm.paired(**workload.columns), width=width, progress=False)
+def run_sweep(workload: Workload, width: int | str, options: Any) -> tuple[Choice, Arrays]:
+    """Return the choice and the results of a sweep, and its seconds without compiling."""
+    space = jm.paired(**workload.columns)
+    runs = jm.sweep(workload.fn, space, width=width, options=options, progress=False)
     chosen = {"width": runs.attrs["width"], "options": json.loads(runs.attrs["options"])}
+    chosen["running"] = runs.attrs["seconds"] - runs.attrs["compile_seconds"]
     return chosen, {name: runs[name].values for name in runs.data_vars}
 
 
@@ -118,18 +134,78 @@ def run_fresh(
     return json.loads(done.stdout.splitlines()[-1])
 
 
-def measure_workload(name: str, size: str, devices: int, limit: float) -> dict[str, Any]:
-    """Return the measurements of all candidates by name; slow ones are None."""
+def measure_workload(
+    name: str, size: str, devices: int, limit: float, only: list[str]
+) -> dict[str, Any]:
+    """Return the measurements of candidates by name, of all or of some; slow ones are None."""
     found: dict[str, Any] = {}
-    for candidate in CANDIDATES:
+    for candidate in list_candidates(make_workload(name, size)):
+        if only and candidate not in only:
+            continue
         both = [one["first"] + one["again"] for one in found.values() if one is not None]
         admitted = min([limit, *(_START_SECONDS + _HOPELESS * seconds for seconds in both)])
         found[candidate] = run_fresh(name, size, candidate, devices, admitted)
-        if found[AUTO] is None:
+        if all(one is None for one in found.values()):
             raise RuntimeError(f"{name} takes longer than {limit:.0f} s; give a larger --limit.")
         taken = "too long" if found[candidate] is None else f"{found[candidate]['first']:.2f} s"
         print(f"  {name}, {candidate}: {taken}", file=sys.stderr, flush=True)
     return found
+
+
+def measure_peak(size: int = 2048, rounds: int = 8) -> float:
+    """Return the operations per second of a product of matrices in float32, on all cores.
+
+    It is that of NumPy or of JAX, whichever is faster.
+
+    Args:
+      size: Rows and columns.
+      rounds: Of which the best counts.
+    """
+    x = np.random.default_rng(0).normal(size=(size, size)).astype(np.float32)
+    y, multiply = jnp.asarray(x), jax.jit(jnp.matmul)
+    seconds = []
+    for call in (lambda: x @ x, lambda: multiply(y, y).block_until_ready()):
+        for _ in range(rounds):
+            start = time.perf_counter()
+            call()
+            seconds.append(time.perf_counter() - start)
+    return 2 * size**3 / min(seconds)
+
+
+def keep_least(before: dict[str, Any], after: dict[str, Any]) -> dict[str, Any]:
+    """Return the measurements of two runs of a workload, with the least seconds of each candidate.
+
+    Args:
+      before: Of the candidates by name, None where one took too long.
+      after: Of some of the same candidates.
+    """
+    kept = dict(before)
+    for name, new in after.items():
+        old = kept.get(name)
+        if old is None or new is None:
+            kept[name] = old or new
+        else:
+            seconds = {n: min(old[n], new[n]) for n in ("first", "again", "running") if n in new}
+            kept[name] = {**old, **seconds}
+    return kept
+
+
+def merge_contents(before: dict[str, Any], after: dict[str, Any]) -> dict[str, Any]:
+    """Return the contents of two files of results as one, with the least seconds and best peaks.
+
+    Raises:
+      ValueError: They are of different machines, versions or sizes.
+    """
+    for name in ("machine", "size"):
+        if before[name] != after[name]:
+            raise ValueError(f"these are results of {before[name]} and of {after[name]}.")
+    results, peaks = dict(before["results"]), dict(before["peaks"])
+    for name, found in after["results"].items():
+        results[name] = keep_least(results.get(name, {}), found)
+    for name, peak in after["peaks"].items():
+        peaks[name] = max(peak, peaks.get(name, 0.0))
+    operations = {**before["operations"], **after["operations"]}
+    return {**after, "results": results, "operations": operations, "peaks": peaks}
 
 
 def describe_machine(devices: int) -> dict[str, Any]:
@@ -171,12 +247,30 @@ def format_table(results: dict[str, dict[str, Any]]) -> str:
         auto, cells = found[AUTO], []
         others = {n: m for n, m in found.items() if m is not None and n != AUTO}
         for which in ("first", "again"):
-            best = min(others, key=lambda n: others[n][which])
-            least = others[best][which]
+            best = min(others, key=lambda n: others[n][which], default=AUTO)
+            least = found[best][which]
             cells += [f"{auto[which]:.2f} s", f"{least:.2f} s ({best})"]
             cells.append(f"{auto[which] / least:.2f}")
-        loop = found[LOOP]
+        loop = found.get(LOOP)
         cells += [format_choice(auto), "-" if loop is None else f"{loop['first']:.1f} s"]
+        lines.append(f"| {name} | {' | '.join(cells)} |")
+    return "\n".join(lines)
+
+
+def format_shares(content: dict[str, Any]) -> str:
+    """Return which share of the rate of one large product "auto" reaches, as a table in Markdown.
+
+    Args:
+      content: Of the file of results.
+    """
+    lines = ["| | peak | first call | share | again | share | while it runs | share |"]
+    lines.append("|---|---|---|---|---|---|---|---|")
+    for name, operations in content["operations"].items():
+        peak = content["peaks"][name]
+        cells = [f"{peak / 1e9:.0f} GFLOP/s"]
+        for which in ("first", "again", "running"):
+            rate = operations / content["results"][name][AUTO][which]
+            cells += [f"{rate / 1e9:.0f}", f"{rate / peak:.2f}"]
         lines.append(f"| {name} | {' | '.join(cells)} |")
     return "\n".join(lines)
 
@@ -185,12 +279,17 @@ def parse_arguments() -> argparse.Namespace:
     """Return the arguments of the command line."""
     parser = command.make_parser(__spec__.name, __doc__)
     parser.add_argument("--only", choices=list(WORKLOADS), nargs="+", help="some workloads only")
+    parser.add_argument("--candidates", nargs="+", default=[], help="some candidates only")
     parser.add_argument("--quick", action="store_true", help="sizes that take a minute or two")
     parser.add_argument("--devices", type=int, default=1, help="CPU devices of each process")
     parser.add_argument(
         "--limit", type=float, default=300.0, help="seconds for each candidate at most"
     )
-    parser.add_argument("--out", type=pathlib.Path, help="the file of the results, as JSON")
+    parser.add_argument(
+        "--out",
+        type=pathlib.Path,
+        help="the file of the results, as JSON; one that exists keeps the least seconds of each",
+    )
     parser.add_argument("--size", default="full", help=argparse.SUPPRESS)
     parser.add_argument("--worker", nargs=2, help=argparse.SUPPRESS)
     return parser.parse_args()
@@ -206,13 +305,31 @@ def main() -> None:
         return
     size = "quick" if options.quick else options.size
     names = options.only or list(WORKLOADS)
-    results = {n: measure_workload(n, size, options.devices, options.limit) for n in names}
+    totals = {n: w.lanes * w.operations for n in names for w in [make_workload(n, size)]}
+    operations = {n: total for n, total in totals.items() if total}
+    before = measure_peak() if operations else 0.0
+    results = {
+        n: measure_workload(n, size, options.devices, options.limit, options.candidates)
+        for n in names
+    }
+    peak = max(before, measure_peak()) if operations else 0.0
     machine = describe_machine(options.devices)
+    content = {
+        "machine": machine,
+        "size": size,
+        "results": results,
+        "operations": operations,
+        "peaks": dict.fromkeys(operations, peak),
+    }
     out = options.out or RESULTS / f"first_call-{size}-{machine['cores']}-cores.json"
     out.parent.mkdir(parents=True, exist_ok=True)
-    out.write_text(json.dumps({"machine": machine, "size": size, "results": results}, indent=1))
+    if out.exists():
+        content = merge_contents(json.loads(out.read_text()), content)
+    out.write_text(json.dumps(content, indent=1) + "\n")
     print(f"{machine['cores']} cores of {machine['processor']}, jax {machine['jax']}\n")
-    print(format_table(results))
+    print(format_table(content["results"]))
+    if content["operations"]:
+        print(f"\n{format_shares(content)}")
     print(f"\nkept in {out}; experiments.benchmarks.compare compares two such files")
 
 

@@ -145,6 +145,29 @@ def measure_overheads(lanes: int, steps: int, width: int, rounds: int) -> None:
         print(f"  {name:8s} {taken:7.2f} s   {ratio:.3f} of bare, compilation included")
 
 
+def measure_chunks(chunks: int, rounds: int, width: int = 16) -> None:
+    """Time many chunks of next to no work: what each of them costs beyond the bare program."""
+    fn, axes = descend(1), sample_axes(chunks * width)
+    space, folder = jm.paired(**axes), tempfile.mkdtemp()
+
+    def sweep(**more: Any) -> float:
+        attrs = jm.sweep(fn, space, width=width, progress=False, **more).attrs
+        return attrs["seconds"] - attrs["compile_seconds"]
+
+    def stored() -> float:
+        shutil.rmtree(folder)
+        return sweep(store=folder)
+
+    bare = run_bare(fn, axes, width)
+    least = measure_best({"bare": bare}, rounds)["bare"]
+    print(f"\n{chunks:,} chunks of {width} lanes and one step, in microseconds for each chunk")
+    print(f"  bare     {least / chunks * 1e6:8.1f}")
+    for name, call in {"engine": sweep, "store": stored}.items():
+        seconds = min(call() for _ in range(rounds))
+        print(f"  {name:8s} {seconds / chunks * 1e6:8.1f}")
+    shutil.rmtree(folder)
+
+
 def measure_devices(lanes: int, steps: int, rounds: int) -> None:
     """Time all devices against the first one, in ten chunks of blocks of a thousand lanes."""
     space, width = jm.paired(**sample_axes(lanes)), max(lanes // 10000, 1) * 1000
@@ -297,13 +320,15 @@ def main() -> None:
         "--width", type=int, default=4096, help="width in the comparison of overheads"
     )
     parser.add_argument(
-        "--only", choices=["overheads", "devices", "quadratic", "digits"], help="run one part only"
+        "--only", choices=["overheads", "chunks", "devices", "quadratic", "digits"], help="one part"
     )
     options = parser.parse_args()
     kind, count = jax.devices()[0].device_kind, jax.device_count()
     print(f"{count} x {kind}, jax {jax.__version__}")
     if options.only in (None, "overheads"):
         measure_overheads(options.lanes, 20 * options.steps, options.width, options.rounds)
+    if options.only in (None, "chunks"):
+        measure_chunks(max(options.lanes // 500, 10), options.rounds)
     if options.only in (None, "devices") and jax.device_count() > 1:
         measure_devices(options.lanes // 5, 5 * options.steps, options.rounds)
     if options.only in (None, "quadratic"):

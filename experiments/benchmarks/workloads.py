@@ -2,8 +2,8 @@
 
 Each workload is a function of the arguments of one lane, as `jm.sweep` and `jax.vmap` take it, and
 the columns of its lanes. They differ in what a step is made of: a few numbers, products of
-matrices of three sizes, convolutions, attention, gathers and scatters, and loops of which each
-lane ends at its own time.
+matrices of four sizes, convolutions, attention, gathers and scatters, rollouts of an environment,
+and loops of which each lane ends at its own time.
 """
 
 from collections.abc import Callable
@@ -12,18 +12,35 @@ from typing import Any, NamedTuple, TypeAlias
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 
 import jaxmom as jm
+from experiments.benchmarks.ppo import train_ppo
 
 Columns: TypeAlias = dict[str, np.ndarray]  # argument -> its value in each lane
 LaneFn: TypeAlias = Callable[..., dict[str, jax.Array]]
 
+NARROW, WIDE = (4, 16, 64, 256), (256, 2048, 16_384)  # widths for large and for small lanes
+BATCH = 64  # images in each step of a network
+
 
 class Workload(NamedTuple):
-    """A function of one lane, and the arguments of all lanes."""
+    """A function of one lane, the arguments of all lanes, and the products of matrices of a lane.
+
+    Attributes:
+      fn: Of one lane.
+      columns: Of all lanes.
+      widths: At which the functions are run in other ways than "auto".
+      can_be_last: Whether a sweep may have the lanes last.
+      operations: Additions and multiplications in the products of a lane, where these are nearly
+        all of the work; 0 where they are not.
+    """
 
     fn: LaneFn
     columns: Columns
+    widths: tuple[int, ...]
+    can_be_last: bool = False
+    operations: float = 0.0
 
     @property
     def lanes(self) -> int:
@@ -39,14 +56,14 @@ def quadratic(lanes: int, steps: int) -> Workload:
         optimizer = jm.heavy_ball(learning_rate, beta)
         return final_loss(jm.optimize(problem.loss, problem.params, optimizer, steps, every=steps))
 
-    return Workload(train, sample_columns(lanes))
+    return Workload(train, sample_columns(lanes), WIDE, can_be_last=True)
 
 
 def network(hidden: int) -> Callable[[int, int], Workload]:
     """Return a workload that trains 64-hidden-hidden-10 networks on the digits, 64 at a time."""
 
     def make(lanes: int, steps: int) -> Workload:
-        problem = jm.problems.digits_mlp((hidden, hidden))
+        problem = jm.problems.digits_mlp((hidden, hidden), batch_size=BATCH)
 
         def train(beta, learning_rate, seed):
             optimizer = jm.heavy_ball(learning_rate, beta)
@@ -56,7 +73,11 @@ def network(hidden: int) -> Callable[[int, int], Workload]:
             )
             return final_loss(run)
 
-        return Workload(train, sample_columns(lanes, seeds=True))
+        # A step: forward, for the gradient of the weights, and for that of the input but of the
+        # first layer. The loss alone: of the reference's eight batches, and after the last step.
+        weights = sum(layer["weight"].size for layer in problem.params)
+        operations = 2.0 * BATCH * (steps * (3 * weights - 64 * hidden) + 9 * weights)
+        return Workload(train, sample_columns(lanes, seeds=True), NARROW, operations=operations)
 
     return make
 
@@ -84,7 +105,7 @@ def convolutional(lanes: int, steps: int) -> Workload:
         run = jm.optimize(loss, params, optimizer, steps, batches=base.batches, key=key)
         return final_loss(run)
 
-    return Workload(train, sample_columns(lanes, seeds=True))
+    return Workload(train, sample_columns(lanes, seeds=True), NARROW)
 
 
 def transformer(lanes: int, steps: int) -> Workload:
@@ -117,7 +138,7 @@ def transformer(lanes: int, steps: int) -> Workload:
         key, batches = jax.random.key(seed), jax.tree_util.Partial(draw)
         return final_loss(jm.optimize(loss, params, optimizer, steps, batches=batches, key=key))
 
-    return Workload(train, sample_columns(lanes, seeds=True))
+    return Workload(train, sample_columns(lanes, seeds=True), NARROW)
 
 
 def q_learning(lanes: int, steps: int) -> Workload:
@@ -129,7 +150,17 @@ def q_learning(lanes: int, steps: int) -> Workload:
         run = jm.rl.q_learning(mdp, optimizer, jax.random.key(seed), steps=steps, discount=0.9)
         return {"value": run.max_abs_q[-1], "diverged_at": run.diverged_at}
 
-    return Workload(learn, sample_columns(lanes, seeds=True))
+    return Workload(learn, sample_columns(lanes, seeds=True), WIDE)
+
+
+def ppo(lanes: int, steps: int) -> Workload:
+    """Return PPO on CartPole: rollouts and tiny products, with so many updates."""
+
+    def train(beta, learning_rate, seed):
+        optimizer = jm.lift(optax.adam)(0.02 * learning_rate, b1=beta, eps=1e-5)
+        return train_ppo(optimizer, jax.random.key(seed), steps)
+
+    return Workload(train, sample_columns(lanes, seeds=True), NARROW)
 
 
 def until_converged(lanes: int, steps: int) -> Workload:
@@ -150,7 +181,7 @@ def until_converged(lanes: int, steps: int) -> Workload:
         x, _, count = jax.lax.while_loop(is_far, step, start)
         return {"value": jnp.sum(curvature * jnp.square(x)), "steps": count}
 
-    return Workload(descend, sample_columns(lanes))
+    return Workload(descend, sample_columns(lanes), WIDE)
 
 
 # Name -> its function of lanes and steps, and these: in full, quickly, and as a test has them.
@@ -158,10 +189,12 @@ WORKLOADS: dict[str, tuple[Callable[[int, int], Workload], dict[str, tuple[int, 
     "quadratic": (quadratic, {"full": (400_000, 10_000), "quick": (100_000, 1000), "tiny": (9, 3)}),
     "network-32": (network(32), {"full": (1024, 200), "quick": (128, 50), "tiny": (3, 2)}),
     "network-256": (network(256), {"full": (512, 50), "quick": (64, 20), "tiny": (3, 2)}),
+    "network-512": (network(512), {"full": (256, 50), "quick": (16, 20), "tiny": (2, 2)}),
     "network-1024": (network(1024), {"full": (128, 20), "quick": (8, 10), "tiny": (2, 2)}),
     "convolutional": (convolutional, {"full": (384, 100), "quick": (64, 20), "tiny": (3, 2)}),
     "transformer": (transformer, {"full": (128, 100), "quick": (64, 20), "tiny": (3, 2)}),
     "q_learning": (q_learning, {"full": (16_000, 4000), "quick": (2000, 2000), "tiny": (9, 5)}),
+    "ppo": (ppo, {"full": (48, 39), "quick": (48, 10), "tiny": (2, 1)}),
     "until_converged": (
         until_converged,
         {"full": (100_000, 5000), "quick": (20_000, 2000), "tiny": (9, 9)},
