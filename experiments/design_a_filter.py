@@ -210,11 +210,11 @@ def draw(data: xr.Dataset) -> Figure:
         relative = gains / gains.sel(buffers=1)
         left.plot(data.buffers, relative, look.marker + "-", color=look.color, label=name)
         bound = float(data.bound.sel(situation=name) / gains.sel(buffers=1))
-        if bound > 0.05:  # far below, it says nothing
+        if bound > 0.4:  # far below, it says nothing
             left.axhline(bound, color=look.color, linestyle=":", linewidth=1)
     left.plot([], [], "k:", label="no linear method is below")
-    left.set(xlabel="buffers", ylabel="left after T steps / with one buffer", yscale="log")
-    left.set_ylim(0.01, 1.5)
+    left.set(xlabel="buffers", ylabel="left after T steps / with one buffer")
+    left.set_ylim(0.4, 1.05)
     left.set_xticks(data.buffers.values)
     left.legend(frameon=False, fontsize="x-small", loc="lower left")
     for ax, name in zip(panels[1:], data.situation.values, strict=True):
