@@ -44,13 +44,11 @@ def write_netcdf(data: Any, path: pathlib.Path, convert: ConvertFn) -> None:
     Raises:
       MemoryError: A slab does not fit into memory.
     """
-    for group, dataset in _nodes(data):
-        dim, slabs = _divide(dataset)
+    for group, dataset, dim, first, others in _convert_first(data, convert):
+        options: dict[str, Any] = {"unlimited_dims": [dim]} if others else {}
         mode: Any = "a" if path.exists() else "w"
-        options: dict[str, Any] = {"unlimited_dims": [dim]} if len(slabs) > 1 else {}
-        first = convert(dataset.isel({dim: slabs[0]}) if dim else dataset)
         first.to_netcdf(path, mode=mode, group=group, engine="h5netcdf", **options)
-        for slab in slabs[1:]:
+        for slab in others:
             _append_netcdf(path, group, dim, slab, convert(dataset.isel({dim: slab})))
 
 
@@ -65,15 +63,23 @@ def write_zarr(data: Any, path: pathlib.Path, convert: ConvertFn) -> None:
     Raises:
       MemoryError: A slab does not fit into memory.
     """
-    for group, dataset in _nodes(data):
-        dim, slabs = _divide(dataset)
+    for group, dataset, dim, first, others in _convert_first(data, convert):
         mode: Any = "a" if path.exists() else "w"
-        first = convert(dataset.isel({dim: slabs[0]}) if dim else dataset)
         first.to_zarr(path, mode=mode, group=group, consolidated=False)
         fixed = [name for name, array in dataset.variables.items() if dim not in array.dims]
-        for slab in slabs[1:]:
+        for slab in others:
             part = dataset.isel({dim: slab}).drop_vars(fixed)
             convert(part).to_zarr(path, group=group, append_dim=dim, consolidated=False)
+
+
+def _convert_first(
+    data: Any, convert: ConvertFn
+) -> Iterator[tuple[str | None, "xarray.Dataset", str, "xarray.Dataset", list[slice]]]:
+    """Yield each Dataset as its group, itself, its dimension, the first slab, and the others."""
+    for group, dataset in _nodes(data):
+        dim, slabs = _divide(dataset)
+        first = convert(dataset.isel({dim: slabs[0]}) if dim else dataset)
+        yield group, dataset, dim, first, slabs[1:]
 
 
 def _nodes(data: Any) -> Iterator[tuple[str | None, "xarray.Dataset"]]:
