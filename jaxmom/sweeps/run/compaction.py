@@ -55,8 +55,8 @@ def run_segments(
 
     Args:
       sweep: The segments.
-      runner: Of its programs.
-      width: Of a program.
+      runner: What runs its programs.
+      width: How many lanes a program takes.
       tasks: The chunks.
       columns: The arguments of the lanes of a chunk, [lanes, ...].
       saved: Where lanes are safe between two segments; None for nowhere.
@@ -86,7 +86,7 @@ class _Chunk:
       failed: Whether a segment of one of its lanes has failed, so that none goes on.
       ended: How many segments each lane has run.
       is_over: Whether it runs no more.
-      leaves: Of its states.
+      leaves: The leaves of its states.
       pieces: The outputs of each segment; None where no lane has run it.
     """
 
@@ -169,14 +169,14 @@ class _Scheduler:
 
     Args:
       sweep: The segments.
-      width: Of a program.
+      width: How many lanes a program takes.
       tasks: The chunks, of which one is opened when no program can be filled otherwise.
       columns: The arguments of the lanes of a chunk.
       saved: Where lanes are safe between two segments.
 
     Attributes:
       waiting: Lanes that do not run, by stage.
-      counts: Of the runs in the states of a stage, which are common to all lanes.
+      counts: The counts of the runs in the states of a stage, common to all lanes.
       running: The batches that have been started.
     """
 

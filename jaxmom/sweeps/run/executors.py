@@ -101,8 +101,8 @@ class ExecutorRunner:
       executor: From `as_executor`.
       functions: What is swept, for each group.
       traced: The groups.
-      width: Of a chunk.
-      options: Of the programs.
+      width: How many lanes a chunk has.
+      options: The options of the programs.
       stall_seconds: As for `jaxmom.sweep`.
       workers: As for `jaxmom.sweep`.
 
@@ -218,7 +218,7 @@ class _Carrier:
     """Brings a pickled sweep to workers, in the way that an executor admits.
 
     Args:
-      executor: Of the workers.
+      executor: What the workers belong to.
       content: The pickle.
     """
 

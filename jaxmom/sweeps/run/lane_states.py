@@ -35,8 +35,8 @@ class StateFormat(NamedTuple):
         """Return the state.
 
         Args:
-          leaves: Of the state, typed keys as their data.
-          counts: Of its runs.
+          leaves: The leaves of the state, typed keys as their data.
+          counts: The counts of its runs.
         """
         left = iter(counts)
         pairs = zip(leaves, self.implementations, strict=True)

@@ -27,7 +27,7 @@ class Task(NamedTuple):
     """A chunk to compute.
 
     Attributes:
-      number: Of the lane set that has it, or of the job if lanes run in segments.
+      number: The number of its lane set, or of the batch if lanes run in segments.
       chunk: Its number in the lane set.
       group: The number of its program.
     """
@@ -98,7 +98,7 @@ class LocalRunner:
       traced: The groups.
       width: Lanes at a time on each device.
       devices: To run on.
-      options: Of the programs.
+      options: The options of the programs.
       dispatcher: Starts the programs and waits for them.
 
     Attributes:

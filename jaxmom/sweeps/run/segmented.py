@@ -30,12 +30,12 @@ class SegmentedSweep:
 
     Args:
       segment: ``segment(state, steps, **axes) -> (state, outputs)``, as for `jaxmom.halving`.
-      lengths: Of the segments, in updates.
+      lengths: How many updates each segment makes.
       space: What is swept.
 
     Attributes:
       whole: For each group, a run of all segments: its outputs, their steps, its fingerprint.
-      programs: Of the segments.
+      programs: The programs of the segments.
 
     Raises:
       TypeError: The segment does not return a state and outputs.
@@ -151,8 +151,8 @@ class _WholeRun(NamedTuple):
     """All segments of a lane one after another, as a function to trace and never to run.
 
     Attributes:
-      segment: From the user.
-      lengths: Of the segments.
+      segment: What the user wrote.
+      lengths: How many updates each segment makes.
       records: Which records to keep of all; None for all of them.
     """
 

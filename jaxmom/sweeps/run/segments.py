@@ -39,7 +39,7 @@ class SegmentCall:
     Attributes:
       segment: What the user wrote.
       steps: The updates to make.
-      format: Of the state before it; None for the first segment, which has none.
+      format: The format of the state before it; None for the first segment.
       check: Is called with the outputs while the segment is traced.
     """
 
@@ -52,7 +52,7 @@ class SegmentCall:
         """Run the segment.
 
         Args:
-          counts: Of the runs in the state, which lanes share.
+          counts: The counts of the runs in the state, which lanes share.
           axes: The arguments of a lane, with the leaves of its state after the first segment.
 
         Returns:
@@ -75,11 +75,11 @@ class SegmentPrograms:
     They are traced here, so that nothing has run when an error comes to light.
 
     Args:
-      segment: From the user.
-      space: Of the lanes.
+      segment: What the user wrote.
+      space: The lanes.
       first: The updates of the first segment.
       later: Those of the others.
-      check: Of the outputs of a segment, while it is traced.
+      check: Is called with the outputs of a segment while it is traced.
 
     Attributes:
       traced: The programs of all groups.
@@ -149,7 +149,7 @@ def as_lengths(name: str, given: Any) -> list[int]:
 
     Args:
       name: What they are called, for the message.
-      given: From the user.
+      given: What the user gave.
 
     Raises:
       ValueError: They are not positive integers in a list.
@@ -197,8 +197,8 @@ def call_segment(
     """Return the state of a lane after a segment, and its outputs.
 
     Args:
-      segment: From the user.
-      state: Of the lane; None at first.
+      segment: What the user wrote.
+      state: The state of the lane; None at first.
       steps: The updates to make.
       axes: The arguments of the lane.
 

@@ -66,8 +66,8 @@ def pack_sweep(
     Args:
       functions: What is swept, for each group.
       traced: The groups, as the driver has traced them.
-      width: Of a chunk.
-      options: Of the programs.
+      width: How many lanes a chunk has.
+      options: The options of the programs.
 
     Returns:
       Bytes, which contain the settings and the versions of this process too.
@@ -97,7 +97,7 @@ class PackedGroup(NamedTuple):
       fn: The function.
       static: Its arguments that are not traced.
       names: Those that are.
-      fingerprint: Of the function, as the driver has traced it.
+      fingerprint: The fingerprint of the function, as the driver has traced it.
     """
 
     fn: SweptFn
@@ -111,8 +111,8 @@ class PackedSweep(NamedTuple):
 
     Attributes:
       groups: What is compiled once each.
-      width: Of a chunk.
-      options: Of the programs.
+      width: How many lanes a chunk has.
+      options: The options of the programs.
       settings: Of JAX, in the driver.
       versions: Of JAX, there.
       backend: The platform that it would use.
@@ -232,7 +232,7 @@ def _compile_group(sweep: PackedSweep, number: int, columns: Arguments) -> Progr
 
     Args:
       sweep: With the group.
-      number: Of the group.
+      number: The number of the group.
       columns: The arguments of the first chunk, which say how many lanes a program takes.
 
     Raises:
