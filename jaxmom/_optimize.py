@@ -77,7 +77,7 @@ def optimize(
       check: Test for divergence before every so many updates, and at every record; `diverged_at`
         is exact to that. A test needs the loss, which a gradient does not always need: where both
         cost next to nothing (a quadratic in two dimensions), it costs several times the step in a
-        `jax.vmap` of your own, but little in a `jaxmom.sweep`; on networks it costs nothing.
+        `jax.vmap` of your own, and up to the step in a `jaxmom.sweep`; on networks, up to a tenth.
       unroll: Steps per iteration of the compiled loop, as in `jax.lax.scan`.
 
     Returns:
