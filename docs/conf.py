@@ -37,6 +37,7 @@ myst_enable_extensions = ["colon_fence", "deflist", "dollarmath"]
 myst_heading_anchors = 3
 nb_execution_mode = "cache"
 nb_execution_cache_path = str(HERE / "_build" / ".cells" / digest_sources())
+nb_execution_in_temp = True  # what a page writes is not kept
 nb_execution_raise_on_error = True
 nb_execution_timeout = 300
 nb_merge_streams = True
