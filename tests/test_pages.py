@@ -45,6 +45,12 @@ def find_blocks(text):
     return found
 
 
+def find_needs(text):
+    """The optional packages that the head of a page names: without them its prompts cannot run."""
+    head = text.split("---")[1] if text.startswith("---") else ""
+    return " ".join(re.findall(r"^needs: (.*)$", head, re.M)).split()
+
+
 def has_prompt(code):
     return code.lstrip().startswith(">>>")
 
@@ -65,15 +71,23 @@ def test_every_block_of_code_is_run_somewhere(page):
         ast.parse(re.sub(r"^:.*\n", "", code, flags=re.M))
 
 
+SLOW = {f"recipes/{x}.md" for x in ("animation", "equinox", "logging", "orbax", "submitit")}
+SLOW |= {f"coming_from/{x}.md" for x in ("optuna", "pepit")}
 IN_FLOAT32 = {"conversions.md"}  # tests/test_float32.py runs it
 
 
 @pytest.mark.parametrize(
     "page",
-    [p for p, text in PAGES.items() if re.search(r"^>>> ", text, re.M) and p not in IN_FLOAT32],
+    [
+        pytest.param(page, marks=[pytest.mark.slow] * (page in SLOW))
+        for page, text in PAGES.items()
+        if re.search(r"^>>> ", text, re.M) and page not in IN_FLOAT32
+    ],
 )
 def test_prompts_print_what_the_page_says(page):
     """With JAX's defaults, as a user's."""
+    for package in find_needs(PAGES[page]):
+        pytest.importorskip(package, reason=f"{package}, which the page is about, is not installed")
     flags = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
     code = "\n".join(filter(has_prompt, find_blocks(PAGES[page]).get("python", ())))
     examples = doctest.DocTestParser().get_doctest(code, {}, page, page, 0)
