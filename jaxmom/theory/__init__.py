@@ -12,20 +12,24 @@
     theory.tune                 the best hyperparameters on quadratics, with their rate
     theory.max_stable_alpha     the largest stable step of Q-learning with momentum
     theory.certified_rate       a rate for all smooth strongly convex functions, with a proof
+    theory.certified_rates      such rates of many optimizers, each with its proof
+    theory.certifiable_rate     the same rate as a number that compiles and differentiates
     theory.worst_case           the exact worst case of N steps, its proof and its function
 
 An optimizer is a pytree, so that all but `tune`, `minimal`, `regime`, `equivalent`,
-`certified_rate` and `worst_case` compile and map over its hyperparameters. An array of curvatures
-is as many separate problems, with one result each. Curvatures of games may be complex, in
-`iteration_matrix`, `monodromy`, `eigenvalues`, `characteristic_polynomial`, `spectral_radius`,
-`period`, `transient_growth`, `stationary_covariance` and `stationary_variance`; `stability_limit`
-takes their angle, and the others refuse them. Coefficients that repeat are admitted by `monodromy`,
-`spectral_radius`, `rate`, `stability_limit` and `kernel`.
+`certified_rate`, `certified_rates` and `worst_case` compile and map over its hyperparameters. An
+array of curvatures is as many separate problems, with one result each. Curvatures of games may be
+complex, in `iteration_matrix`, `monodromy`, `eigenvalues`, `characteristic_polynomial`,
+`spectral_radius`, `period`, `transient_growth`, `stationary_covariance` and `stationary_variance`;
+`stability_limit` takes their angle, and the others refuse them. Coefficients that repeat are
+admitted by `monodromy`, `spectral_radius`, `rate`, `stability_limit` and `kernel`.
 Exact formulas need exact numbers: enable ``jax_enable_x64``.
 """
 
+from jaxmom.theory._certified_rates import CertifiedRates, certified_rates
 from jaxmom.theory._constraints import inequality
 from jaxmom.theory._equivalent import Equivalence, equivalent
+from jaxmom.theory._frequency import certifiable_rate
 from jaxmom.theory._kernel import kernel, mean_age
 from jaxmom.theory._linearize import (
     NotLinearError,
@@ -77,6 +81,7 @@ from jaxmom.theory.tuning import CLOSED_FORMS, Tuning, lower_bound, tune
 __all__ = [
     "CLOSED_FORMS",
     "Certificate",
+    "CertifiedRates",
     "Equivalence",
     "Linear",
     "LinearSystem",
@@ -85,7 +90,9 @@ __all__ = [
     "TimeVaryingError",
     "Tuning",
     "WorstCase",
+    "certifiable_rate",
     "certified_rate",
+    "certified_rates",
     "characteristic_polynomial",
     "curvature_noise_limit",
     "damping",

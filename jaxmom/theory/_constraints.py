@@ -4,6 +4,7 @@ The vector that they act on is (x, e, g): the state of the system, what the grad
 step exceeded L times params by, and the gradient now.
 """
 
+import dataclasses
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -25,6 +26,35 @@ class Forms(NamedTuple):
     stay: np.ndarray
     sector: np.ndarray
     delayed: np.ndarray
+
+
+class Problem(NamedTuple):
+    """A minimal system and the curvatures, of which L is the unit.
+
+    Attributes:
+      system: Balanced, with gradients in units of L.
+      ratio: mu / L.
+      L: The unit.
+    """
+
+    system: LinearSystem
+    ratio: float
+    L: float
+
+    def forms(self) -> Forms:
+        """Return the forms on (x, e, g - mu params), in these units.
+
+        With the loop closed at mu the state decays, and no large numbers cancel where P is near the
+        identity.
+        """
+        a, b, c = (np.asarray(x, float) for x in (self.system.A, self.system.B, self.system.C))
+        return quadratic_forms(a + self.ratio * np.outer(b, c), b, c, 0.0, 1 - self.ratio)
+
+
+def pose(system: LinearSystem, mu: float, L: float) -> Problem:
+    """Return a problem in units of L."""
+    scaled = dataclasses.replace(system, B=system.B * L)
+    return Problem(scaled, mu / L, L)
 
 
 def quadratic_forms(a: np.ndarray, b: np.ndarray, c: np.ndarray, mu: Any, L: Any) -> Forms:
@@ -87,20 +117,27 @@ class Change(NamedTuple):
 
 
 def bound_change(
-    forms: Forms, square: Any, P: np.ndarray, multipliers: np.ndarray, share: Any
+    forms: Forms,
+    square: Any,
+    P: np.ndarray,
+    multipliers: np.ndarray,
+    share: Any,
+    weights: tuple[Any, Any],
 ) -> Change:
     """Bound the change if every entry of A, B and C changes by at most a share of it.
 
     A product of u and v changes by at most ``p u^2 + dv^2 / p + q v^2 + du^2 / q + du^2 + dv^2``
     for any positive p and q, by the inequality of Young. The squares of u and v make the form, the
-    others the error. The weights p and q are such that neither is felt.
+    others the error. What p and q are for P and for the sector follows from the two weights: small
+    ones spare a form that is close to singular, large ones an error that is large because entries
+    of A, or of C, cancel.
     """
     step = np.abs(forms.step)
     # The last row of `step` is g - L params, and the row of e in `delayed` is g - mu params.
     above, below, excess = forms.step[-1], forms.delayed[-2], forms.stay[-1]
     read_above, read_below = (np.append(np.abs(row[:-1]), 0) for row in (above, below))
     ratio = np.max(read_below) / np.max(read_above)  # mu / L
-    decrease, on_above, on_below = (1 - square) / 2**20, share * ratio, share
+    decrease, on_above, on_below = (1 - square) * weights[0], weights[1] * ratio, weights[1]
     first, second = multipliers[0] + multipliers[1], multipliers[1] * square
     form = decrease * (forms.step.T @ P @ forms.step)
     form = form + (first * on_above) * np.outer(above, above)

@@ -91,6 +91,14 @@ def rest_state(a: np.ndarray, b: np.ndarray, c: np.ndarray) -> np.ndarray | None
     return right[:n] if abs(right[n]) <= noise else None
 
 
+def change_basis(
+    a: np.ndarray, b: np.ndarray, c: np.ndarray, factor: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return the system of the states ``factor x``, exactly."""
+    back = _solve(factor, to_fractions(np.eye(len(b))))
+    return factor @ a @ back, factor @ b, c @ back
+
+
 def drop_hidden(
     a: np.ndarray, b: np.ndarray, c: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

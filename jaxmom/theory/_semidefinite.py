@@ -2,22 +2,17 @@
 
 A program is solved in coordinates of the state in which P is near the identity, and in units in
 which the decrease over one step, 1 - rate^2, is 1. Without them a condition number of 10^4 drowns
-in the solver's tolerance. The first coordinates come from a Riccati equation: for given multipliers
-its solution makes the inequality an equality in all directions but one.
+in the solver's tolerance. The coordinates are those of a solution of the Riccati equation.
 """
 
 import warnings
-from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 import numpy as np
 import scipy.linalg
 
-from jaxmom.theory._constraints import Forms, combine_forms, quadratic_forms
-from jaxmom.theory.linear_system import LinearSystem
-
-# The shares of the off-by-one constraint in the multipliers of the Riccati equation.
-_OFF_BY_ONE = (0.999, 0.99, 0.9, 0.7, 0.5, 0.3, 0.1, 0.01)
+from jaxmom.theory._constraints import Forms, Problem, combine_forms
+from jaxmom.theory._riccati import Solution
 
 
 class Scale(NamedTuple):
@@ -34,16 +29,10 @@ class Scale(NamedTuple):
     multipliers: np.ndarray
 
 
-class Solution(NamedTuple):
-    factor: np.ndarray  # P = factor' factor
-    multipliers: np.ndarray
-    margin: float
-
-
 class Program:
     """The inequality in units in which L is 1, and the gradient as large as params."""
 
-    def __init__(self, system: LinearSystem, mu: float, L: float, start: np.ndarray):
+    def __init__(self, problem: Problem, start: np.ndarray):
         try:
             import clarabel  # noqa: F401  # the solver, which cvxpy loads by name
             import cvxpy
@@ -51,28 +40,9 @@ class Program:
             raise ImportError(
                 "certified_rate needs cvxpy and clarabel: pip install jaxmom[certify]."
             ) from error
-        self.cvxpy, self.L = cvxpy, L
-        a, b, c = (np.asarray(x, float) for x in (system.A, system.B, system.C))
-        self.forms = quadratic_forms(a, b * L, c, mu / L, 1.0)
-        self.start, self.read = np.append(start, 0.0), np.append(c, 0.0)
-        loops = (a + L * x**2 * np.outer(b, c) for x in np.linspace((mu / L) ** 0.5, 1.0, 65))
-        self.rate_on_quadratics = max(np.max(np.abs(np.linalg.eigvals(loop))) for loop in loops)
-
-    def guess(self, rate: float) -> Iterator[Solution]:
-        """Yield solutions of the Riccati equation, for one pair of multipliers after the other."""
-        n = len(self.forms.stay)
-        a, b = np.split(self.forms.step / rate, [n], axis=1)
-        for share in _OFF_BY_ONE:
-            form = self.forms.sector / rate**2 + share * self.forms.delayed
-            q, s, r = form[:n, :n], form[:n, n:], form[n:, n:]
-            try:
-                P = scipy.linalg.solve_discrete_are(a, b, q, r, s=s)
-            except (np.linalg.LinAlgError, ValueError):  # there is none, or none that is found
-                continue
-            weights, directions = np.linalg.eigh((P + P.T) / 2)
-            if weights[0] > 0:
-                factor = np.sqrt(weights)[:, None] * directions.T
-                yield Solution(factor, np.array([1 - share, share]), 0.0)
+        self.cvxpy, self.problem, self.forms = cvxpy, problem, problem.forms()
+        read = np.asarray(problem.system.C)
+        self.start, self.read = np.append(start, 0.0), np.append(read, 0.0)
 
     def solve(self, rate: float, scale: Scale) -> Solution | None:
         """Maximize the margin of the inequality at a rate."""

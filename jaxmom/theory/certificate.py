@@ -8,20 +8,22 @@ It is found by a small semidefinite program, and checked without one, in exact a
 
 import dataclasses
 from fractions import Fraction
-from typing import cast
 
-import jax
 import numpy as np
 from jax.core import Tracer
+from jax.typing import ArrayLike
 
-from jaxmom.theory import _bisection, _constraints, _rational
-from jaxmom.theory._linearize import linearize
-from jaxmom.theory._minimal import balance
+from jaxmom.theory import _constraints, _proof, _rational, _states
 from jaxmom.theory._systems import Linear, as_number, as_system
 from jaxmom.theory.linear_system import LinearSystem
 
 # A certificate covers a change of every entry of A, B and C by this share of it.
 _MARGIN = Fraction(1, 2**52)
+# Any weights that bound the change will do.
+_WEIGHTS = tuple(
+    (Fraction(1, 2**j), Fraction(1, 2**k))
+    for j, k in ((20, 52), (20, 40), (20, 28), (26, 40), (26, 52), (32, 40), (14, 40), (14, 28))
+)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -61,12 +63,12 @@ class Certificate:
         It proves the rate of every system whose entries of A, B and C differ from those of `system`
         by at most 2^-52 of them, which covers their own rounding.
         """
-        if self.P is None or self.multipliers is None or _rest_state(self.system) is None:
+        if self.P is None or self.multipliers is None or _states.rest_state(self.system) is None:
             return False
         numbers = [np.ravel(self.P), self.multipliers, [self.rate, self.mu, self.L]]
         if not np.all(np.isfinite(np.concatenate(numbers))) or not 0 < self.mu <= self.L:
             return False
-        P = _rational.to_fractions(self.P) if self.factor is None else _square(self.factor)
+        P = _rational.to_fractions(self.P) if self.factor is None else _states.square(self.factor)
         multipliers = _rational.to_fractions(self.multipliers)
         is_fair = np.array_equal(P.astype(float), self.P) and bool(np.all(P == P.T))
         is_fair = is_fair and bool(np.all(multipliers >= 0)) and 0 < self.rate < 1
@@ -75,10 +77,16 @@ class Certificate:
     def _decreases(self, P: np.ndarray, multipliers: np.ndarray) -> bool:
         """Whether the inequality holds with the margin."""
         mu, L, square = Fraction(self.mu), Fraction(self.L), Fraction(self.rate) ** 2
-        forms = _constraints.quadratic_forms(*_exact(self.system), mu, L)
+        forms = _constraints.quadratic_forms(*_states.exact(self.system), mu, L)
         left = _constraints.combine_forms(forms, square, P, multipliers)
-        change = _constraints.bound_change(forms, square, P, multipliers, _MARGIN)
-        return _rational.remains_positive_definite(-left - change.form, change.error)
+        changes = (
+            _constraints.bound_change(forms, square, P, multipliers, _MARGIN, weights)
+            for weights in _WEIGHTS
+        )
+        return _rational.is_positive_definite(-left) and any(
+            _rational.remains_positive_definite(-left - change.form, change.error)
+            for change in changes
+        )
 
     def bound(self) -> float:
         """Return the constant before rate^t, for params at distance 1 and an optimizer's own start.
@@ -86,14 +94,15 @@ class Certificate:
         All buffers are empty at the start. It is infinite if there is no certificate, or if more
         than the first update differs from the later ones.
         """
-        rest = _rest_state(self.system)
+        rest = _states.rest_state(self.system)
         if self.P is None or rest is None:
             return float("inf")
         starts = [np.append(rest, 0.0)]
         if self.first_step is not None:
-            # The weight is convex in the first gradient, and largest at an end of its range.
+            # The weight is convex in the first gradient, and largest at an end of its range. The
+            # off-by-one constraint begins anew, without a gradient before.
             fixed, gain = self.first_step
-            ends = [np.append(fixed + gain * g, g - self.L) for g in (self.mu, self.L)]
+            ends = [np.append(fixed + gain * g, 0.0) for g in (self.mu, self.L)]
             starts += [end / self.rate for end in ends]
         factor = np.linalg.cholesky(self.P).T if self.factor is None else self.factor
         read = np.linalg.norm(np.linalg.solve(factor.T, np.append(self.system.C, 0.0)))
@@ -101,11 +110,69 @@ class Certificate:
         bound = float(read * farthest) * (1 + 1e-9)  # more than its rounding
         return bound if np.isfinite(bound) else float("inf")
 
+    def lyapunov(
+        self, params: ArrayLike, gradients: ArrayLike, values: ArrayLike, optimum: ArrayLike
+    ) -> np.ndarray:
+        """Return the Lyapunov function along a run: ``(x_t, e_t)' P (x_t, e_t) + 2 m q_{t-1}``.
+
+        ``q_t = (L - mu) h_t - |grad h_t|^2 / 2`` with ``h = f - f* - mu |params - optimum|^2 / 2``,
+        which is not negative, is what the off-by-one constraint, of the multiplier m, stores.
+        ``V_{t+1} <= rate^2 V_t`` on every function of the class, after the first update if that
+        differs from the later ones. The state x_t is what the gradients make of the start, so that
+        any run of the optimizer will do, in any number of dimensions, which V adds up.
+
+        Args:
+          params: [steps + 1, ...], where the gradients were taken.
+          gradients: [steps + 1, ...] or [steps, ...]; the one at the last params is not needed.
+          values: As the gradients, ``f - f*``: the loss at params minus that at the optimum.
+          optimum: [...], where the gradient is zero.
+
+        Returns:
+          V [steps + 1].
+
+        Raises:
+          ValueError: There is no certificate, or the run is not one of this optimizer from its own
+            start.
+
+        Source: Lessard, Recht and Packard 2016 (arXiv 1408.3595), the proof of lemma 10.
+        """
+        rest = _states.rest_state(self.system)
+        if self.P is None or self.multipliers is None or rest is None:
+            raise ValueError(f"there is no certificate, and so no Lyapunov function: {self.reason}")
+        away = np.asarray(params, float) - np.asarray(optimum, float)
+        away, steps = away.reshape(len(away), -1), len(away) - 1
+        slopes = np.asarray(gradients, float).reshape(len(np.asarray(gradients)), -1)[:steps]
+        a, b, c = (np.asarray(x, float) for x in (self.system.A, self.system.B, self.system.C))
+        states = [np.outer(rest, away[0])]
+        for t, slope in enumerate(slopes):
+            states.append(a @ states[-1] + np.outer(b, slope))
+            if t == 0 and self.first_step is not None:
+                fixed, gain = self.first_step
+                states[-1] = np.outer(fixed, away[0]) + np.outer(gain, slope)
+        x = np.array(states)
+        if len(x) != steps + 1 or not np.allclose(c @ x, away, rtol=0, atol=1e-4 * abs(away).max()):
+            raise ValueError(
+                "these are no params and gradients of a run of this optimizer from its own start: "
+                "they have steps + 1 rows each, and the gradients are those at the params."
+            )
+        excess = np.concatenate([0 * away[:1], slopes - self.L * away[:-1]])
+        if self.first_step is not None:  # the constraint begins after it
+            excess[:2] = 0
+        factor = np.linalg.cholesky(self.P).T if self.factor is None else self.factor
+        weighed = np.einsum("ij,tjd->tid", factor, np.concatenate([x, excess[:, None]], axis=1))
+        above = slopes - self.mu * away[:-1]
+        heights = np.asarray(values, float)[:steps] - self.mu * np.sum(away[:-1] ** 2, axis=1) / 2
+        stored = (self.L - self.mu) * heights - np.sum(above**2, axis=1) / 2
+        if self.first_step is not None:
+            stored[:1] = 0
+        stored = np.append(0.0, 2 * self.multipliers[1] * stored)
+        return np.sum(weighed**2, axis=(1, 2)) + stored
+
 
 def certified_rate(
     optimizer: Linear, mu: float, L: float, *, tolerance: float = 1e-5
 ) -> Certificate:
-    """Search for the best rate that integral quadratic constraints prove, by bisection.
+    """Return the best rate that integral quadratic constraints prove, with the proof.
 
     It holds for every mu-strongly convex L-smooth function in any number of dimensions, at constant
     hyperparameters. An upper bound: the true rate may be better. That none is found (``rate`` is
@@ -120,8 +187,9 @@ def certified_rate(
       optimizer: A linear optimizer, or its `LinearSystem`; plain numbers only.
       mu: The constant of strong convexity, positive.
       L: The constant of smoothness, above mu.
-      tolerance: Where the bisection ends, as a share of 1 minus the rate on quadratics. As much
-        again is given away for a smaller bound.
+      tolerance: How far above the best rate the proof may be, as a share of 1 minus that rate. As
+        much again is given away for a smaller bound, and more where float64 has no closer proof:
+        triple momentum needs 1e-4 at L / mu = 100 and 1e-2 at 10^6.
 
     Returns:
       A `Certificate`, which `verify`s.
@@ -142,90 +210,62 @@ def certified_rate(
       0.8000 True
     """
     mu, L = as_number("mu", mu), as_number("L", L)
+    check_curvatures(mu, L)
+    whole = as_system(optimizer)
+    if isinstance(whole.A, Tracer) or isinstance(whole.B, Tracer):
+        raise ValueError("certified_rate needs plain numbers; call it outside jit, vmap and grad.")
+    system = _states.minimal_system(whole)
+    if not system.names:
+        return no_certificate(system, mu, L)
+    best = _proof.search_rates([_constraints.pose(system, mu, L)])[0]
+    system = _states.well_scaled(system, mu, L, best)
+    rest, found = _states.rest_state(system), []
+    if best.slow > 0 and rest is not None:
+        early = [] if isinstance(optimizer, LinearSystem) else _states.early_systems(optimizer)
+        first = _states.first_step(early, whole, system)
+        problem, propose = _constraints.pose(system, mu, L), proposer(system, mu, L, first)
+        found = _proof.prove_tightly(problem, best, tolerance, rest, propose)
+    return min(found, key=Certificate.bound, default=no_certificate(system, mu, L))
+
+
+def check_curvatures(mu: float, L: float) -> None:
+    """Raise ValueError unless 0 < mu < L."""
     if not 0 < mu < L < float("inf"):
         raise ValueError(
             f"a linear rate is certified for 0 < mu < L, got mu={mu} and L={L}; "
             "without strong convexity there is none."
         )
-    whole = as_system(optimizer)
-    if isinstance(whole.A, Tracer) or isinstance(whole.B, Tracer):
-        raise ValueError("certified_rate needs plain numbers; call it outside jit, vmap and grad.")
-    system = _minimal_system(whole)
-    if not system.names:
-        reason = "no gradient moves params: the learning rate is 0."
-        return Certificate(float("inf"), mu, L, system, None, None, reason=reason)
-    rest = _rest_state(system)
-    if rest is None:
-        raise ValueError(
-            "with weight decay, or another pull on params, they do not come to rest at the optimum "
-            "and no rate of |params - optimum| is certified. Leave it out; coupled weight decay is "
-            "part of the function f + weight_decay |x|^2 / 2, with mu + weight_decay and "
-            "L + weight_decay."
-        )
-    first = _first_step(optimizer, whole, system)
+
+
+def no_certificate(system: LinearSystem, mu: float, L: float) -> Certificate:
+    """Return the outcome of a search that found none."""
+    reason = _reason(system, mu, L)
+    return Certificate(float("inf"), mu, L, system, None, None, reason=reason)
+
+
+def proposer(
+    system: LinearSystem, mu: float, L: float, first: np.ndarray | None
+) -> _proof.ProposeFn:
+    """Return a function that makes a candidate a certificate, if it is a proof."""
 
     def propose(rate: float, factor: np.ndarray, multipliers: np.ndarray) -> Certificate | None:
-        P = _square(factor).astype(float)
+        P = _states.square(factor).astype(float)
         proof = Certificate(float(rate), mu, L, system, P, multipliers, first, factor=factor)
         return proof if proof.verify() else None
 
-    found = _bisection.search(system, mu, L, tolerance, rest, propose)
-    if isinstance(found, str):
-        return Certificate(float("inf"), mu, L, system, None, None, reason=found)
-    return min(found, key=Certificate.bound)
+    return propose
 
 
-def _minimal_system(system: LinearSystem) -> LinearSystem:
-    """Drop hidden states exactly, so that nothing but the entries left is rounded, once."""
-    a, b, c = (x.astype(float) for x in _rational.drop_hidden(*_exact(system)))
-    a, b, c = balance(a, b, c)
-    # NumPy arrays are float64, whatever JAX is set to.
-    parts = cast("list[jax.Array]", [a, b, c, np.zeros([])])
-    return LinearSystem(*parts, names=tuple(f"x{i}" for i in range(len(b))))
-
-
-def _exact(system: LinearSystem) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    a, b, c = (_rational.to_fractions(x) for x in (system.A, system.B, system.C))
-    return a, b, c
-
-
-def _square(factor: np.ndarray) -> np.ndarray:
-    exact = _rational.to_fractions(factor)
-    return exact.T @ exact
-
-
-def _rest_state(system: LinearSystem) -> np.ndarray | None:
-    """The state of params at distance 1 with empty buffers, which stays; None if there is none."""
-    state = _rational.rest_state(*_exact(system))
-    return None if state is None else state.astype(float)
-
-
-def _first_step(optimizer: Linear, whole: LinearSystem, system: LinearSystem) -> np.ndarray | None:
-    """What the first update makes of the start, in the states of the minimal system."""
-    if isinstance(optimizer, LinearSystem):
-        return None
-    first, second = (linearize(optimizer, count=count) for count in (0, 1))
-    if _is_same(first, whole):
-        return None
-    # The same params in all the future make the same state of both systems.
-    steps = len(whole.names)
-    ours, theirs = _observe(system, steps), _observe(whole, steps)
-    after = np.array([first.A[:, 0], first.B])  # of `linearize`: params first, buffers empty
-    found = np.linalg.lstsq(ours, theirs @ after.T, rcond=None)[0]
-    error, size = np.abs(ours @ found - theirs @ after.T), np.abs(ours) @ np.abs(found)
-    known = _is_same(second, whole) and np.all(error <= 1e-9 * size)
-    return found.T if known else np.full(found.T.shape, np.inf)
-
-
-def _is_same(one: LinearSystem, other: LinearSystem) -> bool:
-    return one.names == other.names and all(
-        np.allclose(x, y, rtol=1e-12, atol=0.0) for x, y in ((one.A, other.A), (one.B, other.B))
+def _reason(system: LinearSystem, mu: float, L: float) -> str:
+    """A sentence that says why there is no certificate."""
+    if not system.names:
+        return "no gradient moves params: the learning rate is 0."
+    a, b, c = (np.asarray(x, float) for x in (system.A, system.B, system.C))
+    curvatures = np.linspace((mu / L) ** 0.5, 1.0, 65) ** 2 * L
+    gap = 1 - max(np.abs(np.linalg.eigvals(a + k * np.outer(b, c))).max() for k in curvatures)
+    if not gap > 0:
+        return "it does not converge on all quadratics with curvatures in [mu, L]."
+    return (
+        "integral quadratic constraints prove no linear rate, or none that float64 can find: "
+        f"1 minus the rate on quadratics is {gap:.1e}, and L / mu is {L / mu:.1e}."
     )
-
-
-def _observe(system: LinearSystem, steps: int) -> np.ndarray:
-    """The rows C, C A, C A^2 ...: params in the steps to come, without gradients."""
-    rows = [np.asarray(system.C, float)]
-    for _ in range(steps - 1):
-        rows.append(rows[-1] @ np.asarray(system.A, float))
-    return np.array(rows)

@@ -3,7 +3,7 @@
 import dataclasses
 import math
 from collections.abc import Callable, Mapping, Sequence
-from typing import TypeAlias
+from typing import Literal, TypeAlias, get_args
 
 import jax
 import jax.numpy as jnp
@@ -11,12 +11,14 @@ import numpy as np
 import optax
 from jax.typing import ArrayLike
 
+from jaxmom.theory._frequency import certifiable_rate
 from jaxmom.theory._systems import as_number, check_interval
 from jaxmom.theory.spectrum import rate
 from jaxmom.transform import PyTree, hyperparameters, replace
 
 # From mu and L to hyperparameters by name, and their rate.
 ClosedForm: TypeAlias = Callable[[float, float], tuple[dict[str, float], float]]
+Objective: TypeAlias = Literal["quadratics", "certified"]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -25,7 +27,8 @@ class Tuning:
 
     Attributes:
       hyperparameters: A number, or a list of numbers, by name.
-      rate: The worst spectral radius over [mu, L] with them.
+      rate: The worst spectral radius over [mu, L] with them; `certifiable_rate` where that is the
+        objective.
       lower_bound: `lower_bound`, which no method can beat.
     """
 
@@ -67,13 +70,19 @@ def tune(
     *,
     names: Sequence[str] | None = None,
     points: int = 65,
+    objective: Objective = "quadratics",
 ) -> Tuning:
-    """Return the best hyperparameters of a method for quadratics with curvatures in [mu, L].
+    """Return the best hyperparameters of a method for curvatures in [mu, L].
 
     For the names of `CLOSED_FORMS` they are known. Otherwise the worst spectral radius is minimized
     numerically, starting from the optimizer's own hyperparameters, which should converge, by BFGS
     with gradients through the eigenvalues. BFGS stalls where eigenvalues coalesce, and optima often
     lie there; Nelder-Mead then refines. The result is a local optimum.
+
+    With the objective "certified" the rate is `certifiable_rate`, which holds for all smooth
+    strongly convex functions. A start for which none is certified will do, for its growth is
+    bounded as well. From heavy ball with `jaxmom.unified_momentum` at s = 0, whose family contains
+    triple momentum, the tuner finds the rate of triple momentum.
 
     Args:
       method: One of `CLOSED_FORMS`, or a pytree optimizer.
@@ -82,13 +91,15 @@ def tune(
       names: The hyperparameters to tune, all of them by default. The others stay.
       points: The number of curvatures between mu and L that the search looks at. The rate of the
         result is taken at ten times as many.
+      objective: "quadratics", or "certified" for an optimizer. Then `certified_rate` proves the
+        result; enable ``jax_enable_x64``.
 
     Returns:
       A `Tuning`.
 
     Raises:
-      ValueError: The name is unknown, the curvatures are not 0 < mu <= L, or there is nothing to
-        tune.
+      ValueError: The name or the objective is unknown, the curvatures are not 0 < mu <= L, there is
+        nothing to tune, or the objective "certified" is asked of a closed form.
 
     Example:
       >>> import jaxmom as jm
@@ -101,7 +112,14 @@ def tune(
     """
     mu, L = as_number("mu", mu), as_number("L", L)
     check_interval(mu, L)
+    if objective not in get_args(Objective):
+        raise ValueError(f"the objective is one of {get_args(Objective)}, got {objective!r}.")
     if isinstance(method, str):
+        if objective != "quadratics":
+            raise ValueError(
+                f"the closed form of {method!r} is for quadratics; give the optimizer itself, such "
+                "as jaxmom.unified_momentum(learning_rate, beta), to tune its certified rate."
+            )
         if method not in CLOSED_FORMS:
             raise ValueError(
                 f"no closed form for {method!r}; there are {list(CLOSED_FORMS)}. "
@@ -109,7 +127,7 @@ def tune(
             )
         values, best = CLOSED_FORMS[method](mu, L)
         return Tuning(values, best, lower_bound(mu, L))
-    return _tune_numerically(method, mu, L, names, points)
+    return _tune_numerically(method, mu, L, names, points, objective)
 
 
 # The closed forms: (mu, L) -> hyperparameters and rate.
@@ -170,13 +188,18 @@ def _tune_numerically(
     L: float,
     names: Sequence[str] | None,
     points: int,
+    objective: Objective,
 ) -> Tuning:
     space = _flatten(optimizer, names)
 
     def worst(x: ArrayLike, points: int = points) -> jax.Array:
-        return rate(replace(optimizer, **space.values(x)), mu, L, points)
+        trial = replace(optimizer, **space.values(x))
+        if objective == "certified":
+            return certifiable_rate(trial, mu, L)
+        return rate(trial, mu, L, points)
 
-    x = _minimize(worst, space.start)
+    # The search for a certifiable rate ends at 1e-9 or so.
+    x = _minimize(worst, space.start, 1e-14 if objective == "quadratics" else 1e-9)
     tuned = {name: np.asarray(value).tolist() for name, value in space.values(x).items()}
     found, bound = float(worst(x, 10 * points)), lower_bound(mu, L)
     # The bound may be attained; then rounding alone can put the rate below it.
@@ -215,8 +238,10 @@ def _flatten(optimizer: optax.GradientTransformation, names: Sequence[str] | Non
     return _Flat(start / units, units, {name: jnp.shape(known[name]) for name in names})
 
 
-def _minimize(worst: Callable[[ArrayLike], jax.Array], start: np.ndarray) -> np.ndarray:
-    """Minimize a rate by BFGS, then by Nelder-Mead."""
+def _minimize(
+    worst: Callable[[ArrayLike], jax.Array], start: np.ndarray, accuracy: float
+) -> np.ndarray:
+    """Minimize a rate of some accuracy by BFGS, then by Nelder-Mead."""
     from scipy import optimize
 
     with_slope, compiled = jax.jit(jax.value_and_grad(worst)), jax.jit(worst)
@@ -226,13 +251,18 @@ def _minimize(worst: Callable[[ArrayLike], jax.Array], start: np.ndarray) -> np.
         return float(value), np.nan_to_num(np.asarray(slope, float))
 
     x = optimize.minimize(smooth, start, jac=True, method="BFGS").x
-    options = {"xatol": 1e-12, "fatol": 1e-14, "maxiter": 400 * len(x), "adaptive": True}
+    options = {
+        "xatol": 100 * accuracy,
+        "fatol": accuracy,
+        "maxiter": 400 * len(x),
+        "adaptive": True,
+    }
     best = float(compiled(x))
     for _ in range(20):  # a simplex that has collapsed starts anew, until it finds nothing better
         found = optimize.minimize(
             lambda point: float(compiled(point)), x, method="Nelder-Mead", options=options
         )
         x, gained, best = found.x, best - found.fun, found.fun
-        if gained <= 1e-9:
+        if gained <= max(1e-9, 1e3 * accuracy):
             break
     return x

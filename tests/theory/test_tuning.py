@@ -82,3 +82,23 @@ def test_errors_say_what_there_is():
         theory.tune(jm.heavy_ball(0.1, beta=0.5), 1.0, 2.0, names=["gamma"])
     with pytest.raises(ValueError, match="nothing to tune"):
         theory.tune(optax.sgd(0.1), 1.0, 2.0)
+
+
+@pytest.mark.parametrize(
+    "kappa", [10.0, *(pytest.param(k, marks=pytest.mark.slow) for k in (2.0, 100.0, 1e3, 1e4))]
+)
+def test_from_heavy_ball_the_certified_rate_is_triple_momentums(kappa):
+    """SUM is the family of one buffer: heavy ball at s = 0, and triple momentum inside it."""
+    ball = theory.tune("heavy_ball", 1.0, kappa).hyperparameters
+    start = jm.unified_momentum(s=0.0, **ball)
+    found = theory.tune(start, 1.0, kappa, objective="certified")
+    theorem = 1 - np.sqrt(1 / kappa)
+    np.testing.assert_allclose(found.rate, theorem, rtol=0, atol=1e-3 * (1 - theorem))
+    assert found.rate > theorem - 1e-7  # no rate of the family is better
+
+
+def test_the_certified_objective_is_for_optimizers():
+    with pytest.raises(ValueError, match="objective is one of"):
+        theory.tune(jm.heavy_ball(0.1, beta=0.5), 1.0, 2.0, objective="best")
+    with pytest.raises(ValueError, match="closed form of 'heavy_ball' is for quadratics"):
+        theory.tune("heavy_ball", 1.0, 2.0, objective="certified")

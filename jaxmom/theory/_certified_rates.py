@@ -1,0 +1,101 @@
+"""Certified rates of many optimizers: a map of hyperparameters with a proof for every cell."""
+
+import functools
+from typing import NamedTuple
+
+import jax
+import numpy as np
+from jax.typing import ArrayLike
+
+from jaxmom.theory import _constraints, _proof, _states
+from jaxmom.theory._linearize import linearize
+from jaxmom.theory._systems import Linear, as_system
+from jaxmom.theory.certificate import (
+    Certificate,
+    check_curvatures,
+    no_certificate,
+    proposer,
+)
+from jaxmom.theory.linear_system import LinearSystem
+
+
+class CertifiedRates(NamedTuple):
+    """Certified rates of many optimizers.
+
+    Attributes:
+      rates: [m], infinite where there is no certificate.
+      proofs: The m certificates, each of which verifies.
+    """
+
+    rates: np.ndarray
+    proofs: list[Certificate]
+
+
+def certified_rates(
+    optimizers: Linear, mu: ArrayLike, L: ArrayLike, *, tolerance: float = 1e-5
+) -> CertifiedRates:
+    """Certify a whole map of hyperparameters, with a proof for every cell.
+
+    All searches are one compiled program, and the proofs come from Riccati equations: no
+    semidefinite program is solved, so that cvxpy is not needed, and `Certificate.bound` may be
+    larger than that of `certified_rate`.
+
+    Args:
+      optimizers: One optimizer, or `LinearSystem`, each of whose leaves has a leading axis [m], as
+        `jax.vmap` makes it of a method.
+      mu: The constant of strong convexity, a number or [m].
+      L: The constant of smoothness, a number or [m].
+      tolerance: As in `certified_rate`; a rate may be farther from the best one, where float64 has
+        no closer proof.
+
+    Returns:
+      `CertifiedRates` of the m optimizers.
+
+    Raises:
+      ValueError: As in `certified_rate`, or the leading axes differ.
+
+    Example:
+      >>> import jax, jax.numpy as jnp, jaxmom as jm
+      >>> from jaxmom import theory
+      >>> optimizers = jax.vmap(jm.gradient_descent)(jnp.array([0.1, 0.2, 0.3]))
+      >>> print(theory.certified_rates(optimizers, mu=1.0, L=9.0).rates.round(3))
+      [0.9 0.8 inf]
+    """
+    wholes, early = _split_systems(optimizers)
+    mus, Ls = (np.broadcast_to(np.asarray(x, float), len(wholes)) for x in (mu, L))
+    curvatures = [(float(x), float(y)) for x, y in zip(mus, Ls, strict=True)]
+    for pair in curvatures:
+        check_curvatures(*pair)
+    systems = [_states.minimal_system(whole) for whole in wholes]
+    moving = [i for i, system in enumerate(systems) if system.names]
+    problems = [_constraints.pose(systems[i], *curvatures[i]) for i in moving]
+    bests = dict(zip(moving, _proof.search_rates(problems), strict=True)) if moving else {}
+    proofs = []
+    for i, (whole, system, pair) in enumerate(zip(wholes, systems, curvatures, strict=True)):
+        best, proof = bests.get(i), None
+        if best is not None and best.slow > 0:
+            system = _states.well_scaled(system, *pair, best)
+            propose = proposer(system, *pair, _states.first_step(early[i], whole, system))
+            proof = _proof.prove(_constraints.pose(system, *pair), best, tolerance, propose)
+        proofs.append(no_certificate(system, *pair) if proof is None else proof)
+    return CertifiedRates(np.array([proof.rate for proof in proofs]), proofs)
+
+
+def _split_systems(optimizers: Linear) -> tuple[list[LinearSystem], list[list[LinearSystem]]]:
+    """Linearize a batch; return each system, and those of its first two updates."""
+    sizes = {np.shape(leaf)[:1] for leaf in jax.tree.leaves(optimizers)}
+    if len(sizes) != 1 or sizes == {()}:
+        raise ValueError(
+            "the leaves of the optimizers need one leading axis, the same for all, as in "
+            f"jax.vmap(jaxmom.heavy_ball)(learning_rates, betas); theirs are {sorted(sizes)}."
+        )
+    batches = [jax.jit(jax.vmap(as_system))(optimizers)]
+    if not isinstance(optimizers, LinearSystem):
+        batches += [
+            jax.jit(jax.vmap(functools.partial(linearize, count=count)))(optimizers)
+            for count in (0, 1)
+        ]
+    batches = [jax.tree.map(np.asarray, batch) for batch in batches]
+    size = next(iter(sizes))[0]
+    rows = [[jax.tree.map(lambda x, i=i: x[i], b) for b in batches] for i in range(size)]
+    return [row[0] for row in rows], [row[1:] for row in rows]
