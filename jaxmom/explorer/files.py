@@ -1,6 +1,7 @@
 """A view of the explorer as a file: one page of HTML that needs no network, or a PNG."""
 
 import io
+import re
 from typing import Any
 
 import numpy as np
@@ -30,7 +31,20 @@ def write_html(board: Board, curves: Any, text: str, title: str) -> str:
     grid: Any = gridplot(bars, ncols=4, merge_tools=False)
     maps = row(board.best.figure, board.share.figure)
     parts = column(Div(text=text, width=1100), maps, grid, board.table, curves)
-    return file_html(parts, INLINE, title)
+    return write_page(parts, title)
+
+
+def write_page(parts: Any, title: str) -> str:
+    """Return a page of HTML with Bokeh's scripts in it, which needs no network.
+
+    Args:
+      parts: The layout.
+      title: Of the page.
+    """
+    # Panel registers a script of its server for all pages, which these neither need nor find.
+    return re.sub(
+        r'<script [^>]*src="static/extensions/[^>]*></script>', "", file_html(parts, INLINE, title)
+    )
 
 
 def write_png(cells: Cells, picture: Picture, choice: Choice) -> bytes:

@@ -9,11 +9,10 @@ from typing import Any
 
 import numpy as np
 import panel as pn
-from bokeh.embed import file_html
 from bokeh.layouts import column, gridplot, row
 from bokeh.models import CustomJS, Div, Select, Slider
-from bokeh.resources import INLINE
 
+from jaxmom.explorer import files
 from jaxmom.explorer import momentum_figures as figures
 from jaxmom.explorer.momentum_views import (
     LANDSCAPES,
@@ -208,7 +207,7 @@ def write_page(
     fixed = f"curvatures from {setting.mu:g} to {setting.L:g}, noise {setting.noise:g}"
     grid: Any = gridplot(list(panels.figures.values()), ncols=_COLUMNS, merge_tools=False)
     page = column(row(method, beta, rate), Div(text=fixed), grid, code)
-    return file_html(page, INLINE, "jaxmom: the playground of momentum")
+    return files.write_page(page, "jaxmom: the playground of momentum")
 
 
 def _make_slider(name: str, values: Sequence[float], at: int) -> Slider:

@@ -1,6 +1,7 @@
 """The explorer without a browser: sessions, selections, files and refusals."""
 
 import importlib.util
+import re
 import socket
 import types
 
@@ -133,7 +134,7 @@ def test_a_view_is_saved_as_a_page_and_as_a_picture(tmp_path):
     page = (tmp_path / "view.html").read_text()
     assert len(page) < 5e6
     assert "selected" in page
-    assert "http://" not in page.split("<script")[0]
+    assert not re.search(r"<script [^>]*src=", page)  # it needs no network
     assert (tmp_path / "view.png").read_bytes().startswith(b"\x89PNG")
     with pytest.raises(ValueError, match=r"saved as \.html or \.png; got"):
         explorer.save(tmp_path / "view.pdf")
