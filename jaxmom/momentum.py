@@ -73,9 +73,8 @@ def scale_by_momentum(
       coefficients: `Coefficients`; or a function of the count (int32, 0 at the first step) that
         returns them; or a `Recurrence`, as `jaxmom.coefficients` returns for the time-varying
         methods. The first is a pytree of leaves, named ``coefficients``; so are the other two if
-        they are (or hold) a `jax.tree_util.Partial`. Leaves of `Coefficients` are arrays, which
-        `flax.nnx.Optimizer` refuses as data in a static attribute; give it `momentum_method`, whose
-        leaves are plain numbers, or a function of the count, ``lambda count: coefficients``.
+        they are (or hold) a `jax.tree_util.Partial`. The first has arrays, which
+        `flax.nnx.Optimizer` refuses; give it `momentum_method`, or ``lambda count: coefficients``.
       start: What the buffers hold before the first step. With "first_gradient" every buffer equals
         the first gradient after it, as in PyTorch's SGD and in an average that starts at g_0; a
         pure delay takes the first gradient for its own predecessor. Each leaf of params has its own
