@@ -169,9 +169,9 @@ def sweep(
     traced = trace_groups(fn, space) if segmented is None else segmented.whole
     with contextlib.ExitStack() as stack:
         folder = None if store is None else stack.enter_context(_lock_folder(store, resume, share))
+        start = time.perf_counter()
         config = _choose_config(space, traced, used, asked, folder, dispatcher)
         driver = Driver(config, _writer_fn(folder, resume), on_error, progress, live)
-        start = time.perf_counter()
         with describe_interrupts(store, driver.count_safe):
             made, functions, loop = traced, [fn] * len(traced), None
             if segmented is not None:
@@ -191,7 +191,7 @@ def sweep(
             "width": driver.config.width,
             "options": json.dumps(dict(driver.config.options)),
             "seconds": time.perf_counter() - start,
-            "compile_seconds": runner.compile_seconds,  # of these seconds
+            "compile_seconds": config.compile_seconds + runner.compile_seconds,  # of these
             "device": used[0].device_kind if executor is None else _name_workers(executor),
             "devices": len(used),
         }
@@ -295,4 +295,5 @@ def _choose_config(
     options = default_options(devices) if options is None else options
     number = traced.index(tuner.group)
     computed = {(number, chunk): arrays for chunk, arrays in tuner.computed.items()}
-    return SweepConfig(space, traced, devices, width, options, computed, tuple(tuner.notes))
+    found = computed, tuple(tuner.notes), tuner.compile_seconds
+    return SweepConfig(space, traced, devices, width, options, *found)

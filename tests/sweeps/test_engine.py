@@ -4,6 +4,7 @@ import concurrent.futures
 import io
 import json
 import os
+import time
 
 import jax
 import jax.numpy as jnp
@@ -476,6 +477,17 @@ def test_progress_shows_rate_divergence_and_best_and_changes_nothing(monkeypatch
     assert "diverged=33%" in last
     best = float(silent.value.isel(step=-1).where(silent.status == OK).min())
     assert f"best={best:.4g}" in last
+
+
+@pytest.mark.parametrize("width", ["auto", 2])
+def test_the_seconds_of_a_sweep_count_its_search_and_its_compiling(width):
+    def slowly(beta):  # made anew, so that nothing is compiled before
+        return {"value": jnp.sin(beta) + 1}
+
+    start = time.perf_counter()
+    attrs = sweep(slowly, grid(beta=[0.1, 0.2, 0.3]), width=width, progress=False).attrs
+    whole = time.perf_counter() - start
+    assert 0 < attrs["compile_seconds"] < attrs["seconds"] < whole
 
 
 def test_progress_is_silent_without_a_terminal(capfd):

@@ -92,6 +92,7 @@ class Autotuner:
       tried: All probes, in order.
       computed: The results of the first chunks, by their numbers, with the fastest program.
       notes: What is not as it would be otherwise, and why, a sentence each.
+      compile_seconds: Spent on compiling so far.
     """
 
     def __init__(
@@ -105,7 +106,7 @@ class Autotuner:
         self.computed: dict[int, Arrays] = {}
         note = deadlock_note(group.jaxpr, devices)
         self.notes = [] if note is None else [note]
-        self._spent = 0.0
+        self.compile_seconds = self._spent = 0.0
         self._timed, self._scale = group, 1.0  # whose programs are timed; of the seconds of a lane
 
     @property
@@ -276,7 +277,9 @@ class Autotuner:
     def _compile(self, choice: Choice) -> tuple[list[Program], float]:
         start = time.perf_counter()
         programs = compile_group(self._timed, choice.width, self.devices, choice.options)
-        return programs, time.perf_counter() - start
+        seconds = time.perf_counter() - start
+        self.compile_seconds += seconds
+        return programs, seconds
 
     def _run(
         self, choice: Choice, programs: Sequence[Program], compile_seconds: float

@@ -36,6 +36,7 @@ class SweepConfig(NamedTuple):
     options: Mapping[str, Any]
     computed: Mapping[tuple[int, int], Arrays] = {}  # (group, chunk) -> results of the search
     notes: Sequence[str] = ()  # about the program, for the user
+    compile_seconds: float = 0.0  # of the search for them
 
     def identity(self) -> Identity:
         """Return all that the bits of the results depend on."""
