@@ -23,15 +23,15 @@ def write_html(board: Board, curves: Any, text: str, title: str) -> str:
 
     Args:
       board: The figures, in no document yet.
-      curves: The figure of the curves.
+      curves: The figure of the curves, or None.
       text: The bar of outcomes and what else is to be said, as HTML.
       title: Of the page.
     """
     bars = [plot.figure for plot in (board.values, *board.bars.values())]
     grid: Any = gridplot(bars, ncols=4, merge_tools=False)
     maps = row(board.best.figure, board.share.figure)
-    parts = column(Div(text=text, width=1100), maps, grid, board.table, curves)
-    return write_page(parts, title)
+    parts = [Div(text=text, width=1100), maps, grid, board.table, *([curves] if curves else [])]
+    return write_page(column(parts), title)
 
 
 def write_page(parts: Any, title: str) -> str:

@@ -305,7 +305,7 @@ class Session:
         mask = board.show_selection(
             copy, self.runs, self.cells, self.picture, self.selection, self.fn
         )
-        curves = figures.draw_curves(self._curves)
+        curves = figures.draw_curves(self._curves) if self._curves else None
         held = ", ".join(
             f"{name} = {self.cells.axes[name].texts[at]}" for name, at in choice.held.items()
         )

@@ -83,6 +83,22 @@ def test_the_explorer_loads_answers_a_brush_and_shows_curves(browser, store):
         assert errors == []
 
 
+def test_a_sweep_that_runs_is_watched(browser, tmp_path):
+    def train(beta):
+        return {"value": beta**2}
+
+    space = jm.grid(beta=[0.0, 0.1, 0.2, 0.3])
+    store = tmp_path / "store"
+    jm.sweep(train, space, width=2, store=store, part=(0, 2), progress=False)
+    with served("explore", str(store)) as address, opened(browser, f"http://{address}") as found:
+        page, errors = found
+        page.get_by_text("2 missing").first.wait_for(timeout=60_000)
+        page.locator("input[type=checkbox]").last.check()  # "read again every 5 s"
+        jm.sweep(train, space, width=2, store=store, part=(1, 2), progress=False)
+        page.get_by_text("4 ok").first.wait_for(timeout=60_000)
+        assert errors == []
+
+
 def test_a_saved_view_needs_no_server(browser, tmp_path):
     jm.explore(make_runs()).save(tmp_path / "view.html", best=0.1)
     with opened(browser, (tmp_path / "view.html").as_uri()) as (page, errors):
