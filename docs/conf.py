@@ -4,7 +4,19 @@ import os
 import pathlib
 import sys
 
+import jaxlib.version
+
 HERE = pathlib.Path(__file__).parent
+# Pages run small programs a few times, so that compiling is most of the work: they share what is
+# compiled, and XLA's older emitter, which jaxlib 0.11 dropped, takes a third of the time.
+os.environ.setdefault("JAX_COMPILATION_CACHE_DIR", str(HERE / "_build" / ".jax"))
+os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
+os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES", "-1")
+if jaxlib.version.__version_info__ < (0, 11):
+    os.environ.setdefault(
+        "XLA_FLAGS",
+        "--xla_cpu_use_fusion_emitters=false --xla_cpu_parallel_codegen_split_count=1",
+    )
 sys.path[:0] = [str(HERE / "_ext"), str(HERE.parent / "tests"), str(HERE.parent)]
 
 from inventories import find_reachable  # noqa: E402
