@@ -197,8 +197,8 @@ def _map(labels: PyTree, function: Callable[..., Any], *trees: PyTree) -> PyTree
     except ValueError as error:
         raise ValueError(
             f"the labels or the mask have the structure {jax.tree.structure(labels)}, which is "
-            f"not a prefix of that of params, {jax.tree.structure(trees[0])}; give one label or flag "
-            "for each array, or for each subtree."
+            f"not a prefix of that of params, {jax.tree.structure(trees[0])}; give one label or "
+            "flag for each array, or for each subtree."
         ) from error
 
 

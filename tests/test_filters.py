@@ -164,7 +164,7 @@ def test_bad_coefficients_get_a_sentence():
         jm.Coefficients(decay=[0.9], gain=[1.0, 1.0], read=[0.9], direct=1.0)
     with pytest.raises(ValueError, match="at least one filter"):
         jm.stack({})
-    with pytest.raises(TypeError, match="chebyshev is .*, not constant"):
+    with pytest.raises(TypeError, match=r"chebyshev is .*, not constant"):
         jm.stack({"chebyshev": coefficients.chebyshev(1.0, 2.0)})
     with pytest.raises(ValueError, match=r'"zeros" or "first_gradient", not \'zero\''):
         jm.scale_by_momentum(CONSTANT["qhm"], start="zero")

@@ -18,7 +18,7 @@ STEP = 6
 
 
 @pytest.mark.parametrize("name", ["aggmo", "nesterov_convex"])
-def test_the_kernel_of_a_filter_is_what_the_optimizer_does_with_each_gradient(name):
+def test_the_kernel_is_what_the_optimizer_does_with_each_gradient(name):
     """Constant coefficients, and some that vary from step to step."""
     case = METHODS[name]
     optimizer = case.make(**case.hyperparameters)

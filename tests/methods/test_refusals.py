@@ -100,7 +100,7 @@ def test_filters_of_a_batch_outside_vmap_are_refused():
 def test_a_tree_that_is_no_prefix_of_params_is_refused(case, tree):
     """Also where a method takes no trees, because it is not a filter of each part by itself."""
     for name, value in case.hyperparameters.items():
-        with pytest.raises((TypeError, ValueError), match="optimizer of its own|not a prefix of"):
+        with pytest.raises((TypeError, ValueError), match=r"optimizer of its own|not a prefix of"):
             first_update(make(case, **{name: tree(value)}))
 
 

@@ -59,7 +59,7 @@ def test_a_run_in_a_game_is_the_loop_of_its_players():
     np.testing.assert_allclose(run.history["value"][-1], (x @ x + y @ y) / 2, rtol=1e-12)
 
 
-def test_the_optimistic_gradient_is_stable_up_to_one_over_the_root_of_three():
+def test_the_optimistic_gradient_is_stable_up_to_one_over_root_three():
     """alpha |lambda| = 1 / sqrt(3) on bilinear games, in theory and in runs; descent never is."""
     limit = theory.stability_limit(jm.optimistic_gradient(0.5), angle=jnp.pi / 2)
     np.testing.assert_allclose(limit, 2 / np.sqrt(3), rtol=1e-9)
