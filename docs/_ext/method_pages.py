@@ -10,6 +10,7 @@ import re
 from typing import Any
 
 import numpy as np
+from gallery_pages import escape
 from method_facts import Facts, collect_facts
 from method_pictures import draw_picture
 from peers import PEERS
@@ -129,7 +130,7 @@ def write_vector(numbers: Any) -> str:
 def write_numbers(facts: Facts) -> str:
     """Return what theory says in a table, or the sentence with which it refuses."""
     if facts.system is None:
-        return f"`jaxmom.theory.linearize` refuses it:\n\n```text\n{facts.refusal}\n```"
+        return f"`jaxmom.theory.linearize` refuses it: {escape(facts.refusal)}"
     limit = float(facts.numbers["stability limit"])
     rows = {
         "effective learning rate": "the step in a steady gradient, per gradient",
