@@ -30,7 +30,6 @@ from matplotlib.figure import Figure
 import jaxmom as jm
 from experiments import command
 from experiments.command import option
-from jaxmom import theory
 
 MU, L, BUFFERS = 0.01, 1.0, 3
 ROOT = (L**0.5 - MU**0.5) / (L**0.5 + MU**0.5)  # the best rate on [mu, L]
@@ -74,7 +73,7 @@ def make_filter(numbers: dict[str, jax.Array], late: int = 0) -> jm.Optimizer:
 
 def errors_left(optimizer: jm.Optimizer, curvatures: jax.Array, steps: int) -> jax.Array:
     """Return the error in each direction after so many steps on a quadratic, from 1."""
-    system = theory.linearize(optimizer)
+    system = jm.theory.linearize(optimizer)
     start = jnp.zeros((len(curvatures), len(system.B))).at[:, 0].set(1.0)
 
     def step(states: jax.Array, _: None) -> tuple[jax.Array, None]:
@@ -101,7 +100,7 @@ def make_objectives(config: Config) -> dict[str, Callable[[Any], jax.Array]]:
     def risk(noise: float, batch_size: float) -> Callable[[Any], jax.Array]:
         def left(numbers: Any) -> jax.Array:
             given = {"start": start, "noise": noise, "batch_size": batch_size}
-            return theory.risk(make_filter(numbers), falling, config.steps, **given)[-1:]
+            return jm.theory.risk(make_filter(numbers), falling, config.steps, **given)[-1:]
 
         return left
 
@@ -175,8 +174,8 @@ def compute(config: Config) -> xr.Dataset:
             "kernel": (("situation", "buffers", "age"), np.array(kernels)),
             "decay": (("situation", "buffers", "buffer"), np.array(decays)),
             "bound": ("situation", lower_bounds(config)),
-            "rate": theory.tune("heavy_ball", MU, L).rate,
-            "rate_bound": theory.lower_bound(MU, L),
+            "rate": jm.theory.tune("heavy_ball", MU, L).rate,
+            "rate_bound": jm.theory.lower_bound(MU, L),
         },
         {"situation": list(SITUATIONS), "buffers": np.arange(1, BUFFERS + 1)},
     )

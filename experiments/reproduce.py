@@ -26,7 +26,6 @@ from matplotlib.figure import Figure
 import jaxmom as jm
 from experiments import command
 from experiments.command import option
-from jaxmom import theory
 
 
 @dataclass(frozen=True)
@@ -79,7 +78,7 @@ def worst_cases(n: int) -> list[Claim]:
     """Claims on N steps over all smooth convex functions; L is 1, or kappa with mu = 1."""
 
     def bound(optimizer: jm.Optimizer, mu: float = 0.0, L: float = 1.0, **keywords: str):
-        return lambda: theory.worst_case(optimizer, n, mu, L, **keywords).bound  # pyright: ignore
+        return lambda: jm.theory.worst_case(optimizer, n, mu, L, **keywords).bound  # pyright: ignore
 
     kappa, gentle = 100.0, 0.5
     rho, damping = 1 - kappa**-0.5, math.sqrt((1 - gentle * 0.1) * (1 - gentle))
@@ -124,18 +123,18 @@ def linear_systems() -> list[Claim]:
     """Claims on quadratics: rates, limits of stability, noise, equivalences."""
     kappa = 100.0
     root = math.sqrt(kappa)
-    ball = jm.heavy_ball(**theory.tune("heavy_ball", 1.0, kappa).hyperparameters)
-    nesterov = jm.nesterov(**theory.tune("nesterov", 1.0, kappa).hyperparameters)
+    ball = jm.heavy_ball(**jm.theory.tune("heavy_ball", 1.0, kappa).hyperparameters)
+    nesterov = jm.nesterov(**jm.theory.tune("nesterov", 1.0, kappa).hyperparameters)
 
     def rate(optimizer: jm.Optimizer) -> Callable[[], float]:
-        return lambda: float(theory.rate(optimizer, 1.0, kappa))
+        return lambda: float(jm.theory.rate(optimizer, 1.0, kappa))
 
     def limit(optimizer: jm.Optimizer) -> Callable[[], float]:
-        return lambda: float(theory.stability_limit(optimizer))
+        return lambda: float(jm.theory.stability_limit(optimizer))
 
     def scale(a: jm.Optimizer, b: jm.Optimizer) -> Callable[[], float]:
         def found() -> float:
-            proof = theory.equivalent(a, b)
+            proof = jm.theory.equivalent(a, b)
             return proof.scale if proof.holds else math.nan
 
         return found
@@ -143,10 +142,10 @@ def linear_systems() -> list[Claim]:
     def small_batches() -> float:
         """Return the largest noise of the curvature, per curvature, in the limit of small steps."""
         alpha = 1e-4
-        return alpha * float(theory.curvature_noise_limit(jm.heavy_ball(alpha, 0.9), 1.0))
+        return alpha * float(jm.theory.curvature_noise_limit(jm.heavy_ball(alpha, 0.9), 1.0))
 
     def floor(optimizer: jm.Optimizer) -> float:
-        return float(theory.stationary_variance(optimizer, 1.0))
+        return float(jm.theory.stationary_variance(optimizer, 1.0))
 
     return [
         Claim("heavy ball: rate (sqrt kappa - 1) / (sqrt kappa + 1) on quadratics; kappa = 100",
@@ -193,8 +192,8 @@ def counterexamples() -> list[Claim]:
         low, high = 10.0, 30.0
         while high - low > 0.1:
             kappa = (low + high) / 2
-            ball = jm.heavy_ball(**theory.tune("heavy_ball", 1.0, kappa).hyperparameters)
-            found = math.isfinite(theory.certified_rate(ball, 1.0, kappa).rate)
+            ball = jm.heavy_ball(**jm.theory.tune("heavy_ball", 1.0, kappa).hyperparameters)
+            found = math.isfinite(jm.theory.certified_rate(ball, 1.0, kappa).rate)
             low, high = (kappa, high) if found else (low, kappa)
         return low
 
@@ -229,7 +228,7 @@ def counterexamples() -> list[Claim]:
               tolerance=0.05),
         Claim("robust momentum has the rate rho that is asked for; rho = 0.93, kappa = 100",
               "Cyrus et al. 2018, 1710.04753", 0.93,
-              lambda: theory.certified_rate(ideal, 1.0, 100.0).rate, tolerance=1e-3),
+              lambda: jm.theory.certified_rate(ideal, 1.0, 100.0).rate, tolerance=1e-3),
         Claim("optimistic gradient converges on bilinear games up to 1 / sqrt(3)",
               "Zhang and Yu 2020, 1908.05699", 3**-0.5, optimistic_limit, tolerance=1e-2),
         Claim("complex momentum (phi = pi/8) converges where both play at once",
@@ -251,7 +250,7 @@ def stochastic(dimension: int, length: int) -> list[Claim]:
     def slope(optimizer: jm.Optimizer, batch_size: float = 1.0) -> Callable[[], float]:
         def fitted() -> float:
             given = {"start": start, "batch_size": batch_size}
-            curve = jax.jit(lambda o: theory.risk(o, curvatures, length, **given))(optimizer)
+            curve = jax.jit(lambda o: jm.theory.risk(o, curvatures, length, **given))(optimizer)
             return float(np.log(curve[length // 10] / curve[-1]) / np.log(10))
 
         return fitted
@@ -259,11 +258,11 @@ def stochastic(dimension: int, length: int) -> list[Claim]:
     def accelerated() -> float:
         optimizer = jm.sutskever_nesterov(0.5, beta=lambda t: t / (t + 2.0))
         given = {"start": [1.0], "batch_size": 1e30, "record": "eval_value"}
-        return float(theory.risk(optimizer, [0.02], 50, **given)[-1])
+        return float(jm.theory.risk(optimizer, [0.02], 50, **given)[-1])
 
     def averaged() -> float:
         """Return the risk of the mean of n iterates, d = 20, after 1,000 steps."""
-        curve = theory.risk(jm.average(jm.gradient_descent(1 / 88)), np.ones(20), 1000,
+        curve = jm.theory.risk(jm.average(jm.gradient_descent(1 / 88)), np.ones(20), 1000,
                             start=np.ones(20), noise=1.0, record="eval_value")  # fmt: skip
         return float(curve[-1])
 
@@ -272,7 +271,7 @@ def stochastic(dimension: int, length: int) -> list[Claim]:
         d = 800
         given = {"start": np.ones(d) / np.sqrt(d), "noise": 0.01}
         ball, descent = (
-            theory.risk(optimizer, np.linspace(0.1, 1.9, d), d, **given)[-1]
+            jm.theory.risk(optimizer, np.linspace(0.1, 1.9, d), d, **given)[-1]
             for optimizer in (jm.heavy_ball(0.2 / d, beta=0.8), jm.gradient_descent(1.0 / d))
         )
         return float(ball / descent)

@@ -4,7 +4,7 @@ Where the clock of an optimizer is a counter that never returns, its coefficient
 they may depend on the counter's remainder only, or on whether it is past some number. Such a
 counter is ``start + stride j`` at the start of the j-th period, for j = 0, 1 ... Rules say what an
 operation makes of it: another such number, a plain one (the remainder by a divisor of the stride, a
-comparison whose outcome is the same for every j), or nothing that is known for all j.
+comparison whose outcome is the same for every j), or None where no answer holds for every j.
 
 Counters are whole numbers without an upper end. In the code they are of 32 bits and saturate: what
 is proved here holds until they do, for two billion updates.
@@ -28,8 +28,8 @@ class Affine(NamedTuple):
     Attributes:
       start: Zero or more.
       stride: What is added in each period.
-      divisors: Collects what the number was divided by without knowledge of the result: a period
-        that is a multiple of them is worth a try.
+      divisors: Collects the divisors whose remainder was not the same for every j: a period that is
+        a multiple of them is worth a try.
     """
 
     start: int
@@ -165,7 +165,7 @@ def _parts(value: Any) -> tuple[int, int]:
 
 
 def _affine(start: int, stride: int, *of: Any) -> Any:
-    """Return a number that grows, a plain one if it does not, and None if it falls."""
+    """Return an `Affine` if the stride is positive, a plain number if it is 0, None if it falls."""
     divisors = next(one.divisors for one in of if isinstance(one, Affine))
     if stride == 0:
         return start
@@ -173,7 +173,7 @@ def _affine(start: int, stride: int, *of: Any) -> Any:
 
 
 def _divides(a: Any, b: Any) -> bool:
-    """Return whether a plain number divides the stride of another; if not, take note of it."""
+    """Return whether b is a plain number that divides the stride of a; if not, note it in a."""
     if isinstance(b, Affine) or b == 0:
         return False
     if a.stride % abs(b):

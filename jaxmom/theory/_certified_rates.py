@@ -24,7 +24,7 @@ class CertifiedRates(NamedTuple):
 
     Attributes:
       rates: [m], infinite where there is no certificate.
-      proofs: The m certificates, each of which verifies.
+      proofs: [m] `Certificate`s. Those of finite rates verify; the others say why not.
     """
 
     rates: np.ndarray
@@ -36,23 +36,25 @@ def certified_rates(
 ) -> CertifiedRates:
     """Certify a whole map of hyperparameters, with a proof for every cell.
 
-    All searches are one compiled program, and the proofs come from Riccati equations: no
-    semidefinite program is solved, so that cvxpy is not needed, and `Certificate.bound` may be
-    larger than that of `certified_rate`.
+    All rates are searched for by one compiled program, and the proofs come from Riccati equations.
+    No semidefinite program is solved, so cvxpy is not needed; but `Certificate.bound` may be larger
+    than that of `certified_rate`.
 
     Args:
       optimizers: One optimizer, or `LinearSystem`, each of whose leaves has a leading axis [m], as
         `jax.vmap` makes it of a method.
       mu: The constant of strong convexity, a number or [m].
       L: The constant of smoothness, a number or [m].
-      tolerance: As in `certified_rate`; a rate may be farther from the best one, where float64 has
-        no closer proof.
+      tolerance: As in `certified_rate`. A rate is farther from the best one where float64 has no
+        closer proof.
 
     Returns:
       `CertifiedRates` of the m optimizers.
 
     Raises:
       ValueError: As in `certified_rate`, or the leading axes differ.
+
+    Source: As `certifiable_rate`, whose search this is; its proofs are those of `certified_rate`.
 
     Example:
       >>> import jax, jax.numpy as jnp, jaxmom as jm

@@ -1,11 +1,11 @@
 """The clock of an optimizer: when it comes to rest, and after how many updates it repeats.
 
-The clock is whatever no gradient reaches: counts, keys, flags, running powers. Its part that the
-update depends on is a system of its own, whose next value follows from its value. So if it returns
-to where it was, it does so for ever, and the coefficients repeat; no further updates are looked at.
-Counters that go on need a proof that the coefficients do not see how far they are: they are taken
-as symbols (`_affine`), and an update that is followed through a whole period must return the same
-symbols, one period on, without any symbol having met the data.
+The clock is whatever no gradient reaches: counts, keys, flags, running powers. The part of it that
+the update depends on is a system of its own, whose next value follows from its value. So once it
+returns to where it was, it always will, and the coefficients repeat; no further updates need be
+looked at. Counters that never return need a proof that the coefficients do not see how far they
+are. They become symbols (`_affine`): updates through a whole period must return the same symbols,
+one period on, and no symbol may have met the data.
 """
 
 import math

@@ -60,7 +60,7 @@ def _linear_in_the_first(equation: "JaxprEqn", operands: list[Linearity]) -> boo
 
 @RULES.register(p.convert_element_type_p, params="new_dtype weak_type")
 def _keeps_its_precision(equation: "JaxprEqn", operands: list[Linearity]) -> bool:
-    # NumPy does not count bfloat16 as inexact, rightly here: its rounding is no small matter.
+    # NumPy does not count bfloat16 as inexact. Here that is right: it rounds too much to be linear.
     return np.issubdtype(equation.params["new_dtype"], np.inexact)
 
 
@@ -150,7 +150,7 @@ def _selects_by_a_constant(equation: "JaxprEqn", operands: list[Linearity]) -> b
 
 
 def vanishes(mark: Linearity) -> bool:
-    """Return whether a value is zero where the data are: linear, or zero at any time."""
+    """Return whether a value is zero if the data are zero: it is linear, or a constant zero."""
     if mark.kind != CONSTANT:
         return mark.kind == LINEAR
     return mark.value is not None and not mark.clocks and not np.any(np.asarray(mark.value))

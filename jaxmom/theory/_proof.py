@@ -21,7 +21,7 @@ ProposeFn: TypeAlias = Callable[[float, np.ndarray, np.ndarray], Any]
 _CAPACITY = 512
 # Where between the best rate and the target the Riccati equation is solved.
 _BETWEEN = (0.5, 0.9, 0.1)
-# How far from the best rate proofs are tried, in tolerances.
+# How far from the best rate a proof is tried, in units of the tolerance.
 _LOSSES = (1.0, 10.0, 100.0, 300.0, 500.0, 900.0, 3e3, 1e4, 3e4)
 
 
@@ -132,7 +132,7 @@ def _pad(problem: Problem, states: int) -> tuple[np.ndarray, ...]:
 def _search_some(
     a: jax.Array, b: jax.Array, c: jax.Array, ratio: jax.Array, number: jax.Array
 ) -> tuple[jax.Array, jax.Array]:
-    """Search the first `number` of systems; one after the other, so that one compilation does."""
+    """Search the first `number` systems, one after the other, so that one program does for all."""
     names = tuple(f"x{i}" for i in range(b.shape[1]))
 
     def search(k: jax.Array, carry: tuple[jax.Array, jax.Array]) -> tuple[jax.Array, jax.Array]:
@@ -149,7 +149,7 @@ def _losses(tolerance: float) -> list[float]:
 
 
 def _solve(problem: Problem, best: Best, loss: float) -> Iterator[tuple[float, Solution]]:
-    """Yield solutions for a rate that gives a share of 1 minus the best one away."""
+    """Yield solutions for the rate whose 1 - rate is that of the best one times 1 - loss."""
     forms, rate = problem.forms(), 1 - best.slow * (1 - loss)
     for between in _BETWEEN:
         solution = solve_riccati(forms, 1 - best.slow * (1 - loss * between), best.share, rate)

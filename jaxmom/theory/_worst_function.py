@@ -2,8 +2,8 @@
 
 A solver's Gram matrix is full of small eigenvalues, and misses its inequalities by its tolerance.
 The function through such points has other gradients by the square root of that. So small
-directions are dropped, and Newton's method puts the rest on the inequalities that the proof uses:
-by complementarity, the measure is then the bound but for the square of what was off.
+directions are dropped, and Newton's method makes the inequalities that the proof uses equalities.
+By complementarity, the measure then misses the bound only by the square of the solver's error.
 """
 
 from typing import NamedTuple
@@ -14,11 +14,11 @@ from jaxmom.theory import _performance
 from jaxmom.theory._performance import Estimation, Found
 
 _DIRECTIONS = 1e-6  # of the largest eigenvalue of the Gram matrix: smaller ones are rounding
-# Of the bound: what an inequality in use contributes. Smaller shares may be the solver's errors.
+# Shares of the bound: inequalities that contribute more are in use. Less may be the solver's error.
 _USED = (1e-4, 1e-6, 1e-2)
 _ROUNDS = 12  # Newton converges in three; then come the inequalities that it broke
 _ROUNDING = 1e-12  # of the largest value
-_GAP = 1e-4  # of the bound: what the measure of its function may be below it
+_GAP = 1e-4  # of the bound: by how much the measure of its function may miss it
 
 
 class Realization(NamedTuple):
@@ -55,14 +55,14 @@ def realize(found: Found) -> Realization:
 
 
 def _polish(found: Found, factor: np.ndarray, share: float) -> tuple[np.ndarray, np.ndarray]:
-    """Solve for equality in the inequalities in use and at the start, by the shortest steps."""
+    """Make the inequalities in use and the one at the start equalities, by the shortest steps."""
     allowed, values = found.estimation.allowed().astype(bool), found.values
     sizes = np.maximum(_performance.slack_sizes(found), np.finfo(float).tiny)
     active = allowed & (found.weights * sizes > share * found.bound)
     units = np.maximum(np.linalg.norm(factor, axis=1, keepdims=True), 1e-12)
     columns = np.append((units + 0 * factor).ravel(), np.full(len(values), np.max(values)))
     for round_ in range(_ROUNDS):
-        if round_ % 4 == 3:  # the others are at their places, or were broken on the way
+        if round_ % 4 == 3:  # those in use are met by now; others may have been broken on the way
             broken = _slacks(found.estimation, factor, values) < -_ROUNDING * np.max(values)
             active |= allowed & broken
             if not np.any(broken):
@@ -81,7 +81,7 @@ def _polish(found: Found, factor: np.ndarray, share: float) -> tuple[np.ndarray,
 def _equations(
     estimation: Estimation, active: np.ndarray, factor: np.ndarray, values: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Return derivatives of the active slacks and of the start [m, n r + N + 1], what they miss."""
+    """Return the derivatives [m, n r + N + 1] of active slacks and the start, and their errors."""
     points, gradients = estimation.rows()
     limit, rows = estimation.limit(points), []
     i, j = np.nonzero(active)

@@ -11,6 +11,7 @@ import numpy as np
 import optax
 from jax.typing import ArrayLike
 
+from jaxmom._choices import check_choice
 from jaxmom.theory._frequency import certifiable_rate
 from jaxmom.theory._systems import as_number, check_interval
 from jaxmom.theory.spectrum import rate
@@ -112,8 +113,7 @@ def tune(
     """
     mu, L = as_number("mu", mu), as_number("L", L)
     check_interval(mu, L)
-    if objective not in get_args(Objective):
-        raise ValueError(f"the objective is one of {get_args(Objective)}, got {objective!r}.")
+    check_choice("objective", objective, get_args(Objective))
     if isinstance(method, str):
         if objective != "quadratics":
             raise ValueError(
@@ -198,10 +198,12 @@ def _tune_numerically(
             return certifiable_rate(trial, mu, L)
         return rate(trial, mu, L, points)
 
-    # The search for a certifiable rate ends at 1e-9 or so.
-    x = _minimize(worst, space.start, 1e-14 if objective == "quadratics" else 1e-9)
+    bound = lower_bound(mu, L)
+    # The search for a certifiable rate ends at 1e-9 or so of 1 minus the rate.
+    accuracy = 1e-14 if objective == "quadratics" else 1e-9 * (1 - bound)
+    x = _minimize(worst, space.start, accuracy)
     tuned = {name: np.asarray(value).tolist() for name, value in space.values(x).items()}
-    found, bound = float(worst(x, 10 * points)), lower_bound(mu, L)
+    found = float(worst(x, 10 * points))
     # The bound may be attained; then rounding alone can put the rate below it.
     below_by_rounding = bound * (1 - 1e-9) < found < bound
     return Tuning(tuned, bound if below_by_rounding else found, bound)
