@@ -4,10 +4,10 @@ from collections.abc import Sequence
 
 
 def check_choice(name: str, given: object, choices: Sequence[str]) -> None:
-    """Refuse a word that is not one of those that an argument admits.
+    """Refuse a word that an argument does not admit.
 
     Args:
-      name: Of the argument.
+      name: The name of the argument.
       given: Its value.
       choices: The words, such as the arguments of a ``Literal``.
 

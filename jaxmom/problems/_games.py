@@ -1,7 +1,8 @@
 """Games between two players or more, whose fields are linear: bilinear and quadratic games.
 
-In a game each player descends a loss of its own. All of them together follow a field v(θ), which is
-the gradient of nothing: its Jacobian may have complex eigenvalues, the curvatures of the game.
+In a game each player descends a loss of its own. Together they follow a field v(θ), which need not
+be the gradient of any function: the eigenvalues of its Jacobian, the curvatures of the game, may be
+complex.
 """
 
 import jax
@@ -20,15 +21,18 @@ def bilinear_game(matrix: Values, *, start: Values | None = None) -> Problem:
     square. Gradient descent diverges at any learning rate; the optimistic gradient converges for
     learning rates below 1 / (√3 σ_max).
 
-    Like that of `quadratic_game`, the loss returns half the squared distance, and its gradient is
-    the field.
+    As in `quadratic_game`, the loss returns half the squared distance to the solution, and its
+    gradient is the field.
 
     Args:
       matrix: [m, n] the payoff A.
       start: [m + n] the starting point; one in every coordinate unless given.
 
+    Returns:
+      A `Problem`, whose optimum is zero.
+
     Raises:
-      ValueError: The payoff is not a matrix, or a shape does not fit.
+      ValueError: The payoff is not a matrix or not finite, or a shape does not fit.
 
     Source:
       Daskalakis et al. 2018 (arXiv 1711.00141); Gidel et al. 2019 (arXiv 1807.04740).
@@ -61,15 +65,15 @@ def quadratic_game(
 ) -> Problem:
     """Return a game with the field J (θ - θ*), whose Jacobian J has the given eigenvalues.
 
-    Each complex eigenvalue ``a + i b`` stands for itself and its conjugate: two coordinates that
-    turn by ``[[a, -b], [b, a]]``. Real ones are one coordinate each. With a key, coordinates are
-    mixed by a random orthogonal matrix, which leaves J normal: along its eigenvectors a run is as
-    many separate runs, with the curvatures ``a ± i b``.
+    Each complex eigenvalue ``a + i b`` stands for itself and its conjugate, and has two coordinates
+    with the block ``[[a, -b], [b, a]]`` of J. A real one has one coordinate. With a key, a random
+    orthogonal matrix mixes the coordinates. J is normal in either case, so that a run is a separate
+    run along each eigenvector, with the curvature ``a ± i b``.
 
     A game has no loss that all players share. Here `loss` and `full_loss` return ½ |θ - θ*|², so
-    that a run can be watched, and their derivative is the field: ``jax.grad(loss)(θ)`` is
-    J (θ - θ*), and that of the gradient is J. To differentiate a run, differentiate its last params
-    and not this value, whose gradient is the field.
+    that a run can be watched, but their derivative is defined as the field: ``jax.grad(loss)(θ)``
+    is J (θ - θ*), and ``jax.hessian(loss)(θ)`` is J. To differentiate through a run, differentiate
+    its last params, not this value.
 
     Args:
       spectrum: [k] eigenvalues, real or complex, one of each conjugate pair; see
@@ -78,8 +82,15 @@ def quadratic_game(
       optimum: [d] the solution θ*, with two entries for each complex eigenvalue; zero unless given.
       start: [d] the starting point; θ* + 1 in every coordinate unless given.
 
+    Returns:
+      A `Problem`, whose optimum is θ*.
+
     Raises:
-      ValueError: The spectrum is not a vector, an eigenvalue is NaN, or a shape does not fit.
+      ValueError: The spectrum is not a vector, is complex and traced, or is not finite, or a shape
+        does not fit.
+
+    Source:
+      Azizian et al. 2020 (arXiv 2001.00602), which studies methods by the spectrum of a game.
 
     Example:
       >>> import jax

@@ -30,10 +30,10 @@ def sarsa(
 ) -> QLearning:
     """Learn on policy: ``Q <- Q + update(gradient of sarsa_loss)`` along one stream of experience.
 
-    Where `q_learning` bootstraps from the best action of the next state, this does so from the
+    Where `q_learning` bootstraps from the best action of the next state, Sarsa does so from the
     action that it takes there. That action is chosen before Q is updated, and taken in the next
-    step. So it learns the values of the policy that explores: beside a cliff it keeps its distance.
-    A truncated episode bootstraps from the action that it would have taken.
+    step. So Sarsa learns the values of the policy that explores, and keeps its distance from a
+    cliff. A truncated episode bootstraps from the action that would have come next.
 
     Args:
       mdp: The process; its arrays must not be traced.

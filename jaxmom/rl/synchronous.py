@@ -157,13 +157,14 @@ def momentum_q_learning(
 ) -> SynchronousQ:
     """Learn by MomentumQ: ``Q + a_k (T Q' - Q) + b_k (T Q - T Q') + c_k (Q - Q')``.
 
-    Q' is the previous Q, and both backups use the same sample of iteration k. With the right
-    numbers this is
+    Q' is the previous Q, and both backups use the same sample of iteration k. Its cases are
 
-        b = a                        Q-learning, and with c = beta Polyak's heavy ball
-        b = (1 + beta) a,            Nesterov's: of ``P = Q + a (T Q - Q)`` the accelerated target
-        c = beta (1 - a)             ``P + beta (P - P')``; with a = 1, `two_backups`
-        a = 1 / (k + 1), b = 1 - a   SpeedyQ
+        b = a, c = 0                              Q-learning
+        b = a, c = beta                           with Polyak's heavy ball
+        b = (1 + beta) a, c = beta (1 - a)        with Nesterov's momentum: ``P + beta (P - P')``,
+                                                  where ``P = Q + a (T Q - Q)``
+        a = 1, b = 1 + beta, c = 0                value iteration by `two_backups`, from samples
+        a = 1 / (k + 1), b = 1 - a, c = 0         SpeedyQ
 
     Args:
       mdp: The process; its arrays must not be traced.

@@ -31,19 +31,20 @@ def ask_tell(
 ) -> "xarray.Dataset":
     """Let a study of Optuna propose values in batches, and run each batch as one sweep.
 
-    The program is compiled at the first round and used again. A trial whose lane diverged, failed
-    or ended in a number that is not finite is told as failed, so that no sampler learns from it.
+    The program is compiled in the first round and used in all. A trial whose lane diverged, failed
+    or ended in a number that is not finite is told to the study as failed, and samplers leave it
+    out.
 
     Args:
       study: From `optuna.create_study`, with one objective; its direction counts.
       fn: As for `jaxmom.sweep`.
-      space: What to choose from: a `jaxmom.sample`, of which the scales count and the number of
-        points does not; a `jaxmom.grid` of numbers, booleans or strings, which are choices; or a
-        product of them. On the scales `memory` and `half_life` the study has the parameter
-        ``<name>_memory`` or ``<name>_half_life``, as it samples evenly in its logarithm, and the
-        value itself is in the trial's ``user_attrs``.
+      space: What to choose from: a `jaxmom.sample`, whose scales are used and whose number of
+        points is not; a `jaxmom.grid` of numbers, booleans or strings, which become categories; or
+        a product of them. For the scales `memory` and `half_life` the study's parameter is
+        ``<name>_memory`` or ``<name>_half_life``, on a logarithmic scale, and the value itself is
+        in the trial's ``user_attrs``.
       batch: Trials at a time, which is the width of the sweep unless `options` has one.
-      rounds: How many batches. More calls with the same study go on with it.
+      rounds: How many batches. Another call with the same study continues it.
       value: The output to tell, at its last record.
       **options: For `jaxmom.sweep`: ``devices``, ``executor``, ``progress`` and so on.
 
@@ -55,6 +56,8 @@ def ask_tell(
       ValueError: The study has several objectives, `batch` or `rounds` is not 1 or more, or the
         space has an axis that Optuna cannot choose from.
       TypeError: `space` is not a space.
+
+    Source: Optuna's ask-and-tell interface, in batches.
 
     Example:
       >>> import jaxmom as jm, optuna

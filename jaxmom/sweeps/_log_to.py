@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 class ScalarWriter(Protocol):
-    """What has TensorBoard's `add_scalar`: its SummaryWriter, tensorboardX's, and others."""
+    """Anything with TensorBoard's `add_scalar`, such as its SummaryWriter and tensorboardX's."""
 
     def add_scalar(self, tag: str, scalar_value: float, global_step: int) -> Any:
         """Write a number at a step."""
@@ -28,11 +28,11 @@ def log_to(writer: ScalarWriter, value: str = "value", *, maximize: bool = False
     After each chunk it writes, with the number of lanes done as the step: ``<value>/best``, the
     best last value so far of the lanes that are ok; ``<value>/median``, that of this chunk;
     ``sweep/diverged``, the share of the lanes of this chunk that diverged; and
-    ``sweep/lanes_per_second`` of this call. What no lane has is not written.
+    ``sweep/lanes_per_second`` of this call. A number that no lane has is not written.
 
     Args:
-      writer: What has ``add_scalar(tag, value, step)``, as SummaryWriter of tensorboardX and of
-        PyTorch have. Flushing and closing it is yours.
+      writer: Anything with ``add_scalar(tag, value, step)``, such as the SummaryWriter of PyTorch
+        or tensorboardX. Flush and close it yourself.
       value: An output, one number for each lane and record.
       maximize: Whether large is good.
 
