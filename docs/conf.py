@@ -59,6 +59,7 @@ copybutton_prompt_is_regexp = True
 # Cells run the package of this checkout, and know nothing of earlier sweeps of this machine.
 os.environ["PYTHONPATH"] = str(HERE.parent)
 os.environ["JAXMOM_CACHE_DIR"] = str(HERE / "_build" / ".jaxmom")
+os.environ.pop("MPLBACKEND", None)  # a kernel shows its figures, unless this says otherwise
 
 # Docstrings: Google style. What stands in single backticks is a reference where it can be one.
 default_role = "py:obj"

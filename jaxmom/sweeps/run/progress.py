@@ -28,11 +28,11 @@ def progress_bar(
         terminal nor a notebook, or tqdm is not installed.
       notes: Sentences to print above it.
     """
-    try:
-        from tqdm.auto import tqdm
-    except ImportError:  # nobody should lose a sweep for want of a bar
-        tqdm = None
-    if tqdm is None or not is_shown:
+    tqdm = None
+    if is_shown:  # in a notebook without widgets the import alone warns
+        with contextlib.suppress(ImportError):  # nobody should lose a sweep for want of a bar
+            from tqdm.auto import tqdm
+    if tqdm is None:
         yield lambda arrays: None
         return
     # None disables a bar without a terminal, and a notebook has none.
