@@ -43,14 +43,12 @@ class Board(NamedTuple):
       share: The map of the share of cells that ended well.
       bars: Axis -> its histogram.
       values: The histogram of the values.
-      table: The best cells.
     """
 
     best: figures.MapPlot
     share: figures.MapPlot
     bars: dict[str, figures.BarsPlot]
     values: figures.BarsPlot
-    table: Any
 
 
 class Picture(NamedTuple):
@@ -85,23 +83,7 @@ def make_board(cells: Cells, log: bool) -> Board:
     best = figures.make_map(f"best {name}", log=log)
     share = figures.make_map("share of cells whose lanes all ended well", limits=(0, 1))
     bars = {axis: figures.make_bars(axis) for axis in cells.axes}
-    columns = ("rank", cells.variable, "outcome", *cells.axes, "call")
-    widths = {"rank": 40, "call": 600}
-    table = DataTable(
-        source=figures.new_source({column: [] for column in columns}),
-        columns=[
-            TableColumn(field=column, title=column, width=widths.get(column, 90))
-            for column in columns
-        ],
-        index_position=None,
-        height=240,
-        width=1150,
-        sortable=False,
-        reorderable=False,
-        autosize_mode="none",
-        name="table",
-    )
-    return Board(best, share, bars, figures.make_bars("values"), table)
+    return Board(best, share, bars, figures.make_bars("values"))
 
 
 def show_picture(
@@ -137,13 +119,15 @@ def show_picture(
 
 def show_selection(
     board: Board,
-    runs: "xarray.Dataset",
     cells: Cells,
     picture: Picture,
     selection: Selection,
-    fn: str,
-) -> NDArray[np.bool_]:
-    """Show a selection in all figures, and return the selected cells [cells]."""
+) -> tuple[NDArray[np.bool_], NDArray[np.intp]]:
+    """Show a selection in all figures.
+
+    Returns:
+      The selected cells [cells], and the numbers of the best of them.
+    """
     mask, empty = picture.among, selection.is_empty
     if not empty:
         mask = views.select(cells, selection, picture.among)
@@ -161,9 +145,8 @@ def show_selection(
     figures.show_selected_bars(board.values, picture.bins.edges, chosen)
     _show_range(board.values, picture.bins, selection)
     top = views.best_cells(cells, mask, TOP)
-    board.table.source.data = list_top(runs, cells, top, fn)
     _mark_best(board.best, picture, top)
-    return mask
+    return mask, top
 
 
 def _show_range(plot: figures.BarsPlot, bins: ValueBins, selection: Selection) -> None:
@@ -180,6 +163,30 @@ def _mark_best(plot: figures.MapPlot, picture: Picture, top: NDArray[np.intp]) -
     """Put a star on the bin of the best selected cell, if there is one."""
     rows, columns = np.unravel_index(picture.places[top[:1]], picture.shape)
     plot.best.data = {"x": columns + 0.5, "y": rows + 0.5}
+
+
+def make_table(rows: dict[str, list[Any]]) -> Any:
+    """Return the table of the best cells.
+
+    It is made anew for each selection: Bokeh does not draw rows anew that remain as many.
+
+    Args:
+      rows: From `list_top`.
+    """
+    widths = {"rank": 40, "call": 600}
+    return DataTable(
+        source=figures.new_source(rows),
+        columns=[
+            TableColumn(field=column, title=column, width=widths.get(column, 90)) for column in rows
+        ],
+        index_position=None,
+        height=240,
+        width=1150,
+        sortable=False,
+        reorderable=False,
+        autosize_mode="none",
+        name="table",
+    )
 
 
 def list_top(

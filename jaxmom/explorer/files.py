@@ -18,11 +18,12 @@ from jaxmom.plot import heatmap
 from jaxmom.plot._shared import status
 
 
-def write_html(board: Board, curves: Any, text: str, title: str) -> str:
+def write_html(board: Board, table: Any, curves: Any, text: str, title: str) -> str:
     """Return a page with the figures of a view, whose tooltips and zoom work without a server.
 
     Args:
       board: The figures, in no document yet.
+      table: The best cells.
       curves: The figure of the curves, or None.
       text: The bar of outcomes and what else is to be said, as HTML.
       title: Of the page.
@@ -30,7 +31,7 @@ def write_html(board: Board, curves: Any, text: str, title: str) -> str:
     bars = [plot.figure for plot in (board.values, *board.bars.values())]
     grid: Any = gridplot(bars, ncols=4, merge_tools=False)
     maps = row(board.best.figure, board.share.figure)
-    parts = [Div(text=text, width=1100), maps, grid, board.table, *([curves] if curves else [])]
+    parts = [Div(text=text, width=1100), maps, grid, table, *([curves] if curves else [])]
     return write_page(column(parts), title)
 
 

@@ -49,6 +49,7 @@ class Session:
         self.status, self.call = (pn.pane.HTML(sizing_mode="stretch_width") for _ in range(2))
         self.sliders: dict[str, Any] = {}  # of the axes that the map does not have
         self.held, self.figures = pn.Column(), pn.Column()
+        self.table = pn.pane.Bokeh()
         self.curves = pn.pane.Bokeh(figures.draw_curves([]))
         self.reload()
         self.layout = self._lay_out()
@@ -193,14 +194,13 @@ class Session:
                 SelectionGeometry, lambda event, name=name: self._brush_axis(event, name)
             )
         self.board.values.figure.on_event(SelectionGeometry, self._brush_values)
-        self.board.table.source.selected.on_change("indices", self._click_table)
         self._show()
         wrapped = [pn.pane.Bokeh(one) for one in (self.board.best.figure, self.board.share.figure)]
         bars = [self.board.values, *self.board.bars.values()]
         self.figures[:] = [
             pn.Row(*wrapped),
             pn.GridBox(*(pn.pane.Bokeh(one.figure) for one in bars), ncols=4),
-            pn.pane.Bokeh(self.board.table),
+            self.table,
         ]
 
     def _show(self) -> None:
@@ -214,10 +214,15 @@ class Session:
 
     def _show_selection(self) -> None:
         """Show the selection in all figures."""
-        mask = board.show_selection(
-            self.board, self.runs, self.cells, self.picture, self.selection, self.fn
-        )
+        mask, top = board.show_selection(self.board, self.cells, self.picture, self.selection)
+        table = self._make_table(top)
+        table.source.selected.on_change("indices", self._click_table)
+        self.table.object, self._top = table, top
         self.status.object = self.write_status(mask)
+
+    def _make_table(self, top: Any) -> Any:
+        """Return the table of some cells."""
+        return board.make_table(board.list_top(self.runs, self.cells, top, self.fn))
 
     def write_status(self, mask: Any) -> str:
         """Return the bar of outcomes, with the number of selected cells [cells]."""
@@ -276,8 +281,7 @@ class Session:
     def _click_table(self, name: str, old: Any, new: list[int]) -> None:
         """Show the curves of the cell in a row of the table."""
         if new:
-            mask = views.select(self.cells, self.selection, self.picture.among)
-            self.show_cell(int(views.best_cells(self.cells, mask, board.TOP)[new[0]]))
+            self.show_cell(int(self._top[new[0]]))
 
     def show_cell(self, cell: int) -> None:
         """Show the calls of a cell, and its curves beside those of the cells before it."""
@@ -302,15 +306,15 @@ class Session:
         copy = board.make_board(self.cells, self.log.value)
         choice = self.choice()
         board.show_picture(copy, self.runs, self.cells, self.picture, choice, self.fn)
-        mask = board.show_selection(
-            copy, self.runs, self.cells, self.picture, self.selection, self.fn
-        )
+        mask, top = board.show_selection(copy, self.cells, self.picture, self.selection)
         curves = figures.draw_curves(self._curves) if self._curves else None
         held = ", ".join(
             f"{name} = {self.cells.axes[name].texts[at]}" for name, at in choice.held.items()
         )
         text = self.write_status(mask) + html.escape(held)
-        return files.write_html(copy, curves, text, f"jaxmom: {self.cells.variable}")
+        return files.write_html(
+            copy, self._make_table(top), curves, text, f"jaxmom: {self.cells.variable}"
+        )
 
     def write_png(self) -> bytes:
         """Return the map of the best values as a PNG."""

@@ -83,6 +83,31 @@ def test_the_explorer_loads_answers_a_brush_and_shows_curves(browser, store):
         assert errors == []
 
 
+def test_the_table_follows_a_brush(browser, tmp_path):
+    """Also where it has as many rows as before."""
+
+    def train(beta, learning_rate):
+        return {"value": beta + learning_rate}
+
+    values = [0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8]
+    space, store = jm.grid(beta=values, learning_rate=values), tmp_path / "store"
+    jm.sweep(train, space, width=64, store=store, progress=False)
+    with served("explore", str(store)) as address, opened(browser, f"http://{address}") as found:
+        page, errors = found
+        page.get_by_text("train(beta=0.1, learning_rate=0.1)").wait_for(timeout=60_000)
+        box = page.locator(".bk-Figure").first.bounding_box()
+        page.mouse.move(box["x"] + 200, box["y"] + 60)
+        page.mouse.down()
+        page.mouse.move(box["x"] + 440, box["y"] + 330, steps=3)
+        page.mouse.up()
+        page.locator("b", has_text="selected").first.wait_for(timeout=60_000)
+        page.get_by_text("train(beta=0.1, learning_rate=0.1)").wait_for(
+            state="detached", timeout=60_000
+        )
+        assert page.locator(".slick-row").count() >= 5
+        assert errors == []
+
+
 def test_a_sweep_that_runs_is_watched(browser, tmp_path):
     def train(beta):
         return {"value": beta**2}

@@ -81,7 +81,7 @@ def test_a_range_of_values_selects_cells_in_it(session):
 
 def test_the_table_has_the_best_cells_and_their_calls(session):
     session.best.value = 0.1
-    table = session.board.table.source.data
+    table = session.table.object.source.data
     finite = np.sort(session.cells.score[np.isfinite(session.cells.score)])
     count = round(0.1 * len(finite))
     np.testing.assert_allclose([float(v) for v in table["value"]], finite[:count], rtol=1e-7)
