@@ -24,8 +24,8 @@ def explore(
     watched while it runs.
 
     Args:
-      runs: What `sweep`, `halving` or `open_sweep` returned, of which the groups of a DataTree have
-        a tab each; or the folder of a store.
+      runs: What `sweep`, `halving` or `open_sweep` returned, or the folder of a store. Each group
+        of a DataTree has a tab.
       fn: The name of the swept function in the calls that are shown, which a store does not know.
 
     Returns:

@@ -6,9 +6,9 @@ from jaxmom.explorer.extra import require_extra
 
 
 def playground() -> Any:
-    """Show one momentum method by everything that is known of it, with sliders.
+    """Show everything that theory says of one momentum method, with sliders.
 
-    Method, beta, learning rate, curvatures and noise are sliders. Of each setting it shows a run on
+    Method, beta, learning rate, curvatures and noise are chosen. For each setting it shows a run on
     a landscape, the kernel, the poles in the unit disk, the frequency response, the rate over the
     curvature with the limit of stability, the noise floor and the risk of least squares. All of
     them are computed by `jaxmom.optimize` and `jaxmom.theory`, in float64; a program is compiled

@@ -37,13 +37,13 @@ class Explorer(App):
         """Write a view as a file.
 
         Args:
-          path: Its ending says what it is: ".html" a page that needs no network, with all figures;
-            ".png" the map of the best values.
+          path: Ending in ".html" for a page with all figures that needs no network, or in ".png"
+            for the map of the best values.
           **choices: `x`, `y`, `variable`, `record` (an index), `over` (a list of dims), `maximize`,
             `log` and `best` (a share), as the widgets have them.
 
         Raises:
-          ValueError: Another ending, or a choice that there is not.
+          ValueError: The path has another ending, or a choice does not exist.
         """
         kind = os.path.splitext(path)[1]
         if kind not in (".html", ".png"):
@@ -62,7 +62,7 @@ class ExplorerTabs(App):
       explorers: Group -> its explorer.
 
     Attributes:
-      explorers: The same.
+      explorers: The argument.
     """
 
     def __init__(self, explorers: dict[str, Explorer]):
@@ -70,7 +70,7 @@ class ExplorerTabs(App):
         self.explorers = explorers
 
     def __panel__(self) -> Any:
-        """Return the tabs, of which each is made when it is chosen."""
+        """Return the tabs; each is filled when it is first chosen."""
         return pn.Tabs(*self.explorers.items(), dynamic=True)
 
 

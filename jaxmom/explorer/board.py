@@ -1,4 +1,4 @@
-"""All figures of one view of a sweep, which a session updates and a file holds."""
+"""All figures of one view of a sweep: a session updates them, and a file holds them."""
 
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -52,7 +52,7 @@ class Board(NamedTuple):
 
 
 class Picture(NamedTuple):
-    """What is computed for a choice, and holds for every selection.
+    """What is computed for a choice, whatever is selected.
 
     Attributes:
       among: [cells] those that are shown.
@@ -94,7 +94,7 @@ def show_picture(
     choice: Choice,
     fn: str,
 ) -> None:
-    """Show what a choice shows, without a selection."""
+    """Show a picture in all figures, without a selection."""
     x, y = cells.axes[choice.x], cells.axes.get(choice.y, _ONE_ROW)
     view = picture.view
     hover = figures.explain_bins(cells, view, calls.encode_arguments(runs, cells, view), fn)

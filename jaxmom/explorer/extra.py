@@ -7,7 +7,7 @@ def require_extra(user: str) -> None:
     """Refuse to go on without Panel and Bokeh.
 
     Args:
-      user: What needs them, for the message.
+      user: The function that needs them, as the message names it.
 
     Raises:
       ImportError: One of them is not installed.

@@ -1,4 +1,4 @@
-"""The bar that says what became of the lanes, as HTML: it is on every view."""
+"""The bar on every view that counts lanes and cells by their outcome, as HTML."""
 
 from collections.abc import Mapping
 

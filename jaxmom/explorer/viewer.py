@@ -1,4 +1,4 @@
-"""The base of the apps: a Panel viewer that a notebook shows without further ado."""
+"""The base of the apps: a Panel viewer that a notebook shows without `pn.extension()`."""
 
 from typing import Any
 
