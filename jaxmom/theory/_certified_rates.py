@@ -1,6 +1,5 @@
 """Certified rates of many optimizers: a map of hyperparameters with a proof for every cell."""
 
-import functools
 from typing import NamedTuple
 
 import jax
@@ -83,6 +82,14 @@ def certified_rates(
     return CertifiedRates(np.array([proof.rate for proof in proofs]), proofs)
 
 
+@jax.jit  # of the module, so that a second call compiles nothing
+@jax.vmap
+def _linearize_all(optimizer: Linear) -> list[LinearSystem]:
+    if isinstance(optimizer, LinearSystem):
+        return [as_system(optimizer)]
+    return [as_system(optimizer), *(linearize(optimizer, count=count) for count in (0, 1))]
+
+
 def _split_systems(optimizers: Linear) -> tuple[list[LinearSystem], list[list[LinearSystem]]]:
     """Linearize a batch; return each system, and those of its first two updates."""
     sizes = {np.shape(leaf)[:1] for leaf in jax.tree.leaves(optimizers)}
@@ -91,13 +98,7 @@ def _split_systems(optimizers: Linear) -> tuple[list[LinearSystem], list[list[Li
             "the leaves of the optimizers need one leading axis, the same for all, as in "
             f"jax.vmap(jaxmom.heavy_ball)(learning_rates, betas); theirs are {sorted(sizes)}."
         )
-    batches = [jax.jit(jax.vmap(as_system))(optimizers)]
-    if not isinstance(optimizers, LinearSystem):
-        batches += [
-            jax.jit(jax.vmap(functools.partial(linearize, count=count)))(optimizers)
-            for count in (0, 1)
-        ]
-    batches = [jax.tree.map(np.asarray, batch) for batch in batches]
+    batches = jax.tree.map(np.asarray, _linearize_all(optimizers))
     size = next(iter(sizes))[0]
     rows = [[jax.tree.map(lambda x, i=i: x[i], b) for b in batches] for i in range(size)]
     return [row[0] for row in rows], [row[1:] for row in rows]

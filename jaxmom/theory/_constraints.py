@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from jaxmom.theory._dyadic import Dyadic, magnitude
 from jaxmom.theory.linear_system import LinearSystem
 
 
@@ -118,32 +119,34 @@ class Change(NamedTuple):
 
 def bound_change(
     forms: Forms,
-    square: Any,
+    square: Dyadic,
     P: np.ndarray,
     multipliers: np.ndarray,
-    share: Any,
-    weights: tuple[Any, Any],
+    share: Dyadic,
+    weights: tuple[int, int],
 ) -> Change:
     """Bound the change if every entry of A, B and C changes by at most a share of it.
 
     A product of u and v changes by at most ``p u^2 + dv^2 / p + q v^2 + du^2 / q + du^2 + dv^2``
     for any positive p and q, by the inequality of Young. The squares of u and v make the form, the
-    others the error. What p and q are for P and for the sector follows from the two weights: small
-    ones spare a form that is close to singular, large ones an error that is large because entries
-    of A, or of C, cancel.
+    others the error. What p and q are for P and for the sector follows from the two weights, which
+    are exponents of two: small ones spare a form that is close to singular, large ones an error
+    that is large because entries of A, or of C, cancel. All numbers are `Dyadic`.
     """
     step = np.abs(forms.step)
     # The last row of `step` is g - L params, and the row of e in `delayed` is g - mu params.
     above, below, excess = forms.step[-1], forms.delayed[-2], forms.stay[-1]
     read_above, read_below = (np.append(np.abs(row[:-1]), 0) for row in (above, below))
-    ratio = np.max(read_below) / np.max(read_above)  # mu / L
-    decrease, on_above, on_below = (1 - square) * weights[0], weights[1] * ratio, weights[1]
+    ratio = magnitude(np.max(read_below)) - magnitude(np.max(read_above))  # of mu to L
+    powers = magnitude(1 - square) + weights[0], weights[1] + ratio, weights[1]
+    decrease, on_above, on_below = (Dyadic(1, k) for k in powers)
+    per_decrease, per_above, per_below = (Dyadic(1, -k) for k in powers)
     first, second = multipliers[0] + multipliers[1], multipliers[1] * square
     form = decrease * (forms.step.T @ P @ forms.step)
     form = form + (first * on_above) * np.outer(above, above)
     form = form + (first * on_below) * np.outer(below, below)
     form = form + (second * on_above) * np.outer(excess, excess)
-    error = (1 + 1 / decrease) * (step.T @ np.abs(P) @ step)
-    error = error + first * (1 + 1 / on_below) * np.outer(read_above, read_above)
-    error = error + (first + second) * (1 + 1 / on_above) * np.outer(read_below, read_below)
-    return Change(form, share**2 * error)
+    error = (1 + per_decrease) * (step.T @ np.abs(P) @ step)
+    error = error + first * (1 + per_below) * np.outer(read_above, read_above)
+    error = error + (first + second) * (1 + per_above) * np.outer(read_below, read_below)
+    return Change(form, share * share * error)

@@ -15,7 +15,9 @@ def to_fractions(values: Any) -> np.ndarray:
 
 
 def is_positive_definite(matrix: np.ndarray) -> bool:
-    """Whether a symmetric matrix of fractions is positive definite, by its leading minors.
+    """Whether a symmetric matrix is positive definite, by its leading minors.
+
+    Its entries are fractions, or `Dyadic`.
 
     Source: Bareiss 1968 (Math. Comp. 22), elimination in integers, which stay determinants.
     """
@@ -35,42 +37,24 @@ def is_positive_definite(matrix: np.ndarray) -> bool:
     return True
 
 
-def remains_positive_definite(matrix: np.ndarray, error: np.ndarray) -> bool:
-    """Whether a symmetric matrix is positive definite after any change of its entries by an error.
-
-    A change E moves ``x' M x`` by at most ``sum_ij E_ij (x_i^2 d_j / d_i + x_j^2 d_i / d_j) / 2``
-    for any positive d, so that it suffices to take ``sum_j E_ij d_j / d_i`` off the diagonal.
-
-    Args:
-      matrix: [n, n] fractions, symmetric.
-      error: [n, n] fractions, symmetric and not negative.
-    """
-    diagonal = np.diagonal(matrix)
-    if not all(entry > 0 for entry in diagonal):
-        return False
-    units = np.array([_root_power(entry) for entry in diagonal], object)
-    taken = (error * units[None, :] / units[:, None]).sum(axis=1)
-    return is_positive_definite(matrix - np.diag(taken))
-
-
-def _root_power(value: Fraction) -> Fraction:
-    """A power of two near 1 / sqrt(value), exact whatever the size."""
-    exponent = (value.denominator.bit_length() - value.numerator.bit_length()) // 2
-    return Fraction(2) ** exponent
-
-
 def _solve(matrix: np.ndarray, right: np.ndarray) -> np.ndarray:
-    """Solve ``matrix x = right`` by Gauss-Jordan elimination."""
+    """Solve ``matrix x = right`` by elimination in integers, which stay determinants."""
     n = len(matrix)
-    table = np.column_stack([matrix, right])
+    table = np.array([_clear(row) for row in np.column_stack([matrix, right])], object)
+    previous = 1
     for k in range(n):
         pivot = k + int(np.argmax(np.abs(table[k:, k])))
         table[[k, pivot]] = table[[pivot, k]]
-        table[k] = table[k] / table[k, k]
-        for i in range(n):
-            if i != k:
-                table[i] = table[i] - table[i, k] * table[k]
-    return table[:, n:]
+        others = np.arange(n) != k
+        crossed = table[k, k] * table[others] - np.outer(table[others, k], table[k])
+        table[others], previous = crossed // previous, table[k, k]
+    return np.array([[Fraction(x, row[i]) for x in row[n:]] for i, row in enumerate(table)], object)
+
+
+def _clear(row: np.ndarray) -> list[int]:
+    """Multiply fractions by their common denominator."""
+    common = math.lcm(*(entry.denominator for entry in row))
+    return [int(entry * common) for entry in row]
 
 
 def rest_state(a: np.ndarray, b: np.ndarray, c: np.ndarray) -> np.ndarray | None:

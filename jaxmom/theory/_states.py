@@ -7,6 +7,7 @@ import numpy as np
 import optax
 
 from jaxmom.theory import _constraints, _proof, _rational
+from jaxmom.theory._dyadic import to_dyadics
 from jaxmom.theory._linearize import linearize
 from jaxmom.theory._minimal import balance
 from jaxmom.theory.linear_system import LinearSystem
@@ -41,7 +42,8 @@ def exact(system: LinearSystem) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
 
 
 def square(factor: np.ndarray) -> np.ndarray:
-    exact = _rational.to_fractions(factor)
+    """Return ``factor' factor``, exactly."""
+    exact = to_dyadics(factor)
     return exact.T @ exact
 
 

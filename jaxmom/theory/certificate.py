@@ -7,23 +7,22 @@ It is found by a small semidefinite program, and checked without one, in exact a
 """
 
 import dataclasses
-from fractions import Fraction
 
 import numpy as np
 from jax.core import Tracer
 from jax.typing import ArrayLike
 
 from jaxmom.theory import _constraints, _proof, _rational, _states
+from jaxmom.theory._dyadic import Dyadic, remains_positive_definite, to_dyadic, to_dyadics
 from jaxmom.theory._systems import Linear, as_number, as_system
 from jaxmom.theory.linear_system import LinearSystem
 
 # A certificate covers a change of every entry of A, B and C by this share of it.
-_MARGIN = Fraction(1, 2**52)
-# Any weights that bound the change will do.
-_WEIGHTS = tuple(
-    (Fraction(1, 2**j), Fraction(1, 2**k))
-    for j, k in ((20, 52), (20, 40), (20, 28), (26, 40), (26, 52), (32, 40), (14, 40), (14, 28))
-)
+_MARGIN = Dyadic(1, -52)
+# Any weights that bound the change will do: powers of two.
+_WEIGHTS = (
+    (-20, -52), (-20, -40), (-20, -28), (-26, -40), (-26, -52), (-32, -40), (-14, -40), (-14, -28)
+)  # fmt: skip
 
 
 @dataclasses.dataclass(frozen=True)
@@ -58,7 +57,7 @@ class Certificate:
     factor: np.ndarray | None = None
 
     def verify(self) -> bool:
-        """Whether it is a proof, by rational arithmetic: no solver, no rounding, no tolerance.
+        """Whether it is a proof, by exact arithmetic: no solver, no rounding, no tolerance.
 
         It proves the rate of every system whose entries of A, B and C differ from those of `system`
         by at most 2^-52 of them, which covers their own rounding.
@@ -68,24 +67,24 @@ class Certificate:
         numbers = [np.ravel(self.P), self.multipliers, [self.rate, self.mu, self.L]]
         if not np.all(np.isfinite(np.concatenate(numbers))) or not 0 < self.mu <= self.L:
             return False
-        P = _rational.to_fractions(self.P) if self.factor is None else _states.square(self.factor)
-        multipliers = _rational.to_fractions(self.multipliers)
+        P = to_dyadics(self.P) if self.factor is None else _states.square(self.factor)
+        multipliers = to_dyadics(self.multipliers)
         is_fair = np.array_equal(P.astype(float), self.P) and bool(np.all(P == P.T))
         is_fair = is_fair and bool(np.all(multipliers >= 0)) and 0 < self.rate < 1
         return is_fair and _rational.is_positive_definite(P) and self._decreases(P, multipliers)
 
     def _decreases(self, P: np.ndarray, multipliers: np.ndarray) -> bool:
         """Whether the inequality holds with the margin."""
-        mu, L, square = Fraction(self.mu), Fraction(self.L), Fraction(self.rate) ** 2
-        forms = _constraints.quadratic_forms(*_states.exact(self.system), mu, L)
+        mu, L, rate = (to_dyadic(x) for x in (self.mu, self.L, self.rate))
+        a, b, c = (to_dyadics(x) for x in (self.system.A, self.system.B, self.system.C))
+        forms, square = _constraints.quadratic_forms(a, b, c, mu, L), rate * rate
         left = _constraints.combine_forms(forms, square, P, multipliers)
         changes = (
             _constraints.bound_change(forms, square, P, multipliers, _MARGIN, weights)
             for weights in _WEIGHTS
         )
         return _rational.is_positive_definite(-left) and any(
-            _rational.remains_positive_definite(-left - change.form, change.error)
-            for change in changes
+            remains_positive_definite(-left - change.form, change.error) for change in changes
         )
 
     def bound(self) -> float:

@@ -5,7 +5,7 @@ from fractions import Fraction
 import numpy as np
 import pytest
 
-from jaxmom.theory import _rational
+from jaxmom.theory import _dyadic, _rational
 
 
 def exact(values):
@@ -41,7 +41,7 @@ def test_what_remains_definite_does_so_at_every_corner():
     matrix = units @ matrix @ units
     for size in (1e-6, 0.5):
         error = size * np.sqrt(np.outer(np.diag(matrix), np.diag(matrix)))
-        remains = _rational.remains_positive_definite(exact(matrix), exact(error))
+        remains = _dyadic.remains_positive_definite(*map(_dyadic.to_dyadics, (matrix, error)))
         for _ in range(200 * remains):
             signs = np.triu(rng.choice([-1.0, 1.0], (4, 4)))
             moved = matrix + (signs + np.triu(signs, 1).T) * error
@@ -77,3 +77,28 @@ def test_the_state_at_rest():
     assert _rational.rest_state(*pulled) is None
     rounded = exact([[1.0, -0.5], [0.0, 0.5]]) * (1 + Fraction(1, 2**60)), *system[1:]
     assert _rational.rest_state(*rounded) is not None
+
+
+def test_dyadic_numbers_are_those_of_fractions():
+    """Sums, products, comparisons and floats, at sizes at which floats overflow when multiplied."""
+    rng = np.random.default_rng(0)
+    floats = np.ldexp(rng.standard_normal((3, 3)), rng.integers(-900, 900, (3, 3)))
+    floats[0, 0] = 0.0
+    ours, theirs = _dyadic.to_dyadics(floats), exact(floats)
+    pairs = [(ours @ ours.T, theirs @ theirs.T), (1 - 2 * ours, 1 - 2 * theirs),
+             (abs(ours) - ours, abs(theirs) - theirs)]  # fmt: skip
+    for mine, known in pairs:
+        found = [Fraction(x.numerator, x.denominator) for x in mine.ravel()]
+        assert found == known.ravel().tolist()
+        np.testing.assert_array_equal(mine > mine[1, 1], known > known[1, 1])
+        np.testing.assert_array_equal(mine <= 1, known <= 1)
+        assert (mine == mine[1, 1]).sum() == (known == known[1, 1]).sum()
+    np.testing.assert_array_equal(ours.astype(float), floats)
+    third = _dyadic.to_dyadics(rng.standard_normal(50) / 3)
+    sums = third[:25] * third[25:] + third[:25]  # 106 bits, rounded once
+    assert [float(x) for x in sums] == [float(Fraction(x.numerator, x.denominator)) for x in sums]
+    for value in floats.ravel()[1:]:
+        k = _dyadic.magnitude(_dyadic.to_dyadic(value))
+        assert Fraction(2) ** (k - 1) <= abs(Fraction(value)) < Fraction(2) ** k
+    with pytest.raises((OverflowError, ValueError)):
+        _dyadic.to_dyadics([np.inf])
