@@ -120,6 +120,7 @@ def linearize_to_rest(optimizer: optax.GradientTransformation) -> list[LinearSys
     """Return the systems of the first updates, up to the one that stays; as `linearize`."""
     program = UpdateProgram(optimizer)
     proof = prove_linear(program)
+    _check_start(program, proof)
     return _systems_to_rest(program, proof, find_rest(program, proof))
 
 
@@ -139,10 +140,12 @@ def linearize_steps(
       A `LinearSystem` of A [steps, n, n], B [steps, n], C [steps, n] and D [steps].
 
     Raises:
-      NotLinearError: A stage is not linear.
+      NotLinearError: A stage is not linear, or a buffer is not empty at the start.
     """
     program = UpdateProgram(optimizer)
-    return _systems_of_steps(program, prove_linear(program), steps, last)
+    proof = prove_linear(program)
+    _check_start(program, proof)
+    return _systems_of_steps(program, proof, steps, last)
 
 
 def linearize_steps_at_rest(
@@ -195,6 +198,20 @@ def _systems_of_steps(
         return new, system_at(program, proof, leaves)
 
     return jax.lax.scan(step, program.after(jnp.maximum(counts[0], 0)), counts)[1]
+
+
+def _check_start(program: UpdateProgram, proof: LinearityProof) -> None:
+    """Raise NotLinearError if the state is not empty at first, so that runs are not linear."""
+    basis = StateBasis(program, proof)
+    start = basis.vector(program.start())
+    if isinstance(start, Tracer) or not bool(jnp.any(start != 0)):
+        return
+    first = int(jnp.argmax(start != 0))
+    raise NotLinearError(
+        f"{basis.names[first]!r} of the state starts at {float(start[first]):g} where params are "
+        "zero, so that updates are not linear in the gradients and the start; let it start at zero "
+        "or as a multiple of params."
+    )
 
 
 def check_count(count: ArrayLike) -> None:

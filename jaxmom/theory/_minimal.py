@@ -5,8 +5,9 @@ from typing import cast
 import jax
 import numpy as np
 import scipy.linalg
+from jax.core import Tracer
 
-from jaxmom.theory.linear_system import LinearSystem
+from jaxmom.theory.linear_system import LinearSystem, check_is_system
 
 
 def minimal(system: LinearSystem, tolerance: float = 1e-9) -> LinearSystem:
@@ -31,6 +32,9 @@ def minimal(system: LinearSystem, tolerance: float = 1e-9) -> LinearSystem:
       >>> len(system.names), len(theory.minimal(system).names)
       (2, 1)
     """
+    check_is_system(system)
+    if isinstance(system.A, Tracer) or isinstance(system.B, Tracer):
+        raise ValueError("minimal needs plain numbers; call it outside jit, vmap and grad.")
     a, b, c = balance(*(np.asarray(x, float) for x in (system.A, system.B, system.C)))
     a, b, c = _project(a, b, c, _reachable_basis(a, b, tolerance))
     a, b, c = _project(a, b, c, _reachable_basis(a.T, c, tolerance))

@@ -25,6 +25,11 @@ class UpdateProgram:
     """
 
     def __init__(self, optimizer: optax.GradientTransformation, params: PyTree = None):
+        if not (hasattr(optimizer, "init") and hasattr(optimizer, "update")):
+            raise TypeError(
+                "the code of an optimizer is read: give a method of jaxmom or another optax "
+                f"transformation, got {type(optimizer).__name__}."
+            )
         self._optimizer = optax.with_extra_args_support(optimizer)
         self._params = jax.tree.map(lambda _: 0.0, 0.0 if params is None else params)
         paths, self._treedef = jax.tree_util.tree_flatten_with_path(self._leaves_at(zero()))

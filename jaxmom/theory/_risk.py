@@ -11,8 +11,8 @@ from jax.typing import ArrayLike
 
 from jaxmom._choices import check_choice
 from jaxmom._values import as_count
-from jaxmom.theory._linearize import TimeVaryingError, linearize, linearize_steps
-from jaxmom.theory._systems import Linear
+from jaxmom.theory._linearize import linearize_steps
+from jaxmom.theory._systems import Linear, refuse_complex
 from jaxmom.theory.linear_system import LinearSystem, check_system, rest_state
 from jaxmom.transform import PyTree, eval_params
 
@@ -73,15 +73,16 @@ def risk(
       [2.      1.25    0.78125]
     """
     _check_record(record, optimizer)
-    system = _check_optimizer(optimizer, steps, record)
     rates, error = _check_vectors(curvatures, start)
     _check_numbers(noise, batch_size)
+    system = _linearize_run(optimizer, as_count("steps", steps, "the number of updates"), record)
     dtype = system.A.dtype
     rates, error, noise, rows = (jnp.asarray(x, dtype) for x in (rates, error, noise, batch_size))
-    # The state at rest with params at 1: everything is relative to w*.
+    # The state that holds params at 1: everything is relative to w*.
     held = jnp.eye(system.A.shape[-1], dtype=dtype)[0]
     if isinstance(optimizer, LinearSystem):
-        held = rest_state(optimizer).state
+        held = rest_state(jax.tree.map(lambda x: x[0], system)).state
+    _check_rest(system, held, record)
     moments = error[:, None, None] ** 2 * jnp.outer(held, held)[None]
     # After an update the last entry of the state is the point that is recorded, if there is one.
     read = jnp.eye(len(held), dtype=dtype)[-1] if record == "eval_value" else system.C[0]
@@ -130,37 +131,51 @@ def _check_record(record: str, optimizer: Linear) -> None:
         )
 
 
-def _check_optimizer(optimizer: Linear, steps: int, record: str) -> LinearSystem:
+def _linearize_run(optimizer: Linear, steps: int, record: str) -> LinearSystem:
     """Return the systems of all updates, along a first axis."""
-    steps = as_count("steps", steps, "the number of updates")
-    if isinstance(optimizer, LinearSystem):
-        last = check_system(optimizer)
-    else:
-        try:
-            last = linearize(optimizer)
-        except TimeVaryingError:
-            last = linearize(optimizer, count=0)
-    integrates = rest_state(last).integrates if last.names else jnp.asarray(True)
-    if not isinstance(integrates, Tracer) and not bool(integrates):
-        raise ValueError(
-            "this optimizer has weight decay, which pulls params to zero and not to w*; leave it "
-            "out, and add it to the curvatures if it is a penalty of the loss."
-        )
     if not isinstance(optimizer, LinearSystem):
         recorded = _recording(optimizer) if record == "eval_value" else optimizer
-        return linearize_steps(recorded, int(steps), int(steps) - 1)
-    return jax.tree.map(lambda x: jnp.broadcast_to(x, (int(steps), *jnp.shape(x))), last)
+        return linearize_steps(recorded, steps, steps - 1)
+    system = check_system(optimizer)
+    if not system.names:  # nothing moves
+        one, zero = (jnp.full(1, x, system.A.dtype) for x in (1, 0))
+        system = LinearSystem(one[None], zero, one, system.D, ("params",))
+    return jax.tree.map(lambda x: jnp.broadcast_to(x, (steps, *jnp.shape(x))), system)
+
+
+def _check_rest(systems: LinearSystem, held: jax.Array, record: str) -> None:
+    """Raise ValueError if params at w* leave it without gradients, at any of the updates."""
+
+    def advance(state: jax.Array, now: LinearSystem) -> tuple[jax.Array, jax.Array]:
+        state = now.A @ state
+        places = (now.C @ state, state[-1] if record == "eval_value" else now.C @ state)
+        return state, jnp.abs(jnp.stack(places) - 1)
+
+    _, moved = jax.lax.scan(advance, held, systems)
+    rounding = 64 * float(jnp.finfo(held.dtype).eps) * len(systems.A)
+    if isinstance(moved, Tracer) or bool(jnp.all(moved <= rounding)):
+        return
+    raise ValueError(
+        "without gradients this optimizer moves params, as weight decay does, which pulls them to "
+        "zero and not to w*; leave it out, and add it to the curvatures if it is a penalty of the "
+        "loss."
+    )
 
 
 def _check_vectors(curvatures: ArrayLike, start: ArrayLike) -> tuple[jax.Array, jax.Array]:
+    refuse_complex(curvatures)
+    if jnp.iscomplexobj(start):
+        raise ValueError(f"the start is a vector of real numbers, got {start}.")
     rates, error = jnp.asarray(curvatures), jnp.asarray(start)
     if rates.ndim != 1 or rates.shape != error.shape or rates.size == 0:
         raise ValueError(
             f"curvatures and start are vectors of one length, got shapes {rates.shape} and "
             f"{error.shape}."
         )
-    if not isinstance(rates, Tracer) and not np.all(np.asarray(rates) >= 0):
-        raise ValueError(f"the covariance of the rows has no negative entries, got {rates}.")
+    if not isinstance(rates, Tracer) and not np.all(np.isfinite(rates) & (np.asarray(rates) >= 0)):
+        raise ValueError(f"the covariance of the rows is finite and not negative, got {rates}.")
+    if not isinstance(error, Tracer) and not np.all(np.isfinite(error)):
+        raise ValueError(f"the start is finite, got {error}.")
     return rates, error
 
 
@@ -168,5 +183,7 @@ def _check_numbers(noise: ArrayLike, batch_size: ArrayLike) -> None:
     for name, value, least in (("noise", noise, 0), ("batch_size", batch_size, 1)):
         if np.ndim(value) > 0:
             raise ValueError(f"{name} is one number, got shape {np.shape(value)}; use jax.vmap.")
+        if jnp.iscomplexobj(value):
+            raise ValueError(f"the noise and the size of a batch are real numbers, got {value}.")
         if not isinstance(value, Tracer) and not np.asarray(value) >= least:
             raise ValueError(f"{name} is at least {least}, got {value}.")

@@ -113,8 +113,18 @@ def nyquist_gain(system: LinearSystem) -> jax.Array:
     return transfer_function(system, -1.0)
 
 
+def check_is_system(system: LinearSystem) -> None:
+    """Raise TypeError if something else is given, such as the optimizer itself."""
+    if not isinstance(system, LinearSystem):
+        raise TypeError(
+            "this takes a LinearSystem, as linearize(optimizer) returns it, got "
+            f"{type(system).__name__}."
+        )
+
+
 def check_system(system: LinearSystem) -> LinearSystem:
     """Return the system with JAX arrays; raise ValueError if their shapes do not fit together."""
+    check_is_system(system)
     a, b, c, d = (jnp.asarray(x) for x in (system.A, system.B, system.C, system.D))
     try:
         chex.assert_rank([a, b, c, d], [2, 1, 1, 0])

@@ -197,5 +197,5 @@ def _solve_lyapunov(system: LinearSystem, curvature: jax.Array) -> _Stationary:
 
 def _check_variance(variance: ArrayLike) -> None:
     refuse_complex(variance)
-    if not isinstance(variance, Tracer) and np.any(np.asarray(variance) < 0):
+    if not isinstance(variance, Tracer) and not np.all(np.asarray(variance) >= 0):
         raise ValueError(f"a variance is not negative, got {variance}.")

@@ -17,6 +17,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.typing import ArrayLike
 
+from jaxmom._values import as_count
 from jaxmom.theory._systems import (
     Linear,
     Repeating,
@@ -138,7 +139,7 @@ def rate(optimizer: Repeating, mu: ArrayLike, L: ArrayLike, points: int = 257) -
       points: The number of curvatures, the two ends included.
 
     Raises:
-      ValueError: The curvatures are not 0 <= mu <= L.
+      ValueError: The curvatures are not 0 <= mu <= L, or there are fewer than two points.
 
     Example:
       >>> import jaxmom as jm
@@ -148,6 +149,8 @@ def rate(optimizer: Repeating, mu: ArrayLike, L: ArrayLike, points: int = 257) -
       0.666667
     """
     check_interval(mu, L, may_be_zero=True)
+    if as_count("points", points, "the number of curvatures") == 1:
+        raise ValueError("points counts the two ends of [mu, L] as well: give at least 2, got 1.")
 
     def worst(system: LinearSystem | PeriodicSystem, low: jax.Array, high: jax.Array) -> jax.Array:
         grid = jnp.linspace(0.0, 1.0, points, dtype=low.dtype)
@@ -188,7 +191,7 @@ def regime(optimizer: Linear, curvature: ArrayLike, tolerance: float = 1e-6) -> 
       tolerance: The distance from critical damping that counts as zero.
 
     Raises:
-      ValueError: There are several curvatures.
+      ValueError: There are several curvatures, or it is NaN.
 
     Example:
       >>> import jaxmom as jm
@@ -201,6 +204,8 @@ def regime(optimizer: Linear, curvature: ArrayLike, tolerance: float = 1e-6) -> 
             f"regime is a word for one curvature, got {curvature}; use damping for arrays."
         )
     ratio = float(damping(optimizer, curvature))
+    if np.isnan(ratio):
+        raise ValueError(f"there is no damping at the curvature {curvature}: it is NaN.")
     if abs(ratio - 1) <= tolerance:
         return "critical"
     return "under" if ratio < 1 else "over"
@@ -285,7 +290,7 @@ def _damping(system: LinearSystem, curvature: jax.Array) -> jax.Array:
     w = jnp.where(is_pair, jnp.conj(z), roots[1])
     product = jnp.abs(z) * jnp.abs(w)
     spread = jnp.abs(z - w) ** 2 / (4 * jnp.where(product > 0, product, 1.0))
-    spread = jnp.where(product > 0, spread, jnp.inf)
+    spread = jnp.where(product == 0, jnp.inf, spread)
     return jnp.sqrt(jnp.where(is_pair, jnp.maximum(1 - spread, 0.0), 1 + spread))
 
 

@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 from jax.typing import ArrayLike
 
+from jaxmom._values import as_count
 from jaxmom.theory._systems import Linear, as_system, map_numbers
 from jaxmom.theory.linear_system import LinearSystem
 from jaxmom.theory.spectrum import characteristic_polynomial, matrix_radius
@@ -33,6 +34,9 @@ def transient_growth(
       A factor for every curvature; infinite where the spectral radius is above 1, and NaN where
       `steps` is None and 2^24 steps do not suffice.
 
+    Raises:
+      ValueError: `steps` is not a whole number from 1 to 2^24.
+
     Example:
       >>> import jaxmom as jm
       >>> from jaxmom import theory
@@ -40,6 +44,8 @@ def transient_growth(
       >>> print(f"{theory.transient_growth(optimal, 1.0):.0f}")
       37
     """
+    if steps is not None and as_count("steps", steps, "the last power") > _MOST_STEPS:
+        raise ValueError(f"steps is the last power, at most 2^24, got {steps}; None goes on.")
 
     def growth(system: LinearSystem, curvature: jax.Array) -> jax.Array:
         matrix = _companion(characteristic_polynomial(system, curvature))

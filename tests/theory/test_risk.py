@@ -187,8 +187,17 @@ def test_descent_in_one_dimension_has_a_closed_form():
     np.testing.assert_allclose(theory.risk(system, [curvature], 30, **given), expected, rtol=1e-12)
 
 
-def test_without_noise_and_with_all_rows_it_is_the_run_itself():
-    optimizer = jm.aggmo(0.05, betas=(0.0, 0.6, 0.9))
+RUNS = {
+    "buffers": jm.aggmo(0.05, betas=(0.0, 0.6, 0.9)),
+    "lookahead": jm.lookahead(jm.heavy_ball(0.1, beta=0.5), period=3, step=0.3),
+    "extra-gradient": jm.extragradient(0.2),
+    "every third": optax.chain(optax.apply_every(3), optax.sgd(0.1)),
+    "schedule": optax.sgd(optax.cosine_decay_schedule(0.4, 9), momentum=0.3),
+}
+
+
+@pytest.mark.parametrize("optimizer", RUNS.values(), ids=RUNS)
+def test_without_noise_and_with_all_rows_it_is_the_run_itself(optimizer):
     curve = theory.risk(optimizer, CURVATURES, 15, start=START, batch_size=1e30)
     diagonal = jnp.asarray(CURVATURES)
     run = jm.optimize(lambda e: jnp.sum(diagonal * e**2) / 2, jnp.asarray(START), optimizer, 15)
@@ -235,13 +244,40 @@ def test_curves_of_averages_compile_map_and_have_gradients():
     np.testing.assert_allclose(by_scale, rise / (2 * h), rtol=1e-6)
 
 
+def pull_later(count):
+    return jnp.where(count >= 2, 0.1, 0.0)
+
+
+def start_with_a_velocity():
+    """Heavy ball whose buffer is one at first."""
+
+    def update(gradient, velocity, params=None):
+        velocity = 0.5 * velocity + gradient
+        return -0.1 * velocity, velocity
+
+    return optax.GradientTransformation(jnp.ones_like, update)
+
+
+def test_what_never_moves_keeps_its_loss():
+    still = theory.minimal(theory.linearize(jm.gradient_descent(0.0)))
+    np.testing.assert_allclose(theory.risk(still, [2.0], 2, start=[1.0]), [1.0, 1.0, 1.0])
+
+
 @pytest.mark.parametrize(
     ("words", "changes"),
     [
         ("at least 1, got 0", {"steps": 0}),
         ("vectors of one length", {"start": [1.0]}),
-        ("no negative entries", {"curvatures": [-1.0, 1.0, 1.0]}),
+        ("not negative, got", {"curvatures": [-1.0, 1.0, 1.0]}),
+        ("finite and not negative, got", {"curvatures": [np.inf, 1.0, 1.0]}),
+        ("real curvatures", {"curvatures": [1j, 1.0, 1.0]}),
+        ("start is finite", {"start": [np.nan, 1.0, 1.0]}),
+        ("real numbers", {"start": [1j, 1.0, 1.0]}),
+        ("real numbers", {"noise": 1j}),
         ("weight decay", {"optimizer": jm.sgd(0.1, weight_decay=0.1)}),
+        ("weight decay", {"optimizer": jm.sgd(0.1, weight_decay=pull_later)}),
+        ("weight decay", {"optimizer": theory.linearize(jm.sgd(0.1, weight_decay=0.1))}),
+        ("starts at 1 where params are zero", {"optimizer": start_with_a_velocity()}),
         ("adam", {"optimizer": optax.adam(0.1)}),
         ("noise is at least 0, got -1.0", {"noise": -1.0}),
         ("batch_size is at least 1, got 0", {"batch_size": 0}),

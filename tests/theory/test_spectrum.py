@@ -323,6 +323,35 @@ def test_what_takes_one_number_refuses_arrays():
             function(ball, pair, 10.0)
     with pytest.raises(ValueError, match="L is one plain number"):
         theory.lower_bound(1.0, pair)
+    with pytest.raises(ValueError, match="it is NaN"):
+        theory.regime(ball, np.nan)
+
+
+@pytest.mark.parametrize("points", [1, 0, 2.5])
+def test_a_rate_over_an_interval_looks_at_both_ends(points):
+    with pytest.raises(ValueError, match="at least"):
+        theory.rate(jm.heavy_ball(0.1, beta=0.5), 1.0, 10.0, points=points)
+
+
+@pytest.mark.parametrize(
+    "function",
+    [
+        theory.linearize,
+        theory.linearize_period,
+        theory.minimal,
+        theory.dc_gain,
+        theory.mean_age,
+        theory.stability_limit,
+        lambda x: theory.kernel(x, 3),
+        lambda x: theory.spectral_radius(x, 1.0),
+        lambda x: theory.risk(x, [1.0], 1, start=[1.0]),
+        lambda x: theory.worst_case(x, 1),
+        lambda x: theory.equivalent(x, x),
+    ],
+)
+def test_what_is_no_optimizer_is_refused_by_its_type(function):
+    with pytest.raises(TypeError, match="got Coefficients"):
+        function(jm.coefficients.heavy_ball(0.9))
 
 
 @pytest.mark.parametrize("function", [theory.rate, theory.tune])

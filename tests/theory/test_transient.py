@@ -60,6 +60,12 @@ def test_growth_without_end_is_infinite():
     assert theory.transient_growth(jm.gradient_descent(1.0), 2.5, steps=3) == 1.5**3
 
 
+@pytest.mark.parametrize("steps", [0, -1, 1.5, 2**25])
+def test_the_last_power_is_a_whole_number_in_reach(steps):
+    with pytest.raises(ValueError, match="last power, at"):
+        theory.transient_growth(jm.heavy_ball(0.1, beta=0.5), 1.0, steps)
+
+
 def test_the_slope_of_the_growth():
     growth = jax.jit(lambda beta: theory.transient_growth(jm.heavy_ball(0.01, beta), 1.0))
     difference = (growth(0.9 + 1e-6) - growth(0.9 - 1e-6)) / 2e-6
