@@ -69,7 +69,7 @@ def tune(
     mu: float,
     L: float,
     *,
-    names: Sequence[str] | None = None,
+    names: str | Sequence[str] | None = None,
     points: int = 65,
     objective: Objective = "quadratics",
 ) -> Tuning:
@@ -89,7 +89,7 @@ def tune(
       method: One of `CLOSED_FORMS`, or a pytree optimizer.
       mu: The least curvature, positive.
       L: The greatest curvature.
-      names: The hyperparameters to tune, all of them by default. The others stay.
+      names: The hyperparameters to tune, or one of them; all by default. The others stay.
       points: The number of curvatures between mu and L that the search looks at. The rate of the
         result is taken at ten times as many.
       objective: "quadratics", or "certified" for an optimizer. Then `certified_rate` proves the
@@ -186,7 +186,7 @@ def _tune_numerically(
     optimizer: optax.GradientTransformation,
     mu: float,
     L: float,
-    names: Sequence[str] | None,
+    names: str | Sequence[str] | None,
     points: int,
     objective: Objective,
 ) -> Tuning:
@@ -227,11 +227,12 @@ class _Flat:
         }
 
 
-def _flatten(optimizer: optax.GradientTransformation, names: Sequence[str] | None) -> _Flat:
+def _flatten(optimizer: optax.GradientTransformation, names: str | Sequence[str] | None) -> _Flat:
     known = hyperparameters(optimizer)
-    names = list(known) if names is None else list(names)
+    names = list(known) if names is None else [names] if isinstance(names, str) else list(names)
     if not names:
-        raise ValueError("there is nothing to tune: a plain optax chain has no hyperparameters.")
+        remedy = f"name some of {list(known)}" if known else "a plain chain has no hyperparameters"
+        raise ValueError(f"there is nothing to tune: {remedy}.")
     missing = [name for name in names if name not in known]
     if missing:
         raise ValueError(f"there are no hyperparameters {missing}; there are {list(known)}.")

@@ -82,6 +82,10 @@ def test_errors_say_what_there_is():
         theory.tune(jm.heavy_ball(0.1, beta=0.5), 1.0, 2.0, names=["gamma"])
     with pytest.raises(ValueError, match="nothing to tune"):
         theory.tune(optax.sgd(0.1), 1.0, 2.0)
+    with pytest.raises(ValueError, match="nothing to tune: name some of"):
+        theory.tune(jm.heavy_ball(0.1, beta=0.5), 1.0, 2.0, names=[])
+    with pytest.raises(ValueError, match=r"no hyperparameters \['gamma'\]"):
+        theory.tune(jm.heavy_ball(0.1, beta=0.5), 1.0, 2.0, names="gamma")
 
 
 @pytest.mark.parametrize(
