@@ -81,8 +81,9 @@ def tune(
     lie there; Nelder-Mead then refines. The result is a local optimum.
 
     With the objective "certified" the rate is `certifiable_rate`, which holds for all smooth
-    strongly convex functions. A start for which none is certified will do, for its growth is
-    bounded as well. From heavy ball with `jaxmom.unified_momentum` at s = 0, whose family contains
+    strongly convex functions. Its optima lie on ridges where BFGS stalls at once, so that only
+    Nelder-Mead searches. A start for which none is certified will do, for its growth is bounded as
+    well. From heavy ball with `jaxmom.unified_momentum` at s = 0, whose family contains
     triple momentum, the tuner finds the rate of triple momentum.
 
     Args:
@@ -201,7 +202,7 @@ def _tune_numerically(
     bound = lower_bound(mu, L)
     # The search for a certifiable rate ends at 1e-9 or so of 1 minus the rate.
     accuracy = 1e-14 if objective == "quadratics" else 1e-9 * (1 - bound)
-    x = _minimize(worst, space.start, accuracy)
+    x = _minimize(worst, space.start, accuracy, objective)
     tuned = {name: np.asarray(value).tolist() for name, value in space.values(x).items()}
     found = float(worst(x, 10 * points))
     # The bound may be attained; then rounding alone can put the rate below it.
@@ -242,30 +243,48 @@ def _flatten(optimizer: optax.GradientTransformation, names: str | Sequence[str]
 
 
 def _minimize(
-    worst: Callable[[ArrayLike], jax.Array], start: np.ndarray, accuracy: float
+    worst: Callable[[ArrayLike], jax.Array],
+    start: np.ndarray,
+    accuracy: float,
+    objective: Objective,
 ) -> np.ndarray:
-    """Minimize a rate of some accuracy by BFGS, then by Nelder-Mead."""
+    """Minimize a rate of some accuracy by Nelder-Mead, after BFGS where slopes lead on."""
     from scipy import optimize
 
-    with_slope, compiled = jax.jit(jax.value_and_grad(worst)), jax.jit(worst)
-
-    def smooth(x: np.ndarray) -> tuple[float, np.ndarray]:
-        value, slope = with_slope(x)
-        return float(value), np.nan_to_num(np.asarray(slope, float))
-
-    x = optimize.minimize(smooth, start, jac=True, method="BFGS").x
+    compiled = jax.jit(worst)
+    # Along the ridges of a certified rate BFGS stalls at once; smaller simplexes find their ways.
+    sizes = (0.05, 0.005, 0.0005) if objective == "certified" else (0.05,)
+    x = start if objective == "certified" else _descend(worst, start)
     options = {
-        "xatol": 100 * accuracy,
+        "xatol": 1e-7 if objective == "certified" else 100 * accuracy,
         "fatol": accuracy,
         "maxiter": 400 * len(x),
         "adaptive": True,
     }
     best = float(compiled(x))
-    for _ in range(20):  # a simplex that has collapsed starts anew, until it finds nothing better
-        found = optimize.minimize(
-            lambda point: float(compiled(point)), x, method="Nelder-Mead", options=options
-        )
-        x, gained, best = found.x, best - found.fun, found.fun
-        if gained <= max(1e-9, 1e3 * accuracy):
+    for turn in range(20):  # simplexes that have collapsed start anew, until they find nothing
+        before = best
+        for size in sizes:
+            sides = (-1) ** turn * size * np.diag(np.where(x == 0, 1.0, x))
+            found = optimize.minimize(
+                lambda point: float(compiled(point)),
+                x,
+                method="Nelder-Mead",
+                options=options | {"initial_simplex": np.vstack([x, x + sides])},
+            )
+            x, best = found.x, found.fun
+        if before - best <= max(1e-9, 1e3 * accuracy):
             break
     return x
+
+
+def _descend(worst: Callable[[ArrayLike], jax.Array], start: np.ndarray) -> np.ndarray:
+    from scipy import optimize
+
+    with_slope = jax.jit(jax.value_and_grad(worst))
+
+    def smooth(x: np.ndarray) -> tuple[float, np.ndarray]:
+        value, slope = with_slope(x)
+        return float(value), np.nan_to_num(np.asarray(slope, float))
+
+    return optimize.minimize(smooth, start, jac=True, method="BFGS").x
