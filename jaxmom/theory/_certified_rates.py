@@ -12,6 +12,7 @@ from jaxmom.theory._systems import Linear, as_system
 from jaxmom.theory.certificate import (
     Certificate,
     check_curvatures,
+    check_tolerance,
     no_certificate,
     proposer,
 )
@@ -62,6 +63,7 @@ def certified_rates(
       >>> print(theory.certified_rates(optimizers, mu=1.0, L=9.0).rates.round(3))
       [0.9 0.8 inf]
     """
+    check_tolerance(tolerance)
     wholes, early = _split_systems(optimizers)
     mus, Ls = (np.broadcast_to(np.asarray(x, float), len(wholes)) for x in (mu, L))
     curvatures = [(float(x), float(y)) for x, y in zip(mus, Ls, strict=True)]

@@ -195,8 +195,9 @@ def certified_rate(
 
     Raises:
       ImportError: cvxpy or clarabel is missing; they come with ``pip install jaxmom[certify]``.
-      ValueError: The curvatures are not 0 < mu < L, the optimizer has weight decay, which moves the
-        point where it comes to rest away from the optimum, or its numbers are traced.
+      ValueError: The curvatures are not 0 < mu < L, the tolerance is not in (0, 0.5], the optimizer
+        has weight decay, which moves the point where it comes to rest away from the optimum, or its
+        numbers are traced.
 
     Source: Lessard, Recht and Packard 2016 (arXiv 1408.3595), theorem 4 with the pointwise sector
     (lemma 6) and the weighted off-by-one (lemma 10) constraints.
@@ -210,6 +211,7 @@ def certified_rate(
     """
     mu, L = as_number("mu", mu), as_number("L", L)
     check_curvatures(mu, L)
+    check_tolerance(tolerance)
     whole = as_system(optimizer)
     if isinstance(whole.A, Tracer) or isinstance(whole.B, Tracer):
         raise ValueError("certified_rate needs plain numbers; call it outside jit, vmap and grad.")
@@ -233,6 +235,15 @@ def check_curvatures(mu: float, L: float) -> None:
         raise ValueError(
             f"a linear rate is certified for 0 < mu < L, got mu={mu} and L={L}; "
             "without strong convexity there is none."
+        )
+
+
+def check_tolerance(tolerance: float) -> None:
+    """Raise ValueError unless a proof may be a share above 0 and up to a half from the best."""
+    if not 0 < tolerance <= 0.5:
+        raise ValueError(
+            "the tolerance is the share of 1 minus the best rate that a proof may give away, above "
+            f"0 and at most 0.5; got {tolerance}."
         )
 
 

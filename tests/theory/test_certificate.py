@@ -488,6 +488,14 @@ def test_a_map_has_a_proof_for_every_cell():
     assert 3 <= np.sum(np.isfinite(found.rates)) <= 10
 
 
+@pytest.mark.parametrize("tolerance", [0.0, -1.0, 0.6, np.nan])
+@pytest.mark.parametrize("function", [theory.certified_rate, theory.certified_rates])
+def test_a_tolerance_that_leaves_no_proof_is_refused(function, tolerance):
+    """It must not read as if there were no certificate."""
+    with pytest.raises(ValueError, match="tolerance is the share"):
+        function(jax.vmap(jm.gradient_descent)(jnp.array([0.1])), 1.0, 4.0, tolerance=tolerance)
+
+
 def test_a_map_refuses_what_is_no_batch():
     with pytest.raises(ValueError, match="one leading axis"):
         theory.certified_rates(jm.heavy_ball(0.1, beta=0.5), 1.0, 10.0)
