@@ -1,6 +1,7 @@
 """What an optimizer shows of itself: its method and hyperparameters, in a line or as a table."""
 
 import html
+import inspect
 from collections.abc import Iterator
 from typing import Any
 
@@ -70,7 +71,8 @@ def _name_of_plain(update: Any) -> str:
 def _describe_value(value: Any) -> str:
     """Return a number as it is, an array by its dtype and shape, a schedule by its name."""
     if isinstance(value, Partial):
-        name = getattr(value.func, "__name__", type(value.func).__name__)
+        function = inspect.unwrap(value.func)  # what captures a variable is wrapped
+        name = getattr(function, "__name__", type(function).__name__)
         return f"{name.lstrip('_')}(...)"
     if isinstance(value, Tracer | jax.Array | np.ndarray | np.generic):
         is_number = not isinstance(value, Tracer) and value.ndim == 0

@@ -65,7 +65,7 @@ MAY_IMPORT = {
     "sweeps.store": {"sweeps.results", "sweeps.compile", "sweeps.space"},
     "sweeps.run": {"sweeps.results", "sweeps.compile", "sweeps.space"},
     "sweeps": {
-        *["_choices", "_outcomes", "sweeps.run", "sweeps.store", "sweeps.results"],
+        *["_choices", "_outcomes", "_values", "sweeps.run", "sweeps.store", "sweeps.results"],
         *["sweeps.compile", "sweeps.space"],
     },
     "theory": {"_choices", "_values", "transform", "_jaxpr"},

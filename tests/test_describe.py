@@ -9,6 +9,13 @@ from cases import METHODS
 import jaxmom as jm
 
 
+def make_schedule(start):
+    def decay(count):
+        return start / (1 + count)
+
+    return decay
+
+
 @pytest.mark.parametrize(
     ("optimizer", "shown"),
     [
@@ -25,6 +32,8 @@ import jaxmom as jm
         (jm.heavy_ball(jnp.array(0.5)), "heavy_ball(learning_rate=0.5, beta=0.9)"),
         (jm.heavy_ball(0.5, jnp.zeros(3)), "heavy_ball(learning_rate=0.5, beta=float64[3])"),
         (jm.heavy_ball(jm.schedules.demon(0.9, steps=5)), "demon"),
+        (jm.heavy_ball(make_schedule(0.1)), "heavy_ball(learning_rate=decay(...), beta=0.9)"),
+        (jm.lift(optax.sgd)(make_schedule(0.1)), "sgd(learning_rate=decay(...)"),
         (jm.lookahead(jm.heavy_ball(0.1), 5, 0.5), "lookahead(heavy_ball(learning_rate=0.1"),
     ],
     ids=lambda value: value if isinstance(value, str) else "",

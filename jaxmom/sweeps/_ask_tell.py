@@ -1,14 +1,17 @@
 """Optuna proposes a batch of trials, and one compiled program runs them."""
 
 import math
-from collections.abc import Callable, Iterator
+import time
+from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 
 from jaxmom._outcomes import Status
+from jaxmom._values import as_count
 from jaxmom.sweeps.engine import sweep
 from jaxmom.sweeps.results.summary import last_values
+from jaxmom.sweeps.run.live import OnChunkFn, Progress
 from jaxmom.sweeps.space.axes import Axis
 from jaxmom.sweeps.space.components import ListedAxes, QuasiRandomSample
 from jaxmom.sweeps.space.scales import Scale
@@ -46,15 +49,16 @@ def ask_tell(
       batch: Trials at a time, which is the width of the sweep unless `options` has one.
       rounds: How many batches. Another call with the same study continues it.
       value: The output to tell, at its last record.
-      **options: For `jaxmom.sweep`: ``devices``, ``executor``, ``progress`` and so on.
+      **options: For `jaxmom.sweep`: ``devices``, ``executor``, ``progress`` and so on; without
+        ``store``, as the study keeps what it was told. For ``on_chunk`` the rounds are one sweep.
 
     Returns:
       All trials of this call along the dimension ``lane``, with the coordinate ``trial``, the
       number that the study has given them.
 
     Raises:
-      ValueError: The study has several objectives, `batch` or `rounds` is not 1 or more, or the
-        space has an axis that Optuna cannot choose from.
+      ValueError: The study has several objectives, `batch` or `rounds` is not 1 or more, the
+        space has an axis that Optuna cannot choose from, or there is a `store`.
       TypeError: `space` is not a space.
 
     Source: Optuna's ask-and-tell interface, in batches.
@@ -72,14 +76,47 @@ def ask_tell(
     import xarray
 
     check_space(space)
-    if min(batch, rounds) < 1:
-        raise ValueError(f"batch and rounds are 1 or more; got {batch} and {rounds}.")
+    batch = as_count("batch", batch, "how many trials run at a time")
+    rounds = as_count("rounds", rounds, "how many batches run")
+    _refuse_store(options)
     if len(study.directions) != 1:
         raise ValueError(f"the study has {len(study.directions)} objectives; ask_tell tells one.")
     asks = dict(_read_axes(space))
     options = {"width": batch, **options}
-    answers = [_run_round(study, fn, asks, batch, value, options) for _ in range(rounds)]
+    answers: list[xarray.Dataset] = []
+    on_chunk, start = options.get("on_chunk"), time.perf_counter()
+    for _ in range(rounds):
+        if callable(on_chunk):
+            options["on_chunk"] = _go_on(on_chunk, answers, batch * rounds, start)
+        answers.append(_run_round(study, fn, asks, batch, value, options))
     return xarray.concat(answers, "lane")
+
+
+def _refuse_store(options: dict[str, Any]) -> None:
+    if given := [name for name in ("store", "resume", "part") if options.get(name) is not None]:
+        raise ValueError(
+            f"ask_tell got {given}, but each round is a sweep of its own and a store holds one; "
+            "give the study a storage that lasts, as in "
+            'optuna.create_study(storage="sqlite:///trials.db"), and keep what this returns.'
+        )
+
+
+def _go_on(
+    on_chunk: OnChunkFn, answers: "Sequence[xarray.Dataset]", total: int, start: float
+) -> OnChunkFn:
+    """Return an `on_chunk` whose progress counts the rounds before, too."""
+    earlier = [status for answer in answers for status in answer.status.values.tolist()]
+    failed, diverged = earlier.count(Status.FAILED), earlier.count(Status.DIVERGED)
+    done = len(earlier) - failed
+
+    def count_all(dataset: "xarray.Dataset", progress: Progress) -> None:
+        lanes, seconds = done + progress.lanes, time.perf_counter() - start
+        all_failed = failed + progress.failed
+        left = (total - lanes - all_failed) * seconds / lanes
+        counts = lanes, total, diverged + progress.diverged, all_failed
+        on_chunk(dataset, Progress(*counts, seconds, left))
+
+    return count_all
 
 
 def _run_round(

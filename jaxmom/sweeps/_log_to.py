@@ -71,9 +71,13 @@ class _Logger:
     sign: float
     least: float = math.inf  # of the values times the sign
     lanes: int = 0  # of this call
+    last: Progress | None = None
 
     def __call__(self, dataset: "xarray.Dataset", progress: Progress) -> None:
         status = dataset.status.values
+        if self.last is not None and not _goes_on(self.last, progress, len(status)):
+            self.least, self.lanes = math.inf, 0
+        self.last = progress
         self.lanes += len(status)
         values = last_values(dataset, self.value).values
         values = values[(status == Status.OK) & np.isfinite(values)]
@@ -88,3 +92,9 @@ class _Logger:
 
     def _write(self, tag: str, number: float, progress: Progress) -> None:
         self.writer.add_scalar(tag, number, progress.lanes)
+
+
+def _goes_on(last: Progress, progress: Progress, lanes: int) -> bool:
+    """Whether a chunk of some lanes is the next one of the call that the last one was of."""
+    is_next = progress.lanes == last.lanes + lanes and progress.total == last.total
+    return is_next and progress.seconds >= last.seconds

@@ -1,5 +1,7 @@
 """Optuna proposes batches of trials, and writers get live metrics."""
 
+import itertools
+
 import jax.numpy as jnp
 import numpy as np
 import optuna
@@ -90,15 +92,36 @@ def test_an_error_leaves_no_trial_running():
         ((study_of(), loss, jm.paired(a=[1.0], b=[2.0]), 4, 1), "one by one, not together"),
         ((study_of(), loss, jm.grid(a=[1.0]) + jm.grid(a=[2.0]), 4, 1), "one by one"),
         ((study_of(), loss, jm.grid(fn=[max, min]), 4, 1), "numbers, booleans and strings"),
-        ((study_of(), loss, SPACE, 0, 1), "1 or more; got 0 and 1"),
+        ((study_of(), loss, SPACE, 0, 1), "batch is how many trials run at a time, at least 1"),
+        ((study_of(), loss, SPACE, 4, 2.5), "rounds is how many batches run, at least 1, got 2.5"),
         ((study_of(directions=["minimize"] * 2), loss, SPACE, 4, 1), "has 2 objectives"),
     ],
-    ids=["paired", "union", "functions", "no trials", "two objectives"],
+    ids=["paired", "union", "functions", "no trials", "half a round", "two objectives"],
 )
 def test_what_optuna_cannot_choose_from_is_refused(arguments, message):
     with pytest.raises(ValueError, match=message):
         jm.ask_tell(*arguments)
     assert not arguments[0].trials
+
+
+@pytest.mark.parametrize("options", [{"store": "x"}, {"store": "x", "resume": "fresh"}])
+def test_rounds_that_would_share_a_store_are_refused(options, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    study = study_of()
+    with pytest.raises(ValueError, match=r"got \['store'.*a store holds one"):
+        jm.ask_tell(study, loss, SPACE, 4, 2, **options)
+    assert not study.trials
+    assert not list(tmp_path.iterdir())
+
+
+def test_outputs_that_differ_from_group_to_group_are_refused_by_name():
+    def of_group(name, x):
+        return {"value": x, **({"norm": x} if name == "a" else {})}
+
+    study = study_of()
+    with pytest.raises(ValueError, match="different outputs, and it is a DataTree"):
+        jm.ask_tell(study, of_group, jm.grid(name=["a", "b"], x=[1.0, 2.0]), 8, 1)
+    assert {trial.state.name for trial in study.trials} == {"FAIL"}
 
 
 class Writer:
@@ -132,3 +155,48 @@ def test_a_writer_gets_the_metrics_of_each_chunk(maximize, best):
 def test_a_writer_without_add_scalar_is_refused():
     with pytest.raises(TypeError, match=r"add_scalar\(tag, value, step\)"):
         jm.log_to(print)
+
+
+def test_the_rounds_of_a_study_are_one_curve():
+    seen, writer = [], Writer()
+    live = jm.log_to(writer)
+
+    def on_chunk(dataset, progress):
+        seen.append(progress)
+        live(dataset, progress)
+
+    space = jm.grid(x=[1.0, 2.0, 5.0])
+    trials = jm.ask_tell(study_of(), final, space, 6, 3, width=3, on_chunk=on_chunk)
+    assert [(progress.lanes, progress.total) for progress in seen] == [
+        (lanes, 18) for lanes in range(3, 19, 3)
+    ]
+    assert seen[-1].diverged == int((trials.x > 3).sum())
+    assert seen[-1].seconds_left == 0
+    assert all(a.seconds < b.seconds for a, b in itertools.pairwise(seen))
+    steps = [step for step, _ in writer.of("sweep/diverged")]
+    assert steps == list(range(3, 19, 3))
+    rates = [progress.lanes / progress.seconds for progress in seen]
+    assert [rate for _, rate in writer.of("sweep/lanes_per_second")] == rates
+    least = np.minimum.accumulate(np.where(trials.x > 3, np.inf, trials.x))[2::3]
+    assert writer.of("value/best") == [
+        (step, best) for step, best in zip(steps, least, strict=True) if np.isfinite(best)
+    ]
+
+
+@pytest.mark.parametrize("counts", [[1, 1], [2, 4], [4, 2], [3, 1, 2]])
+def test_a_writer_of_several_sweeps_begins_anew_with_each(counts):
+    writer, seconds = Writer(), []
+    live = jm.log_to(writer)
+
+    def on_chunk(dataset, progress):
+        seconds.append(progress.seconds)
+        live(dataset, progress)
+
+    for sweep, count in enumerate(counts):
+        space = jm.grid(x=np.linspace(sweep + 0.5, sweep + 0.6, count))
+        jm.sweep(final, space, width=1, on_chunk=on_chunk, progress=False)
+    expected = [(i + 1, sweep + 0.5) for sweep, n in enumerate(counts) for i in range(n)]
+    np.testing.assert_allclose(writer.of("value/best"), expected)
+    lanes = [step for step, _ in expected]
+    rates = [rate for _, rate in writer.of("sweep/lanes_per_second")]
+    np.testing.assert_allclose(rates, np.divide(lanes, seconds))

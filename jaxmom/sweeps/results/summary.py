@@ -180,6 +180,7 @@ def check_over(over: Any, dims: Sequence[Any]) -> None:
 
 def last_values(runs: "xarray.Dataset", name: str) -> "xarray.DataArray":
     """Return the last values of a variable that has one for each lane and record."""
+    runs = _as_dataset(runs)
     _check_values(runs, name)
     values = runs[name]
     values = values.isel(step=-1) if "step" in values.dims else values
