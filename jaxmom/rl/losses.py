@@ -121,7 +121,7 @@ def double_td_loss(
     _check_types(tables, 3, transition, discount)
     learner = jnp.asarray(second, jnp.int32)
     q_tm1 = tables[learner, transition.state, transition.action]
-    a_t = jnp.argmax(tables[learner, transition.next_state])
+    a_t = jnp.argmax(tables[learner, transition.next_state]).astype(jnp.int32)
     q_t = tables[1 - learner, transition.next_state, a_t]
     return _half_squared_error(q_tm1, transition, discount, q_t)
 

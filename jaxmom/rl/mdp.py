@@ -148,9 +148,11 @@ def step(
     check_interval("state", state, 0, mdp.states, is_open=True)
     check_interval("action", action, 0, mdp.actions, is_open=True)
     check_interval("uniform", uniform, 0, 1, is_open=True)
-    branch = _first_above(jnp.asarray(mdp.probability)[state, action], uniform)
+    # Indices of several dtypes are refused by JAX 0.8 under strict promotion.
+    cell = tuple(jnp.asarray(number).astype(jnp.int32) for number in (state, action))
+    branch = _first_above(jnp.asarray(mdp.probability)[cell], uniform)
     arrays = (mdp.next_state, mdp.reward, mdp.terminated)
-    next_state, reward, terminated = (jnp.asarray(x)[state, action, branch] for x in arrays)
+    next_state, reward, terminated = (jnp.asarray(x)[*cell, branch] for x in arrays)
     return next_state, reward, terminated
 
 
