@@ -122,7 +122,7 @@ BENCHMARKS = sorted(p.stem for p in (FOLDER / "benchmarks").glob("*.py"))
 
 
 @pytest.mark.parametrize(
-    "name", [n for n in BENCHMARKS if n not in {"__init__", "peers", "workloads"}]
+    "name", [n for n in BENCHMARKS if n not in {"__init__", "peers", "ppo", "workloads"}]
 )
 def test_help_of_a_benchmark_shows_its_question(name, monkeypatch, capsys):
     module = importlib.import_module(f"experiments.benchmarks.{name}")

@@ -41,7 +41,7 @@ def test_the_evaluating_methods_are_these():
         if jm.eval_params(optimizer, params, state) is not params:
             different.add(name)
     named = {"item", "gpa", "ema_nesterov", "mass", "sutskever_nesterov"}
-    named |= {"synthesized_nesterov", "robust_momentum", "nigt"}
+    named |= {"synthesized_nesterov", "robust_momentum", "nigt", "extragradient"}
     assert different == named | {n for n in EVALUATING if n in METHODS}
 
 

@@ -203,7 +203,7 @@ def test_a_method_is_no_function_of_coefficients(case):
 def test_the_two_ways_to_confuse_a_function_and_its_result():
     with pytest.raises(TypeError, match="without calling it, and its hyperparameters by name"):
         jm.momentum_method(jm.coefficients.heavy_ball(0.9), "outside", learning_rate=0.1)
-    with pytest.raises(TypeError, match="returned GradientTransformationExtraArgs, not Coeff"):
+    with pytest.raises(TypeError, match="returned Optimizer, not Coefficients"):
         jm.scale_by_momentum(jm.heavy_ball)
     with pytest.raises(TypeError, match=r"returned a schedule, not a number; call its maker"):
         first_update(jm.heavy_ball(0.1, jm.schedules.constant))

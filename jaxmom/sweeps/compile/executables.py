@@ -129,7 +129,7 @@ def _value_key(value: Any) -> ProgramKey:
         return type(value), tuple(map(_value_key, value))
     if isinstance(value, dict):
         return tuple((_value_key(k), _value_key(v)) for k, v in value.items())
-    if isinstance(value, np.ndarray | np.generic | jax.Array):
+    if isinstance(value, jax.Array) or hasattr(value, "__array__"):  # JAX 0.8 has more such types
         return _array_key(value)
     if isinstance(value, bool | int | float | complex):  # 1 == 1.0 == True, and nan != nan
         return type(value), repr(value)
