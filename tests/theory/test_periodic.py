@@ -68,7 +68,8 @@ def measured_rates(optimizer, curvatures, blocks=600):
         def block(carry, _):
             carry, _ = jax.lax.scan(step, carry, length=60)
             size = jnp.sqrt(sum(jnp.sum(x**2) for x in filter(is_data, jax.tree.leaves(carry))))
-            return jax.tree.map(lambda x: x / size if is_data(x) else x, carry), jnp.log(size)
+            scale = jnp.where(size > 0, size, 1.0)  # a run may end at zero: its rate is 0
+            return jax.tree.map(lambda x: x / scale if is_data(x) else x, carry), jnp.log(size)
 
         start = jnp.ones([]), optimizer.init(jnp.ones([]))
         _, logs = jax.lax.scan(block, start, length=2 * blocks)
