@@ -1,6 +1,5 @@
 """What an optimizer shows of itself: its method and hyperparameters, in a line or as a table."""
 
-import html
 import inspect
 from collections.abc import Iterator
 from typing import Any
@@ -9,6 +8,8 @@ import jax
 import numpy as np
 from jax.core import Tracer
 from jax.tree_util import Partial
+
+from jaxmom._html import as_table
 
 
 def describe(update: Any) -> str:
@@ -24,9 +25,7 @@ def describe(update: Any) -> str:
 
 def describe_as_table(update: Any) -> str:
     """Return an optimizer as a table of HTML with a row for each hyperparameter."""
-    rows = [("transformation", "hyperparameter", "value"), *_list_rows(update)]
-    lines = ("".join(f"<td>{html.escape(cell)}</td>" for cell in row) for row in rows)
-    return f"<table>{''.join(f'<tr>{line}</tr>' for line in lines)}</table>"
+    return as_table([("transformation", "hyperparameter", "value"), *_list_rows(update)])
 
 
 def _list_rows(update: Any) -> Iterator[tuple[str, str, str]]:

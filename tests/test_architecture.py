@@ -23,7 +23,8 @@ EXPERIMENTS = ROOT.parent / "experiments"
 MAY_IMPORT = {
     "_captures": set(),
     "_version": set(),
-    "_describe": set(),
+    "_html": set(),
+    "_describe": {"_html"},
     "_values": {"_captures"},
     "_states": {"_values"},
     "_frame": {"_captures", "_describe", "_states", "_values"},
@@ -59,7 +60,7 @@ MAY_IMPORT = {
     "_optimize": {"_captures", "_run_inputs", "_trajectory", "transform"},
     "problems": set(),
     "_warn": set(),
-    "sweeps.space": {"_warn"},
+    "sweeps.space": {"_html", "_warn"},
     "sweeps.compile": {"_jaxpr", "sweeps.space"},
     "sweeps.results": {"_jaxpr", "_outcomes", "sweeps.compile", "sweeps.space"},
     "sweeps.store": {"sweeps.results", "sweeps.compile", "sweeps.space"},

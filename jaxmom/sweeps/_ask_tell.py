@@ -5,8 +5,6 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from typing import TYPE_CHECKING, Any, TypeAlias
 
-import numpy as np
-
 from jaxmom._outcomes import Status
 from jaxmom._values import as_count
 from jaxmom.sweeps.engine import sweep
@@ -35,8 +33,7 @@ def ask_tell(
     """Let a study of Optuna propose values in batches, and run each batch as one sweep.
 
     The program is compiled in the first round and used in all. A trial whose lane diverged, failed
-    or ended in a number that is not finite is told to the study as failed, and samplers leave it
-    out.
+    or ended in a number that is not finite is reported as failed, and samplers leave it out.
 
     Args:
       study: From `optuna.create_study`, with one objective; its direction counts.
@@ -50,7 +47,7 @@ def ask_tell(
       rounds: How many batches. Another call with the same study continues it.
       value: The output to tell, at its last record.
       **options: For `jaxmom.sweep`: ``devices``, ``executor``, ``progress`` and so on; without
-        ``store``, as the study keeps what it was told. For ``on_chunk`` the rounds are one sweep.
+        ``store``, as the study keeps its results. For ``on_chunk`` the rounds are one sweep.
 
     Returns:
       All trials of this call along the dimension ``lane``, with the coordinate ``trial``, the
@@ -175,8 +172,7 @@ def _ask_scale(name: str, scale: Scale | Axis) -> _Ask:
 
 def _suggest_on_scale(trial: Any, name: str, scale: Scale) -> float:
     asked = trial.suggest_float(f"{name}_{scale.kind}", scale.low, scale.high, log=True)
-    fraction = math.log(asked / scale.low) / math.log(scale.high / scale.low)
-    chosen = float(scale.at(np.array(fraction)))
+    chosen = scale.to_hyperparameter(asked)
     trial.set_user_attr(name, chosen)
     return chosen
 

@@ -7,7 +7,6 @@ import numpy as np
 from jax.typing import ArrayLike
 
 from jaxmom.theory import _constraints, _proof, _states
-from jaxmom.theory._linearize import linearize
 from jaxmom.theory._systems import Linear, as_system
 from jaxmom.theory.certificate import (
     Certificate,
@@ -89,7 +88,7 @@ def certified_rates(
 def _linearize_all(optimizer: Linear) -> list[LinearSystem]:
     if isinstance(optimizer, LinearSystem):
         return [as_system(optimizer)]
-    return [as_system(optimizer), *(linearize(optimizer, count=count) for count in (0, 1))]
+    return [as_system(optimizer), *_states.early_systems(optimizer)]
 
 
 def _split_systems(optimizers: Linear) -> tuple[list[LinearSystem], list[list[LinearSystem]]]:

@@ -78,8 +78,8 @@ class Uniforms:
         return self.next
 
 
-def learn_in_gymnasium(name, key, alpha, beta, epsilon, steps, kwargs):
-    """The tutorial's loop in Gymnasium's interface, whose uniform numbers are our bits."""
+def begin_in_gymnasium(name, key, steps, kwargs):
+    """An environment in its first state, its source of uniform numbers, and our bits for them."""
     import gymnasium
 
     table = tables.build_tables(environment(name, **kwargs), float)
@@ -89,6 +89,12 @@ def learn_in_gymnasium(name, key, alpha, beta, epsilon, steps, kwargs):
     first, bits = draw_bits(key, table, steps)
     uniforms.next = (first + 0.5) / 2**32
     state, _ = env.reset()
+    return table, env, uniforms, state, bits
+
+
+def learn_in_gymnasium(name, key, alpha, beta, epsilon, steps, kwargs):
+    """The tutorial's loop in Gymnasium's interface, whose uniform numbers are our bits."""
+    table, env, uniforms, state, bits = begin_in_gymnasium(name, key, steps, kwargs)
     q = np.zeros((table.states, table.actions))
     v = np.zeros_like(q)
     for drawn in bits:
@@ -110,15 +116,7 @@ def sarsa_in_gymnasium(name, key, alpha, beta, epsilon, steps, kwargs):
 
     epsilon is a function of the step in which an action is taken.
     """
-    import gymnasium
-
-    table = tables.build_tables(environment(name, **kwargs), float)
-    env = gymnasium.make(name, disable_env_checker=True, **kwargs)
-    env.reset(seed=0)
-    uniforms = env.unwrapped.np_random = Uniforms()
-    first, bits = draw_bits(key, table, steps)
-    uniforms.next = (first + 0.5) / 2**32
-    state, _ = env.reset()
+    table, env, uniforms, state, bits = begin_in_gymnasium(name, key, steps, kwargs)
     q = np.zeros((table.states, table.actions))
     v = np.zeros_like(q)
     start_key, _ = jax.random.split(key)

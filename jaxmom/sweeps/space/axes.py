@@ -319,7 +319,7 @@ def _as_labels(name: str, entries: Iterable[Any]) -> NDArray[Any]:
     if any(isinstance(entry, optax.GradientTransformation) for entry in entries):
         raise ValueError(
             f"the axis {name!r} has optimizers, which print their arrays and schedules by name "
-            "alone, so that two of them might not be told apart; give a mapping from labels to "
+            "alone, so that two of them might look the same; give a mapping from labels to "
             f"objects, as in {name}={{'first': ..., 'second': ...}}."
         )
     addressed = [

@@ -1,8 +1,8 @@
 """What a space shows of itself: its lanes and axes, in a line or as a table."""
 
-import html
 from typing import Any
 
+from jaxmom._html import as_table
 from jaxmom.sweeps.space.axes import Axis
 from jaxmom.sweeps.space.components import Component, Concatenation, QuasiRandomSample
 from jaxmom.sweeps.space.scales import Scale
@@ -19,8 +19,7 @@ def describe_as_table(components: tuple[Component, ...]) -> str:
     """Return a table of HTML with a row for each component."""
     rows = [("dimension", "lanes", "values")]
     rows += [(part.dim, f"{part.size:,}", _describe_component(part)) for part in components]
-    lines = ("".join(f"<td>{html.escape(cell)}</td>" for cell in row) for row in rows)
-    return f"<table>{''.join(f'<tr>{line}</tr>' for line in lines)}</table>"
+    return as_table(rows)
 
 
 def _describe_component(component: Component) -> str:

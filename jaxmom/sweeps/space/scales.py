@@ -43,7 +43,12 @@ class Scale:
         else:
             value = self.low * (self.high / self.low) ** fraction
         # Rounding may miss the upper end, or exceed it just before.
-        value = np.where(fraction == 1, self.high, np.minimum(value, self.high))
+        return self.to_hyperparameter(
+            np.where(fraction == 1, self.high, np.minimum(value, self.high))
+        )
+
+    def to_hyperparameter(self, value: Any) -> Any:
+        """Return the hyperparameter of a value between low and high, such as beta of a memory."""
         return _TO_HYPERPARAMETER[self.kind](value)
 
     def points(self, count: int) -> NDArray[np.float64]:
