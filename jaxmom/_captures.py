@@ -1,23 +1,20 @@
 """What a function captures, as a part of the key under which it is compiled."""
 
 import dataclasses
-import dis
 import functools
 import hashlib
 import sys
-import sysconfig
 import types
 from collections.abc import Callable, Mapping
-from typing import Any, NamedTuple, TypeVar
+from typing import Any, TypeVar
 
 import jax
 import numpy as np
 from jax.tree_util import Partial
 
-_Tree = TypeVar("_Tree")
+from jaxmom._code_names import NO_NAMES, Names, is_installed, join_names, names_of
 
-INSTALLED = ("site-packages", "dist-packages", sysconfig.get_paths()["stdlib"])
-MUTATORS = frozenset({"append", "extend", "insert", "pop", "add", "update", "setdefault"})
+_Tree = TypeVar("_Tree")
 
 
 @dataclasses.dataclass(frozen=True, repr=False)
@@ -57,7 +54,7 @@ def with_captures(function: Callable[..., Any]) -> Callable[..., Any]:
     if isinstance(function, Partial):
         args, keywords = capture_anew((function.args, function.keywords))
         return Partial(with_captures(function.func), *args, **keywords)
-    content = _content(function, {}, _NOTHING)
+    content = _content(function, {}, NO_NAMES)
     return function if isinstance(content, _Same | Captured) else Captured(function, content)
 
 
@@ -82,18 +79,6 @@ def _call_function(function: Callable[..., Any], *args: Any) -> Any:
     return function(*args)
 
 
-class _Names(NamedTuple):
-    """What a code reads and writes."""
-
-    variables: frozenset[str]
-    attributes: frozenset[str]
-    written: frozenset[str]  # variables of an outer scope, and attributes
-    mutates: bool  # whether it may change a list or a dict in place
-
-
-_NOTHING = _Names(frozenset(), frozenset(), frozenset(), mutates=False)
-
-
 @dataclasses.dataclass(frozen=True, eq=False)
 class _Same:
     """An object that compares by identity, and lives as long as this."""
@@ -107,7 +92,7 @@ class _Same:
         return id(self.value)
 
 
-def _content(value: Any, seen: dict[int, tuple[int, Any]], names: _Names) -> Any:
+def _content(value: Any, seen: dict[int, tuple[int, Any]], names: Names) -> Any:
     """Return a hashable equivalent of a value that code with these names captures."""
     if isinstance(value, bool | int | str | bytes | None):
         return type(value), value
@@ -128,15 +113,15 @@ def _content(value: Any, seen: dict[int, tuple[int, Any]], names: _Names) -> Any
     return type(value), *kept
 
 
-def _parts_of(value: Any, names: _Names) -> tuple[dict[Any, Any], _Names] | None:
+def _parts_of(value: Any, names: Names) -> tuple[dict[Any, Any], Names] | None:
     """Return the parts of what is followed, and the names of the code that uses them."""
     if isinstance(value, list | dict):
         items = value if isinstance(value, dict) else dict(enumerate(value))
         return None if names.mutates else (items, names)
     if isinstance(value, functools.partial):
-        return {"func": value.func, "args": value.args, "keywords": value.keywords}, _NOTHING
+        return {"func": value.func, "args": value.args, "keywords": value.keywords}, NO_NAMES
     if isinstance(value, types.MethodType):
-        inner = _names_of(getattr(value.__func__, "__code__", None))
+        inner = names_of(getattr(value.__func__, "__code__", None))
         return {"function": value.__func__, "self": value.__self__}, inner
     if isinstance(value, types.FunctionType):
         return None if _is_installed(value.__globals__) else _parts_of_function(value)
@@ -145,17 +130,17 @@ def _parts_of(value: Any, names: _Names) -> tuple[dict[Any, Any], _Names] | None
     return None
 
 
-def _parts_of_function(function: types.FunctionType) -> tuple[dict[Any, Any], _Names]:
-    code, names = function.__code__, _names_of(function.__code__)
+def _parts_of_function(function: types.FunctionType) -> tuple[dict[Any, Any], Names]:
+    code, names = function.__code__, names_of(function.__code__)
     cells = zip(code.co_freevars, function.__closure__ or (), strict=True)
     variables = {name: function.__globals__.get(name) for name in sorted(names.variables)}
     variables |= {name: cell.cell_contents for name, cell in cells if _is_filled(cell)}
-    kept = {name: value for name, value in variables.items() if name not in names.written}
+    kept = {name: value for name, value in variables.items() if name not in names.written_variables}
     defaults = {0: function.__defaults__, 1: function.__kwdefaults__}
     return {2: code, **defaults, **kept}, names
 
 
-def _parts_of_object(value: Any, names: _Names) -> tuple[dict[Any, Any], _Names]:
+def _parts_of_object(value: Any, names: Names) -> tuple[dict[Any, Any], Names]:
     """Return the attributes of an object, but those that the methods that code names write."""
     methods: dict[Any, Any] = {}
     inner, named = names, {"__call__"} | names.attributes
@@ -163,40 +148,12 @@ def _parts_of_object(value: Any, names: _Names) -> tuple[dict[Any, Any], _Names]
         found = {name: getattr(type(value), name, None) for name in sorted(named)}
         new = {n: m for n, m in found.items() if isinstance(m, types.FunctionType)}
         methods |= new
-        inner = _union(inner, *(_names_of(method.__code__) for method in new.values()))
+        inner = join_names(inner, *(names_of(method.__code__) for method in new.values()))
         named = inner.attributes - methods.keys() if new else set()
-    kept = {name: part for name, part in vars(value).items() if name not in inner.written}
+    kept = {
+        name: part for name, part in vars(value).items() if name not in inner.written_attributes
+    }
     return {**methods, **kept}, inner
-
-
-@functools.lru_cache(maxsize=4096)
-def _names_of(code: types.CodeType | None) -> _Names:
-    """Return the names in a code and in the codes of the functions within it."""
-    if code is None:
-        return _NOTHING
-    found: dict[str, set[str]] = {}
-    for instruction in dis.get_instructions(code):
-        found.setdefault(instruction.opname, set()).add(str(instruction.argval))
-
-    def named(*operations: str) -> frozenset[str]:
-        return frozenset().union(*(found.get(operation, ()) for operation in operations))
-
-    own = _Names(
-        named("LOAD_GLOBAL", "LOAD_NAME"),
-        named("LOAD_ATTR", "LOAD_METHOD"),
-        named("STORE_DEREF", "STORE_GLOBAL", "STORE_ATTR"),
-        "STORE_SUBSCR" in found or bool(MUTATORS & set(code.co_names)),
-    )
-    return _union(own, *(_names_of(c) for c in code.co_consts if isinstance(c, types.CodeType)))
-
-
-def _union(*names: _Names) -> _Names:
-    return _Names(
-        frozenset().union(*(n.variables for n in names)),
-        frozenset().union(*(n.attributes for n in names)),
-        frozenset().union(*(n.written for n in names)),
-        any(n.mutates for n in names),
-    )
 
 
 def _is_filled(cell: types.CellType) -> bool:
@@ -218,4 +175,4 @@ def _is_installed(module: Mapping[str, Any]) -> bool:
     file = module.get("__file__") or ""
     is_builtin = module.get("__name__") == "builtins"
     ours = str(module.get("__name__")).partition(".")[0] == "jaxmom"
-    return ours or is_builtin or any(part in file for part in INSTALLED)
+    return ours or is_builtin or is_installed(file)

@@ -21,7 +21,8 @@ EXPERIMENTS = ROOT.parent / "experiments"
 # Folder or module -> what of ours it may import. The most specific row holds; a folder stands for
 # all that is in it, and modules of one folder may import each other (without cycles).
 MAY_IMPORT = {
-    "_captures": set(),
+    "_code_names": set(),
+    "_captures": {"_code_names"},
     "_version": set(),
     "_html": set(),
     "_describe": {"_html"},
@@ -61,7 +62,7 @@ MAY_IMPORT = {
     "problems": set(),
     "_warn": set(),
     "sweeps.space": {"_html", "_warn"},
-    "sweeps.compile": {"_jaxpr", "sweeps.space"},
+    "sweeps.compile": {"_code_names", "_jaxpr", "sweeps.space"},
     "sweeps.results": {"_jaxpr", "_outcomes", "sweeps.compile", "sweeps.space"},
     "sweeps.store": {"sweeps.results", "sweeps.compile", "sweeps.space"},
     "sweeps.run": {"sweeps.results", "sweeps.compile", "sweeps.space"},

@@ -26,6 +26,12 @@ def through_another(x):
     return of_global(x)
 
 
+def beside_an_attribute(x):
+    box = types.SimpleNamespace()
+    box.setting = x  # an attribute of the name of a global that the code reads
+    return box.setting * setting
+
+
 def of_default(x, *, scale=1.0):
     return x * scale
 
@@ -73,6 +79,7 @@ def in_attribute(value, make):
 CASES = {
     "global": lambda: (of_global, set_global),
     "global of a helper": lambda: (through_another, set_global),
+    "global named as an attribute that is set": lambda: (beside_an_attribute, set_global),
     "closure": closure,
     "closure of a helper": nested_closure,
     "default": lambda: (of_default, lambda v: of_default.__kwdefaults__.update(scale=v)),

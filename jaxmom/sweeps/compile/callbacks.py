@@ -1,11 +1,9 @@
 """Digests of the host functions that a program calls, of which its text has only numbers."""
 
-import dis
 import functools
 import hashlib
 import pickle
 import sys
-import sysconfig
 import threading
 import types
 from collections.abc import Iterator
@@ -15,9 +13,9 @@ import jax
 import numpy as np
 
 from jaxmom import _jaxpr
+from jaxmom._code_names import is_installed, names_of
 from jaxmom.sweeps.compile.outputs import is_key
 
-_INSTALLED = ("site-packages", "dist-packages", "<frozen", sysconfig.get_paths()["stdlib"])
 _PLAIN = (bool, int, float, complex, str, bytes, type(None), type(...))
 _LOCKS = (type(threading.Lock()), type(threading.RLock()), threading.Event)
 _LOCKS += (threading.Condition, threading.Semaphore)  # whose state is that of a moment
@@ -126,8 +124,8 @@ def _function_content(function: types.FunctionType, seen: _Seen) -> Iterator[str
     the function writes, such as a counter of its calls, is not an input of it and is left out.
     """
     code = function.__code__
-    read, written = _variables(code)
-    if any(place in code.co_filename for place in _INSTALLED):
+    read, written = names_of(code).variables, names_of(code).written_variables
+    if is_installed(code.co_filename):
         yield f"{function.__module__}.{function.__qualname__}"
     else:
         yield from _content(code, seen)
@@ -148,19 +146,6 @@ def _cell_content(cell: types.CellType, seen: _Seen) -> Iterator[str]:
         yield "empty"
     else:
         yield from _content(value, seen)
-
-
-@functools.lru_cache(maxsize=1024)
-def _variables(code: types.CodeType) -> tuple[frozenset[str], frozenset[str]]:
-    """Return the globals that a code reads, and the variables of others that it writes."""
-    instructions = [(one.opname, one.argval) for one in dis.get_instructions(code)]
-    read = {name for kind, name in instructions if kind in ("LOAD_GLOBAL", "LOAD_NAME")}
-    written = {name for kind, name in instructions if kind in ("STORE_GLOBAL", "STORE_DEREF")}
-    for inner in code.co_consts:
-        if isinstance(inner, types.CodeType):
-            more = _variables(inner)
-            read, written = read | more[0], written | more[1]
-    return frozenset(read), frozenset(written)
 
 
 def _class_content(kind: type, seen: _Seen) -> Iterator[str]:
@@ -204,4 +189,4 @@ def _is_installed(kind: type) -> bool:
     """Return whether a class comes from a package or from Python itself, not from the user."""
     file = getattr(sys.modules.get(kind.__module__), "__file__", None)
     is_main = kind.__module__ == "__main__"
-    return not is_main and (file is None or any(place in file for place in _INSTALLED))
+    return not is_main and (file is None or is_installed(file))
