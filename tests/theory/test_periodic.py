@@ -1,6 +1,7 @@
 """Coefficients that repeat: the period is proved, and what follows is what the code does."""
 
 import functools
+import inspect
 
 import jax
 import jax.numpy as jnp
@@ -21,14 +22,16 @@ def cyclic(momentum=None):
     return optax.sgd(lambda count: jnp.array([0.3, 0.2, 0.1])[count % 3], momentum)
 
 
+def multi_steps():
+    """A mean of four gradients in float64, which is a choice from optax 0.2.8 on."""
+    known = inspect.signature(optax.MultiSteps).parameters
+    chosen = {"accumulator_dtype": jnp.float64} if "accumulator_dtype" in known else {}
+    return optax.MultiSteps(optax.sgd(0.4, 0.6), 4, **chosen).gradient_transformation()
+
+
 # Optimizers, their period, and the update before which it begins.
 PERIODIC = {
-    "MultiSteps": (
-        lambda: optax.MultiSteps(
-            optax.sgd(0.4, 0.6), 4, accumulator_dtype=jnp.float64
-        ).gradient_transformation(),
-        4,
-    ),
+    "MultiSteps": (multi_steps, 4),
     "apply_every": (lambda: optax.chain(optax.apply_every(3), optax.sgd(0.1, 0.5)), 3),
     "lookahead": (lambda: jm.lookahead(jm.heavy_ball(0.1, 0.5), period=5, step=0.6), 5),
     "outer momentum": (
