@@ -13,9 +13,6 @@ DOCS = pathlib.Path(__file__).parents[2] / "docs"
 sys.path.insert(0, str(DOCS / "_ext"))
 import gallery_pages  # noqa: E402  (a folder of Sphinx extensions, and no package)
 
-# At full size these take more than ten minutes of many cores; a smaller picture would contradict
-# the answer. Their pages show question, answer and command until a picture is made.
-TOO_LONG = {"catalogue", "kernels"}
 MODULES = ["jaxmom", "jaxmom.plot", "jaxmom.problems", "jaxmom.rl", "jaxmom.schedules"]
 MODULES += ["jaxmom.theory", "jaxmom.conversions"]
 # Sub-packages have a page, whose title is not their name.
@@ -74,11 +71,9 @@ def test_every_experiment_has_a_question_an_answer_and_a_picture():
         question, _, answer = gallery_pages.read_docstring(file)
         assert question.endswith(("?", "differ.", "by pair from their code.")), question
         assert answer
-        if file.stem in TOO_LONG and not (DOCS / "gallery" / f"{file.stem}.png").exists():
-            continue
         for kept in (f"{file.stem}.png", f"{file.stem}.json"):
             assert (DOCS / "gallery" / kept).exists(), (
                 f"docs/gallery/{kept} is missing: python docs/make_gallery.py {file.stem}"
             )
     pictures = {path.stem for path in (DOCS / "gallery").glob("*.json")}
-    assert pictures | TOO_LONG == {file.stem for file in files}
+    assert pictures == {file.stem for file in files}
