@@ -13,8 +13,8 @@ six and power-law averages end 0.031 +- 0.008, 0.035 +- 0.007 and 0.024 +- 0.008
 0.009 +- 0.006 of its 2.313. What mixtures buy is tolerance. The best single average forgets within
 one or two steps in runs as short as these. At a mean age of 16 steps, and the best learning rate
 there, it ends 0.16 (Adam) and 0.19 (polar factor) above its best, while the power law is best
-there. (The help of Python 3.11.7. Other help shifts all losses: one average before Adam ends at 2.35
-on that of 3.12.1 and 2.41 on that of 3.13.0. A run on an H100, on help whose version was not noted,
+there. (The help of Python 3.11.7. Other help shifts all losses: one average before Adam ends at
+2.35 on that of 3.12.1 and 2.41 on that of 3.13.0. A run on an H100, on help of a version not noted,
 had 2.447 and 2.357, and gains of 0.025 +- 0.005, 0.037 +- 0.006 and 0.022 +- 0.009. Two quiet cores
 take some eleven minutes.)
 """
