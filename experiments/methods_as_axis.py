@@ -97,17 +97,32 @@ def report(data: xr.Dataset) -> str:
 
 
 def draw(data: xr.Dataset) -> Figure:
-    """Draw the final loss over the learning rate, and name each method where it diverges."""
+    """Draw the final loss over the learning rate, and name each method where it diverges.
+
+    A dotted line leads from the last value of a method to its row at the top, where its name is.
+    """
     figure, ax = jm.plot.figure(10.0, 6.0)
-    jm.plot.sensitivity(data.loss, x="learning_rate", ax=ax)
+    jm.plot.sensitivity(data.loss, x="learning_rate", ax=ax, legend="")
+    rows = [line for line in ax.lines if line.get_label() == "_diverged"]
+    curves = {str(line.get_label()): line for line in ax.lines}
     lost = data.momentum.values[(data.status != 1).any("learning_rate").values]
-    crosses = [line for line in ax.lines if line.get_label() == "_diverged"]
-    for method, row in zip(lost, crosses, strict=True):
-        x, y = (np.ravel(values)[0] for values in row.get_data())
+    for method, row in zip(lost, rows, strict=True):
+        (x, y), (steps, values) = (
+            np.array(line.get_data(), float) for line in (row, curves[str(method)])
+        )
+        first, last = np.isfinite(y).argmax(), np.flatnonzero(np.isfinite(values))[-1]
+        end = ax.transAxes.inverted().transform(ax.transData.transform((steps[last], values[last])))
+        color, across = row.get_color(), ax.get_xaxis_transform()
+        leader = [steps[last], x[first]], [end[1], y[first]]
+        ax.plot(*leader, ":", color=color, linewidth=0.8, transform=across)
         ax.annotate(
-            method, (x, y), xycoords=ax.get_xaxis_transform(), xytext=(-7, 0), va="center",
-            textcoords="offset points", ha="right", color=row.get_color(), fontsize="small",
+            method, (x[first], y[first]), xycoords=across, xytext=(-7, 0), va="center",
+            textcoords="offset points", ha="right", color=color, fontsize="small",
+            bbox={"facecolor": "white", "edgecolor": "none", "pad": 0.5, "alpha": 0.8},
         )  # fmt: skip
+    handles, names = ax.get_legend_handles_labels()
+    notes = [i for i, name in enumerate(names) if name not in data.momentum.values]
+    ax.legend([handles[i] for i in notes], [names[i] for i in notes], loc="lower left")
     return figure
 
 

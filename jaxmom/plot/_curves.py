@@ -8,7 +8,7 @@ from matplotlib.axes import Axes
 from numpy.typing import ArrayLike, NDArray
 
 from jaxmom._outcomes import quantile
-from jaxmom.plot._shared import labels, status, style
+from jaxmom.plot._shared import axis_scale, labels, status, style
 
 _MARKS = 25  # of one kind on one line, at most
 
@@ -87,7 +87,7 @@ def curves(
         look = style.line_style(index, ax)
         _draw_bundle(ax, bundle, band, -np.inf if lowest is None else lowest, look)
     if log:
-        ax.set_yscale("log")
+        axis_scale.make_y_log(ax)
     names = _name_axes(data, x, bundles, band)
     return style.finish_axes(ax, names=names, title=title, legend=legend)
 

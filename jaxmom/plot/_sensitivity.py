@@ -9,7 +9,6 @@ from numpy.typing import NDArray
 from jaxmom.plot._shared import axis_scale, labels, series, status, style
 
 _ROW, _STRIP = 0.045, 0.3  # of the height of the Axes: a row of marks, and all rows at most
-_MARKS = 25  # of one kind in one row, about: more would merge into a bar
 
 
 def sensitivity(
@@ -31,8 +30,9 @@ def sensitivity(
     With seeds a line is their median and the band around it. A seed that diverged counts as +inf: a
     line breaks where half of them did, and a band whose upper end did is open at the top. Each line
     has a row at the top edge with a cross for a cell that diverged, a small one where only some
-    seeds did, a ring where it is missing and a plus where it failed. A star marks the smallest
-    value of all lines.
+    seeds did, a ring where it is missing and a plus where it failed. Of neighbors of one kind the
+    first and the last have marks, joined by a thin line. A star marks the smallest value of all
+    lines.
 
     Args:
       data: label -> array [cells] or [seeds, cells], one such array, or a DataArray with the dim
@@ -74,7 +74,8 @@ def sensitivity(
     chosen = status.choose_floor(values, floor) if log else None
     lowest = -np.inf if chosen is None else chosen
     ax = style.get_axes(ax, 6.6, 3.8)
-    ax.set_yscale("log" if log else "linear")
+    if log:
+        axis_scale.make_y_log(ax)
     looks = [style.line_style(index, ax) for index in range(len(lines))]
     for line, look in zip(lines, looks, strict=True):
         _draw_medians(ax, scale.centers, line, lowest, look)
@@ -122,17 +123,16 @@ def _draw_rows(
         y = 1 - height * (row + 0.5) / len(rows)
         for kind, cells in lines[index].cells.kinds.items():
             if cells.any():
-                at, color = (x[cells], np.full(cells.sum(), y)), looks[index].color
-                look = {"transform": ax.get_xaxis_transform(), "markevery": _thin_marks(cells)}
-                style.draw_mark(ax, kind, at, color, **look)
+                heights = np.where(cells, y, np.nan)  # NaN ends the line between two marks
+                look = {"linestyle": "-", "linewidth": 0.8, "markevery": _find_ends(cells)}
+                look |= {"transform": ax.get_xaxis_transform()}
+                style.draw_mark(ax, kind, (x, heights), looks[index].color, **look)
 
 
-def _thin_marks(cells: NDArray[np.bool_]) -> NDArray[np.bool_]:
-    """Return which of the marked cells to draw: the ends of every run, and some of many others."""
+def _find_ends(cells: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    """Return the first and the last of neighbors that are marked."""
     neighbors = np.pad(cells, 1)
-    ends = ~(neighbors[:-2] & neighbors[2:])
-    some = np.arange(len(cells)) % max(1, len(cells) // _MARKS) == 0
-    return (ends | some)[cells]
+    return cells & ~(neighbors[:-2] & neighbors[2:])
 
 
 def _draw_band(ax: Axes, x: NDArray, line: series.Line, floor: float, color: str) -> None:

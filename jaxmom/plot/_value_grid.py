@@ -102,7 +102,8 @@ def _draw_actions(
     right, down = np.asarray(moves, float)[action].T
     x, y = cell % columns + 0.5 + 0.08 * right, cell // columns + 0.5 + 0.08 * down
     look: dict[str, Any] = {"angles": "xy", "scale_units": "xy", "scale": 1, "units": "x"}
-    look |= {"width": 0.02, "color": "white", "edgecolor": "black", "lw": 0.5}
+    look |= {"width": 0.06, "color": "white", "edgecolor": "black", "lw": 0.6}
+    look |= {"headwidth": 3.2, "headlength": 3.0, "headaxislength": 3.0}
     ax.quiver(x, y, 0.3 * right, 0.3 * down, **look)
 
 

@@ -97,3 +97,20 @@ def test_an_axis_has_several_ticks_however_narrow_it_is(low, high, kind, expecte
     texts = [text.get_text() for text in ax.get_xticklabels()]
     assert set(expected) <= set(texts)
     assert len(texts) <= len(expected) + 1
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "exponents"),
+    [
+        (1e-7, 1e190, [0, 50, 100, 150]),
+        (1e-3, 1e41, [0, 10, 20, 30, 40]),
+        (1e-11, 1e11, [-10, -5, 0, 5, 10]),
+        (0.05, 200.0, [-1, 0, 1, 2]),
+    ],
+)
+def test_exponents_of_ten_are_round_however_many_there_are(low, high, exponents):
+    ax = plot.curves({"a": [low, high]})
+    ax.set_ylim(low, high)
+    ticks = ax.get_yticks()
+    shown = np.log10(ticks[(ticks >= low) & (ticks <= high)])
+    np.testing.assert_allclose(shown, exponents, atol=1e-9)

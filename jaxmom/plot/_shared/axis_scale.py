@@ -151,6 +151,28 @@ def _set_ticks(axis: Axis, low: float, high: float, kind: str) -> None:
     axis.set_minor_formatter(NullFormatter())
 
 
+class RoundDecades(LogLocator):
+    """Ticks at powers of ten whose exponents are multiples of 1, 2, 5, 10, 20, 50, ...
+
+    That of matplotlib has strides such as 24 where an axis spans 200 decades, from any exponent.
+    """
+
+    def tick_values(self, vmin: float, vmax: float) -> Any:
+        """Return the ticks between two limits, which are positive."""
+        low, high = np.log10(sorted((vmin, vmax)))
+        strides = np.outer(10.0 ** np.arange(3), [1, 2, 5]).ravel()
+        stride = strides[np.argmax(high - low <= 7 * strides)]
+        if stride == 1:
+            return super().tick_values(vmin, vmax)
+        return 10.0 ** (stride * np.arange(np.ceil(low / stride), np.floor(high / stride) + 1))
+
+
+def make_y_log(ax: Axes) -> None:
+    """Make the y axis of an Axes logarithmic, with ticks at round powers of ten."""
+    ax.set_yscale("log")
+    ax.yaxis.set_major_locator(RoundDecades())
+
+
 def place_on_scale(
     coordinate: xarray.DataArray, kind: str
 ) -> tuple[AxisScale, NDArray[np.float64]]:
