@@ -18,6 +18,7 @@ from jaxmom.sweeps.run.segments import SegmentFn, as_lengths, check_axes
 from jaxmom.sweeps.space.space import Space, check_space
 from jaxmom.sweeps.store.checkpoint import Checkpoint
 from jaxmom.sweeps.store.files import Store
+from jaxmom.sweeps.store.writer import read_choice
 
 if TYPE_CHECKING:
     import xarray
@@ -111,9 +112,12 @@ def halving(
         if store is not None:
             folder = Store(store)
             stack.enter_context(folder.locked())
+            begun = read_choice(folder)
+            if begun is not None and begun.widths is None:
+                lanes.fill_up()
             saved = Checkpoint(folder, lanes.identity(used, lengths[0], share, over))
             lanes.restore(*saved.load(), lengths)
-        made = lanes.programs.traced, lanes_at_a_time
+        made = lanes.programs.traced, lanes.program_widths()
         if executor is None:
             runner = LocalRunner(*made, used, default_options(used), dispatcher)
         else:

@@ -15,6 +15,7 @@ from jaxmom.sweeps.compile.identity import Identity, collect_provenance, sweep_i
 from jaxmom.sweeps.compile.outputs import STEP, Output
 from jaxmom.sweeps.compile.program import Arguments, Arrays
 from jaxmom.sweeps.compile.watchdog import StalledError, describe_stall
+from jaxmom.sweeps.compile.widths import group_width
 from jaxmom.sweeps.results.checks import DIVERGED_AT, check_divergence
 from jaxmom.sweeps.results.dataset import (
     DIVERGED,
@@ -34,7 +35,7 @@ from jaxmom.sweeps.run.segments import (
     numbered,
     split_results,
 )
-from jaxmom.sweeps.space.groups import label_groups
+from jaxmom.sweeps.space.groups import group_key, label_groups
 from jaxmom.sweeps.space.index_maps import Index, ceil_div
 from jaxmom.sweeps.space.space import Space
 
@@ -58,6 +59,7 @@ class HalvingLanes:
       width: Lanes at a time.
 
     Attributes:
+      widths: Of each group.
       programs: Of the segments.
       alive: The lanes that still run.
       lengths: Of the segments that are done.
@@ -79,6 +81,8 @@ class HalvingLanes:
     ):
         self.space, self.by, self.maximize, self.width = space, by, maximize, width
         self.groups = space.groups()
+        self.widths = [group_width(width, {}, group.rows.size) for group in self.groups]
+        self.is_filled_up = False
         check = functools.partial(_check_outputs, by)
         self.programs = SegmentPrograms(segment, space, lengths[0], lengths[1:], check)
         self.states: dict[int, Leaves] = {}  # of a group: leaves [its lanes, ...]
@@ -105,7 +109,18 @@ class HalvingLanes:
             rules[f"later segments ({label})"] = later.fingerprint[:_DIGITS]
         first = [traced[index_of(number, None)] for number in range(len(self.groups))]
         options = {**default_options(devices), **rules}
-        return sweep_identity(self.space, self.width, first, options, devices[0].platform)
+        chosen = self.width, first, options, devices[0].platform
+        keys = map(group_key, self.groups)
+        widths = None if self.is_filled_up else dict(zip(keys, self.widths, strict=True))
+        return sweep_identity(self.space, *chosen, widths)
+
+    def fill_up(self) -> None:
+        """Run small groups at the whole width, as a store of an earlier version began."""
+        self.is_filled_up, self.widths = True, [self.width] * len(self.groups)
+
+    def program_widths(self) -> list[int]:
+        """Return the width of each program."""
+        return [self.widths[number] for number in self.programs.groups]
 
     def run(self, runner: ChunkRunner, steps: int) -> None:
         """Run one segment of all lanes that are alive.
@@ -211,8 +226,8 @@ class HalvingLanes:
         """Return the results of a segment, by chunks of the lanes at some positions of groups."""
 
         def columns(task: Task) -> Arguments:
-            position = positions[task.number]
-            rows = np.minimum(task.chunk * self.width + np.arange(self.width), len(position) - 1)
+            position, width = positions[task.number], self.widths[task.number]
+            rows = np.minimum(task.chunk * width + np.arange(width), len(position) - 1)
             group = self.groups[task.number]
             taken = self.space.take(group.rows.at(position[rows]))
             state = {}
@@ -223,7 +238,7 @@ class HalvingLanes:
         tasks = [
             Task(n, chunk, self.programs.program_index(n, steps if n in self.states else None))
             for n, position in positions.items()
-            for chunk in range(ceil_div(len(position), self.width))
+            for chunk in range(ceil_div(len(position), self.widths[n]))
         ]
         done: dict[Task, Arrays] = {}
         jobs = run_tasks(runner, tasks, columns, lambda task: self.counts.get(task.number))

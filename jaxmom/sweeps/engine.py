@@ -15,6 +15,7 @@ from jaxmom._choices import check_choice
 from jaxmom.sweeps.compile.autotune import Autotuner, default_options
 from jaxmom.sweeps.compile.program import NARROW, SweptFn, TracedGroup
 from jaxmom.sweeps.compile.watchdog import STALL_SECONDS, Dispatcher, StalledError, describe_stall
+from jaxmom.sweeps.compile.widths import plan_widths
 from jaxmom.sweeps.estimate import (
     as_devices,
     as_options,
@@ -70,7 +71,8 @@ def sweep(
 
     The lanes run in chunks of a fixed width over one compiled program for each group. A lane's bits
     depend on that width and on `options` alone: not on its neighbors, on the order of the lanes,
-    the number of devices, the executor, or interruptions.
+    the number of devices, the executor, or interruptions. A group that has at most a quarter as
+    many lanes when its sweep begins runs at a smaller width, which a store keeps.
 
     Args:
       fn: ``fn(**axes)``, pure and traceable: it gets a scalar array for each axis of numbers (make
@@ -129,9 +131,10 @@ def sweep(
         ``{"block": n}``, the lanes of a chunk run in turns, n at a time. With ``{"narrow": n}``,
         chunks of few lanes (a small group, or the last chunk of one) run in programs of half the
         width, a quarter and so on, halved n times at most; their bits then depend on how many
-        lanes they have, too. Others are those of the
-        compiler, as in `jax.jit`; None stands for no option. They belong to the width: "auto"
-        chooses both, and what it chose is in the attribute ``options`` of the result, as JSON.
+        lanes they have, too. With ``{"narrow": 0}`` all chunks have the whole width. Others are
+        those of the compiler, as in `jax.jit`; None stands for no option. They belong to the width:
+        "auto" chooses both, and what it chose is in the attribute ``options`` of the result, as
+        JSON.
 
     Returns:
       A Dataset whose dims are the axes (``lane`` for a list or sample) and then ``step`` and those
@@ -177,7 +180,7 @@ def sweep(
             if segmented is not None:
                 made, functions = segmented.programs.traced, segmented.programs.functions
                 loop = functools.partial(run_segments, segmented, saved=_lane_store(folder, driver))
-            chosen = made, driver.config.width
+            chosen = made, _program_widths(driver.config, segmented)
             if executor is not None:
                 rest = driver.config.options, stall_seconds, workers
                 runner = ExecutorRunner(executor, functions, *chosen, *rest)
@@ -215,12 +218,18 @@ def _segment_sweep(
             'segments= needs a number of lanes as width, not "auto": its programs change from '
             "segment to segment, so that there is none to time."
         )
-    if NARROW in (asked.options or ()):
+    if (asked.options or {}).get(NARROW):
         raise ValueError(
             f"a lane has other neighbors in each segment, and the option {NARROW!r} would let its "
             "bits depend on their number; leave it out."
         )
     return SegmentedSweep(segment, as_lengths("segments", segments), space)
+
+
+def _program_widths(config: SweepConfig, segmented: SegmentedSweep | None) -> list[int]:
+    """Return the width of each program: one for each group, or several in segments."""
+    widths = config.group_widths()
+    return widths if segmented is None else [widths[n] for n in segmented.programs.groups]
 
 
 def _lane_store(folder: Store | None, driver: Driver) -> LaneStore | None:
@@ -257,7 +266,7 @@ def _writer_fn(folder: Store | None, resume: Resume) -> WriterFn:
 
     def open_writer(config: SweepConfig) -> ResultWriter:
         if folder is None:
-            return InMemoryResults(config.space, config.traced)
+            return InMemoryResults(config.space, config.traced, config.group_widths())
         identity = config.identity()
         return StoreWriter(folder, config.traced, identity, config.options, resume, open_store)
 
@@ -296,4 +305,6 @@ def _choose_config(
     number = traced.index(tuner.group)
     computed = {(number, chunk): arrays for chunk, arrays in tuner.computed.items()}
     found = computed, tuple(tuner.notes), tuner.compile_seconds
-    return SweepConfig(space, traced, devices, width, options, *found)
+    recorded = {} if stored is None else stored.widths
+    widths = None if recorded is None else plan_widths(traced, width, options, recorded)
+    return SweepConfig(space, traced, devices, width, options, widths, *found)

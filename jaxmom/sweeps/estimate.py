@@ -2,7 +2,7 @@
 
 import dataclasses
 import operator
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, Literal
 
 import jax
@@ -12,9 +12,18 @@ from jax.tree_util import Partial
 
 from jaxmom.sweeps.compile.autotune import Autotuner, Probe, default_options
 from jaxmom.sweeps.compile.choices import Choice
-from jaxmom.sweeps.compile.program import LANES_LAST, OPTIONS, SweptFn, TracedGroup, trace_group
+from jaxmom.sweeps.compile.program import (
+    LANES_LAST,
+    NARROW,
+    OPTIONS,
+    SweptFn,
+    TracedGroup,
+    trace_group,
+)
 from jaxmom.sweeps.compile.watchdog import Dispatcher, StalledError, describe_stall
+from jaxmom.sweeps.compile.widths import plan_widths
 from jaxmom.sweeps.results.checks import check_result
+from jaxmom.sweeps.space.groups import group_key
 from jaxmom.sweeps.space.index_maps import ceil_div
 from jaxmom.sweeps.space.space import Space, check_space
 
@@ -114,10 +123,11 @@ def explain(
             choice = tuner.choose_first(given)
         else:
             choice = Choice(asked, default_options(used) if given is None else given)
-        tuner.explain(choice)
+        widths = plan_widths(traced, *choice, {})
+        tuner.explain(choice._replace(width=widths[group_key(tuner.group.group)]))
     except StalledError as error:
         raise RuntimeError(describe_stall("while it tries widths", error)) from None
-    return _make_plan(traced, tuner)
+    return _make_plan(traced, tuner, choice, list(widths.values()))
 
 
 def trace_groups(fn: SweptFn, space: Space) -> list[TracedGroup]:
@@ -179,11 +189,11 @@ def as_options(given: Mapping[str, Any] | None) -> Mapping[str, Any] | None:
     options = {n: v.item() if isinstance(v, np.generic) else v for n, v in given.items()}
     options = {name: value for name, value in options.items() if value is not None}
     for name in set(OPTIONS) & options.keys():
-        count = _as_count(options[name])
+        count = _as_count(options[name], least=0 if name == NARROW else 1)
         if count is None:
             raise ValueError(
-                f"the option {name!r} is a positive integer, not {options[name]!r}; leave it out, "
-                "or give None, for none."
+                f"the option {name!r} is a positive integer{' or 0' * (name == NARROW)}, not "
+                f"{options[name]!r}; leave it out, or give None, for none."
             )
         options[name] = count
     return options
@@ -202,32 +212,45 @@ def as_devices(given: Any) -> list[Any]:
     return devices or jax.local_devices()
 
 
-def _as_count(given: Any) -> int | None:
-    """Return a positive integer of any library as a Python one; None for anything else."""
+def _as_count(given: Any, least: int = 1) -> int | None:
+    """Return an integer of any library as a Python one; None for anything else or less."""
     try:
-        count = 0 if isinstance(given, bool | np.bool_ | str) else operator.index(given)
+        count = -1 if isinstance(given, bool | np.bool_ | str) else operator.index(given)
     except TypeError:
         return None
-    return count if count > 0 else None
+    return count if count >= least else None
 
 
-def _make_plan(traced: Sequence[TracedGroup], tuner: Autotuner) -> Plan:
-    best, count = tuner.best, sum(one.group.rows.size for one in traced)
-    run = tuner.count_run([one.group.rows.size for one in traced], best)
+def _make_plan(
+    traced: Sequence[TracedGroup], tuner: Autotuner, choice: Choice, widths: Sequence[int]
+) -> Plan:
+    best, sizes = tuner.best, [one.group.rows.size for one in traced]
+    run = tuner.count_run(sizes, choice)
     return Plan(
-        lanes=count,
+        lanes=sum(sizes),
         groups=len(traced),
-        width=best.width,
+        width=choice.width,
         devices=len(tuner.devices),
-        chunks=sum(ceil_div(one.group.rows.size, best.width) for one in traced),
+        chunks=sum(map(ceil_div, sizes, widths)),
         device_bytes=best.bytes,
         result_bytes=sum(one.group.rows.size * one.result_bytes for one in traced),
-        seconds=best.total * run / tuner.count_run([tuner.group.group.rows.size], best),
+        seconds=best.total * run / tuner.count_run([tuner.group.group.rows.size], choice),
         compile_seconds=best.compile_seconds * len(traced),
         options=best.options,
         probes=tuple(tuner.tried),
-        notes=tuple(tuner.notes),
+        notes=(*tuner.notes, *_describe_small(choice.width, widths)),
     )
+
+
+def _describe_small(width: int, widths: Sequence[int]) -> Iterator[str]:
+    """Yield what there is to say of groups that run in programs of fewer lanes."""
+    small = sorted(one for one in widths if one < width)
+    if small:
+        narrowest = f"{small[0]} to " if small[0] < small[-1] else ""
+        yield (
+            f"{_format_count(len(small), 'group')} of few lanes "
+            f"run{'s' * (len(small) == 1)} at a width of {narrowest}{small[-1]}"
+        )
 
 
 def _describe_share(share: float) -> str:

@@ -397,6 +397,9 @@ def test_other_things_are_no_widths(width):
 @pytest.mark.parametrize("value", [0, -1, 2.0, np.float32(2), True, False, np.bool_(True), "2"])
 def test_options_of_ours_are_positive_integers(name, value):
     for run in (sweep, explain):
+        if (name, value) == ("narrow", 0) and value is not False:  # no chunk is narrower
+            run(lambda x: {"y": x}, grid(x=np.arange(4.0)), width=4, options={name: value})
+            continue
         with pytest.raises(ValueError, match=f"option '{name}' is a positive integer"):
             run(lambda x: {"y": x}, grid(x=np.arange(4.0)), width=4, options={name: value})
 
@@ -542,9 +545,14 @@ def with_small_groups():
 
 @pytest.mark.parametrize(
     ("options", "expected"),
-    [({}, 7 * 16 + 16), ({"narrow": 9}, 6 * 16 + 4 + 2), ({"narrow": 1}, 6 * 16 + 8 + 8)],
+    [
+        ({}, 7 * 16 + 2),  # the small group alone
+        ({"narrow": 0}, 7 * 16 + 16),
+        ({"narrow": 9}, 6 * 16 + 4 + 2),
+        ({"narrow": 1}, 6 * 16 + 8 + 8),
+    ],
 )
-def test_small_groups_and_last_chunks_run_narrow_if_asked_for(options, expected, tmp_path):
+def test_small_groups_run_narrow_and_last_chunks_if_asked_for(options, expected, tmp_path):
     space = with_small_groups()
     runs, count = lanes_run(squared, space, width=16, options=options)
     assert count == expected
@@ -563,7 +571,7 @@ def test_auto_does_not_fill_up_small_groups_and_explain_counts_them():
     assert options["narrow"] > 0
     assert count < 1.1 * space.size + 2 * 8
     plan = explain(squared, space, width=width, options=options)
-    filled = explain(squared, space, width=width, options={**options, "narrow": None})
+    filled = explain(squared, space, width=width, options={**options, "narrow": 0})
     assert plan.chunks == filled.chunks
     assert plan.seconds < filled.seconds
 

@@ -85,8 +85,8 @@ def test_a_worker_that_dies_ends_the_sweep_and_what_is_done_stays(tmp_path, expe
 
 def test_a_worker_with_other_versions_is_refused():
     versions = {"jax": "0.0.1", "jaxlib": "0.0.1"}
-    group = PackedGroup(make(), {"double": True}, ("x", "seed"), "fingerprint")
-    content = cloudpickle.dumps(PackedSweep([group], 4, {}, {}, versions, jax.default_backend()))
+    group = PackedGroup(make(), {"double": True}, ("x", "seed"), "fingerprint", 4)
+    content = cloudpickle.dumps(PackedSweep([group], {}, {}, versions, jax.default_backend()))
     with pytest.raises(RuntimeError, match=r"0\.0\.1"):
         run_chunk(Payload("digest", ""), content, 0, {"x": np.zeros(4), "seed": np.arange(4)})
 

@@ -431,16 +431,19 @@ def test_a_folder_that_can_only_be_read_holds_a_complete_sweep(store):
 # Formats
 
 
-def make_golden(path):  # pragma: no cover
-    """How tests/golden/format-2 was made; a format that has been released is never made again."""
+def make_golden(path, width=4):  # pragma: no cover
+    """How tests/golden/format-2 was made, and format-3 with width=32, whose groups are small.
+
+    A format that has been released is never made again.
+    """
     space = sample(6, beta=uniform(0, 1), learning_rate=[0.1, 9.0]) * grid(nesterov=[False, True])
     space = space + paired(beta=[0.5], learning_rate=[0.2], nesterov=[True])
-    sweep(train, space, width=4, store=path)
+    sweep(train, space, width=width, store=path)
     larger = space + paired(beta=[0.7], learning_rate=[0.2], nesterov=[True])
     sweep(train, larger, store=path, resume="extend")
 
 
-@pytest.mark.parametrize("version", [1, 2])
+@pytest.mark.parametrize("version", [1, 2, 3])
 def test_stores_of_every_format_are_read(version):
     runs = open_sweep(GOLDEN / f"format-{version}").load()
     assert cli.main(["verify", str(GOLDEN / f"format-{version}")]) == 0

@@ -40,6 +40,7 @@ from jaxmom.sweeps.compile.program import (
     missing_rule,
 )
 from jaxmom.sweeps.compile.watchdog import Dispatcher
+from jaxmom.sweeps.compile.widths import group_width
 from jaxmom.sweeps.compile.work import count_work
 from jaxmom.sweeps.space.index_maps import ceil_div
 from jaxmom.sweeps.space.space import Space
@@ -167,10 +168,12 @@ class Autotuner:
           sizes: The numbers of lanes of the groups.
           choice: The width, and the options of which ``narrow`` matters.
         """
-        width = choice.width
-        full = sum(size // width * width for size in sizes)
-        rests = (size % width for size in sizes)
-        return full + sum(chunk_width(width, choice.options, rest) for rest in rests if rest)
+        run = 0
+        for size in sizes:
+            width = group_width(choice.width, choice.options, size)
+            rest = size % width
+            run += size - rest + (chunk_width(width, choice.options, rest) if rest else 0)
+        return run
 
     def explain(self, choice: Choice) -> Probe:
         """Compile a choice, and time it on a small share of the lanes if a chunk is one.

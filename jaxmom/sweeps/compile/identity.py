@@ -31,6 +31,7 @@ _SETTINGS = (
     "jax_default_prng_impl",
     "jax_threefry_partitionable",
 )
+GROUP_WIDTHS = "widths"  # the key of the widths of groups; older identities have none
 _DEVICE = "jax_default_device"  # changes where numbers are computed, and no number
 
 
@@ -62,6 +63,7 @@ def sweep_identity(
     groups: Sequence[TracedGroup],
     options: Mapping[str, Any],
     backend: str,
+    widths: Mapping[str, int] | None = None,
 ) -> Identity:
     """Return all that the bits of a result depend on, as JSON.
 
@@ -73,10 +75,12 @@ def sweep_identity(
       groups: The traced groups of the space, in its order.
       options: Of the program, as for `jaxmom.sweep`.
       backend: The platform that computes.
+      widths: Of each group, by its key; None if all have that of the sweep, as in stores that were
+        written before small groups had a narrower one.
     """
     labels = label_groups([one.group for one in groups])
     programs = zip(labels, (one.fingerprint for one in groups), strict=True)
-    return {
+    identity = {
         "space": to_json(space),
         "labels": digest_labels(space),
         "programs": dict(programs),
@@ -86,6 +90,7 @@ def sweep_identity(
         "versions": read_versions(),
         "backend": backend,
     }
+    return identity if widths is None else identity | {GROUP_WIDTHS: dict(widths)}
 
 
 def digest_identity(identity: Identity) -> str:
@@ -116,6 +121,9 @@ def diff_identities(old: Identity, new: Identity) -> list[IdentityChange]:
     if set(old["programs"]) != set(new["programs"]):
         old, new = _name_alike(old, new)
     before, after = _identity_fields(old), _identity_fields(new)
+    old_widths, new_widths = old.get(GROUP_WIDTHS, {}), new.get(GROUP_WIDTHS, {})
+    for key in old_widths.keys() & new_widths.keys():  # another group is told by the function
+        before["width", key], after["width", key] = str(old_widths[key]), str(new_widths[key])
     return [
         IdentityChange(*field, before.get(field), after.get(field))
         for field in dict.fromkeys([*before, *after])
@@ -229,6 +237,8 @@ def _identity_fields(identity: Identity) -> dict[_Field, str]:
         fields["function", label] = fingerprint[:12]
     for label, content in identity["labels"].items():
         fields["values", label] = content[:12]
+    has_own = GROUP_WIDTHS in identity
+    fields["width", "groups"] = "their own" if has_own else "that of the sweep"
     for name, text in _space_fields(identity["space"]):
         fields["space", name] = text
     return fields

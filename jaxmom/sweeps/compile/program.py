@@ -195,11 +195,11 @@ class Program:
 def chunk_width(width: int, options: Mapping[str, Any], lanes: int) -> int:
     """Return the width of the program that runs a chunk of so many lanes.
 
-    That is the width of the sweep, and the chunk is filled up. With the option ``narrow``, the
+    That is the width of the group, and the chunk is filled up. With the option ``narrow``, the
     width is halved so many times at most, and as often as there is room for the lanes.
 
     Args:
-      width: Of the sweep.
+      width: Of the group.
       options: Of the sweep.
       lanes: Of the chunk, not more than the width.
 
@@ -224,7 +224,7 @@ def count_lanes(columns: Arguments, width: int) -> int:
 
     Args:
       columns: The arguments of a chunk, by name; a group whose axes are all static has none.
-      width: Of the sweep.
+      width: Of the group.
     """
     leaves = jax.tree.leaves(columns)
     return len(leaves[0]) if leaves else width
@@ -336,10 +336,8 @@ def _batched_call(
 
     Columns and results have the lanes as their first axis, but for ``step``, which all lanes share.
     """
-    block = int(options.get(BLOCK, width))
-    if NARROW in options:
-        block = min(block, width)  # a chunk of few lanes may be narrower than a block
-    if block < 1 or width % block:
+    block = min(int(options.get(BLOCK, width)), width)  # a small group is narrower than a block
+    if width % block:
         raise ValueError(f"a chunk of width {width} has no whole number of blocks of {block}.")
     out_axes: dict[str, int | None] = {n: None if n == STEP else 0 for n in group.outputs}
     call = jax.vmap(group.call, in_axes=(None, 0), out_axes=out_axes, axis_size=block)

@@ -18,7 +18,7 @@ from jaxmom.sweeps.results.dataset import (
     dataset_layouts,
     missing_values,
 )
-from jaxmom.sweeps.space.index_maps import IndexMap
+from jaxmom.sweeps.space.index_maps import Index, IndexMap, ceil_div
 from jaxmom.sweeps.space.space import Space
 
 
@@ -30,12 +30,23 @@ class LaneSet(NamedTuple):
       group_index: The number of their group in that manifest.
       group: The number of their group in this sweep.
       rows: The lanes.
+      width: How many of them are in every chunk but the last.
     """
 
     extension_index: int
     group_index: int
     group: int
     rows: IndexMap
+    width: int
+
+    @property
+    def chunks(self) -> int:
+        """How many chunks the lanes are divided into."""
+        return ceil_div(self.rows.size, self.width)
+
+    def places(self, chunk: int) -> Index:
+        """Return which of the lanes a chunk has."""
+        return np.arange(chunk * self.width, min((chunk + 1) * self.width, self.rows.size))
 
 
 class ResultWriter(Protocol):
@@ -68,24 +79,22 @@ class ResultWriter(Protocol):
         """Return how many chunks would survive the end of the process now."""
         ...
 
-    def write_chunk(self, number: int, chunk: int, width: int, arrays: Arrays) -> None:
+    def write_chunk(self, number: int, chunk: int, arrays: Arrays) -> None:
         """Keep the lanes of a chunk.
 
         Args:
           number: Of the lane set.
           chunk: The number of the chunk in its lane set.
-          width: The number of lanes in every chunk but the last.
           arrays: The outputs with their status, [lanes, ...].
         """
         ...
 
-    def mark_failed(self, number: int, chunk: int, width: int, message: str) -> None:
+    def mark_failed(self, number: int, chunk: int, message: str) -> None:
         """Record that a chunk failed.
 
         Args:
           number: Of the lane set.
           chunk: The number of the chunk in its lane set.
-          width: The number of lanes in every chunk but the last.
           message: What the error says.
         """
         ...
@@ -98,13 +107,21 @@ class ResultWriter(Protocol):
 class InMemoryResults:
     """A writer that holds the whole result in the memory of the host.
 
+    Args:
+      space: What is swept.
+      traced: Its groups.
+      widths: Of each group.
+
     Raises:
       MemoryError: The result does not fit.
     """
 
-    def __init__(self, space: Space, traced: Sequence[TracedGroup]):
+    def __init__(self, space: Space, traced: Sequence[TracedGroup], widths: Sequence[int]):
         self.traced, groups = traced, [one.group for one in traced]
-        self.lane_sets = [LaneSet(0, n, n, group.rows) for n, group in enumerate(groups)]
+        self.lane_sets = [
+            LaneSet(0, n, n, group.rows, width)
+            for n, (group, width) in enumerate(zip(groups, widths, strict=True))
+        ]
         self.layouts = dataset_layouts(space, groups, [one.outputs for one in traced])
         self.failed: dict[str, str] = {}
         self.steps: dict[str, NDArray[Any]] = {}
@@ -143,9 +160,9 @@ class InMemoryResults:
         """Return 0: nothing in memory survives the process."""
         return 0
 
-    def write_chunk(self, number: int, chunk: int, width: int, arrays: Arrays) -> None:
+    def write_chunk(self, number: int, chunk: int, arrays: Arrays) -> None:
         """Put the lanes in their places."""
-        layout, places = self._places(number, chunk, width)
+        layout, places = self._places(number, chunk)
         arrays = dict(arrays)
         steps = arrays.pop("step", None)
         if steps is not None:
@@ -158,9 +175,9 @@ class InMemoryResults:
         for name, array in arrays.items():
             self.arrays[layout.name][name][places] = array
 
-    def mark_failed(self, number: int, chunk: int, width: int, message: str) -> None:
+    def mark_failed(self, number: int, chunk: int, message: str) -> None:
         """Give the lanes of a chunk the status "failed"."""
-        layout, places = self._places(number, chunk, width)
+        layout, places = self._places(number, chunk)
         self.arrays[layout.name]["status"][places] = FAILED
         self.failed[f"{number}-{chunk}"] = message
 
@@ -182,12 +199,11 @@ class InMemoryResults:
             self.layouts, variable, steps, attrs | collect_provenance() | failures
         )
 
-    def _places(self, number: int, chunk: int, width: int) -> tuple[DatasetLayout, Any]:
+    def _places(self, number: int, chunk: int) -> tuple[DatasetLayout, Any]:
         """Return the layout that has the lanes of a chunk, and where in its arrays they are."""
         layout = next(layout for layout in self.layouts if number in layout.members)
-        rows = layout.members[number]
-        positions = np.arange(chunk * width, min((chunk + 1) * width, rows.size))
-        return layout, rows.at(positions)
+        positions = self.lane_sets[number].places(chunk)
+        return layout, layout.members[number].at(positions)
 
 
 def _layout_bytes(layout: DatasetLayout) -> int:

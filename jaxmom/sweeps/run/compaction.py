@@ -7,7 +7,7 @@ which lanes share a program is decided here, as they come.
 
 import contextlib
 import itertools
-from collections.abc import Callable, Generator, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from typing import Any, NamedTuple, Protocol, TypeAlias
 
 import jax
@@ -42,7 +42,7 @@ class LaneStore(Protocol):
 def run_segments(
     sweep: SegmentedSweep,
     runner: ChunkRunner,
-    width: int,
+    widths: Sequence[int],
     tasks: Iterable[Task],
     columns: Callable[[Task], Arguments],
     saved: LaneStore | None = None,
@@ -56,7 +56,7 @@ def run_segments(
     Args:
       sweep: The segments.
       runner: What runs its programs.
-      width: How many lanes a program takes.
+      widths: Of each group: how many lanes a program takes.
       tasks: The chunks.
       columns: The arguments of the lanes of a chunk, [lanes, ...].
       saved: Where lanes are safe between two segments; None for nowhere.
@@ -64,7 +64,7 @@ def run_segments(
     Yields:
       Pairs of a chunk and its results, or the error of a segment of one of its lanes.
     """
-    scheduler = _Scheduler(sweep, width, iter(tasks), columns, saved)
+    scheduler = _Scheduler(sweep, widths, iter(tasks), columns, saved)
     batches = run_tasks(runner, scheduler.batches(), scheduler.batch_columns, scheduler.batch_data)
     with contextlib.closing(batches) as outcomes:
         for batch, outcome in outcomes:
@@ -169,7 +169,7 @@ class _Scheduler:
 
     Args:
       sweep: The segments.
-      width: How many lanes a program takes.
+      widths: Of each group: how many lanes a program takes.
       tasks: The chunks, of which one is opened when no program can be filled otherwise.
       columns: The arguments of the lanes of a chunk.
       saved: Where lanes are safe between two segments.
@@ -183,12 +183,12 @@ class _Scheduler:
     def __init__(
         self,
         sweep: SegmentedSweep,
-        width: int,
+        widths: Sequence[int],
         tasks: Iterator[Task],
         columns: Callable[[Task], Arguments],
         saved: LaneStore | None,
     ):
-        self.sweep, self.width, self.tasks = sweep, width, tasks
+        self.sweep, self.widths, self.tasks = sweep, widths, tasks
         self.columns, self.saved = columns, saved
         self.waiting: dict[_Stage, list[_Lanes]] = {}
         self.counts: dict[_Stage, list[NDArray[Any]]] = {}
@@ -218,12 +218,12 @@ class _Scheduler:
 
     def batch_columns(self, batch: Task) -> Arguments:
         """Return the arguments of the lanes of a batch; it is filled up with its last lane."""
-        (_, level), lanes = self.running[batch]
+        (group, level), lanes = self.running[batch]
         parts = []
         for chunk, rows in lanes:
             columns = chunk.columns | ({STATE: chunk.leaves} if level else {})
             parts.append(jax.tree.map(lambda array, rows=rows: array[rows], columns))
-        missing = self.width - sum(len(rows) for _, rows in lanes)
+        missing = self.widths[group] - sum(len(rows) for _, rows in lanes)
         return jax.tree.map(lambda *arrays: fill_up(np.concatenate(arrays), missing), *parts)
 
     def batch_data(self, batch: Task) -> list[NDArray[Any]] | None:
@@ -291,7 +291,7 @@ class _Scheduler:
 
     def _find_full(self) -> _Stage | None:
         """Return the stage of most segments of which enough lanes wait to fill a program."""
-        full = [stage for stage in self.waiting if self._count(stage) >= self.width]
+        full = [stage for stage in self.waiting if self._count(stage) >= self.widths[stage[0]]]
         return max(full, key=lambda stage: stage[1], default=None)
 
     def _has_left(self, group: int) -> bool:
@@ -312,7 +312,7 @@ class _Scheduler:
     def _make_batch(self, stage: _Stage) -> Task:
         """Take lanes that wait, as many as a program has room for."""
         group, level = stage
-        lanes, room, waiting = [], self.width, self.waiting[stage]
+        lanes, room, waiting = [], self.widths[group], self.waiting[stage]
         while waiting and room:
             chunk, rows = waiting.pop(0)
             if len(rows) > room:

@@ -7,13 +7,13 @@ from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from typing import Any, NamedTuple, TypeAlias
 
 import jax
-import numpy as np
 
 from jaxmom.sweeps.compile.identity import Identity, sweep_identity
 from jaxmom.sweeps.compile.memory import is_out_of_memory
 from jaxmom.sweeps.compile.outputs import STEP
 from jaxmom.sweeps.compile.program import BLOCK, Arguments, Arrays, TracedGroup, chunk_width
 from jaxmom.sweeps.compile.watchdog import Dispatcher, StalledError, describe_stall
+from jaxmom.sweeps.compile.widths import plan_widths
 from jaxmom.sweeps.results.collect import InMemoryResults, ResultWriter
 from jaxmom.sweeps.results.dataset import add_status
 from jaxmom.sweeps.run.dispatch import Outcome, fill_up, run_tasks
@@ -21,8 +21,8 @@ from jaxmom.sweeps.run.executors import has_ended
 from jaxmom.sweeps.run.live import LiveMetrics
 from jaxmom.sweeps.run.progress import ProgressFn, progress_bar
 from jaxmom.sweeps.run.runners import ChunkRunner, LocalRunner, Task
-from jaxmom.sweeps.space.groups import label_groups
-from jaxmom.sweeps.space.index_maps import Index, ceil_div
+from jaxmom.sweeps.space.groups import group_key, label_groups
+from jaxmom.sweeps.space.index_maps import Index
 from jaxmom.sweeps.space.space import Space
 
 
@@ -34,6 +34,7 @@ class SweepConfig(NamedTuple):
     devices: Sequence[Any]
     width: int
     options: Mapping[str, Any]
+    widths: Mapping[str, int] | None  # of the groups, by their keys; None for that of the sweep
     computed: Mapping[tuple[int, int], Arrays] = {}  # (group, chunk) -> results of the search
     notes: Sequence[str] = ()  # about the program, for the user
     compile_seconds: float = 0.0  # of the search for them
@@ -41,13 +42,19 @@ class SweepConfig(NamedTuple):
     def identity(self) -> Identity:
         """Return all that the bits of the results depend on."""
         platform = self.devices[0].platform
-        return sweep_identity(self.space, self.width, self.traced, self.options, platform)
+        chosen = self.width, self.traced, self.options, platform, self.widths
+        return sweep_identity(self.space, *chosen)
+
+    def group_widths(self) -> list[int]:
+        """Return the width of each group."""
+        keys = (group_key(one.group) for one in self.traced)
+        return [self.width if self.widths is None else self.widths[key] for key in keys]
 
 
 WriterFn: TypeAlias = Callable[[SweepConfig], ResultWriter]
-# ``loop(runner, width, tasks, arguments)`` yields the tasks with their results, as `run_tasks` does
+# ``loop(runner, widths, tasks, arguments)`` yields tasks with their results, as `run_tasks` does
 LoopFn: TypeAlias = Callable[
-    [ChunkRunner, int, Iterator[Task], Callable[[Task], Arguments]], Generator[Outcome]
+    [ChunkRunner, Sequence[int], Iterator[Task], Callable[[Task], Arguments]], Generator[Outcome]
 ]
 
 
@@ -81,9 +88,7 @@ class Driver:
     @property
     def chunks(self) -> int:
         """The number of chunks, done or not."""
-        return sum(
-            ceil_div(lane_set.rows.size, self.config.width) for lane_set in self.writer.lane_sets
-        )
+        return sum(lane_set.chunks for lane_set in self.writer.lane_sets)
 
     def first_runner_that_fits(self, dispatcher: Dispatcher) -> LocalRunner:
         """Return a runner whose first chunks fit into memory; the width is halved until they do.
@@ -120,9 +125,8 @@ class Driver:
           loop: Runs the tasks; `run_tasks` by default.
         """
         done = sum(self.finished.values())
-        width, lane_sets = self.config.width, self.writer.lane_sets
-        sizes = (lane_sets[t.number].rows.size - t.chunk * width for t in self._tasks())
-        total = done + sum(min(width, size) for size in sizes)
+        lane_sets = self.writer.lane_sets
+        total = done + sum(len(lane_sets[t.number].places(t.chunk)) for t in self._tasks())
         self.live.begin(done, total)
         with progress_bar(total, done, self.is_shown, self.config.notes) as progress:
             for task, arrays in self.prefetched.items():
@@ -130,7 +134,7 @@ class Driver:
             self.prefetched = {}
             run = run_tasks(runner, self._tasks(), self._columns)
             if loop is not None:
-                run = loop(runner, width, self._tasks(), self._arguments)
+                run = loop(runner, self.config.group_widths(), self._tasks(), self._arguments)
             with contextlib.closing(run) as outcomes:
                 for task, outcome in outcomes:
                     self._keep(task, outcome, progress)
@@ -144,7 +148,7 @@ class Driver:
         config = self.config
         return LocalRunner(
             config.traced,
-            config.width,
+            config.group_widths(),
             config.devices,
             config.options,
             dispatcher,
@@ -164,15 +168,15 @@ class Driver:
     def _tasks(self) -> Iterator[Task]:
         """Yield the chunks to compute."""
         for number, lane_set in enumerate(self.writer.lane_sets):
-            for chunk in range(ceil_div(lane_set.rows.size, self.config.width)):
+            for chunk in range(lane_set.chunks):
                 is_done = (number, chunk) in self.finished
                 if not is_done and self.writer.is_left(number, chunk):
                     yield Task(number, chunk, lane_set.group)
 
     def _lanes(self, task: Task) -> Index:
         """Return the lanes of a chunk."""
-        width, rows = self.config.width, self.writer.lane_sets[task.number].rows
-        return rows.at(np.arange(task.chunk * width, min((task.chunk + 1) * width, rows.size)))
+        lane_set = self.writer.lane_sets[task.number]
+        return lane_set.rows.at(lane_set.places(task.chunk))
 
     def _arguments(self, task: Task) -> Arguments:
         """Return the arguments of the lanes of a chunk."""
@@ -182,27 +186,28 @@ class Driver:
     def _columns(self, task: Task) -> Arguments:
         """Return the arguments of a chunk; one of few lanes is filled up with its last lane."""
         lanes = len(self._lanes(task))
-        missing = chunk_width(self.config.width, self.config.options, lanes) - lanes
+        width = self.writer.lane_sets[task.number].width
+        missing = chunk_width(width, self.config.options, lanes) - lanes
         return jax.tree.map(lambda x: fill_up(x, missing), self._arguments(task))
 
     def _keep(self, task: Task, outcome: Arrays | Exception, progress: ProgressFn) -> None:
         """Write the results of a task, or deal with its error."""
         if isinstance(outcome, StalledError):
             raise RuntimeError(self._describe_stall(task, outcome)) from None
-        width, lanes = self.config.width, self._lanes(task)
+        lanes = self._lanes(task)
         if isinstance(outcome, Exception):
             if self.on_error == "raise" or has_ended(outcome):
                 outcome.add_note(self._describe_failure(task, outcome))
                 raise outcome
             self._begin()
             message = f"{type(outcome).__name__}: {outcome}"
-            self.writer.mark_failed(task.number, task.chunk, width, message)
+            self.writer.mark_failed(task.number, task.chunk, message)
             self.live.add_failed(len(lanes))
             return
         arrays = {name: a if name == STEP else a[: len(lanes)] for name, a in outcome.items()}
         arrays = add_status(arrays)
         self._begin()
-        self.writer.write_chunk(task.number, task.chunk, width, arrays)
+        self.writer.write_chunk(task.number, task.chunk, arrays)
         self.finished[task.number, task.chunk] = len(lanes)
         progress(arrays)
         try:
@@ -226,7 +231,9 @@ class Driver:
         warnings.warn(
             f"{width} lanes at a time do not fit into memory; going on with {half}.", stacklevel=4
         )
-        self._set_config(self.config._replace(width=half, options=options, computed={}))
+        widths = plan_widths(self.config.traced, half, options, {})
+        chosen = {"width": half, "options": options, "widths": widths}
+        self._set_config(self.config._replace(**chosen, computed={}))
 
     def _describe_task(self, task: Task) -> str:
         group = label_groups([one.group for one in self.config.traced])[task.group]

@@ -101,7 +101,7 @@ class ExecutorRunner:
       executor: From `as_executor`.
       functions: What is swept, for each group.
       traced: The groups.
-      width: How many lanes a chunk has.
+      widths: Of each group: how many lanes a chunk has.
       options: The options of the programs.
       stall_seconds: As for `jaxmom.sweep`.
       workers: As for `jaxmom.sweep`.
@@ -123,14 +123,14 @@ class ExecutorRunner:
         executor: Any,
         functions: Sequence[SweptFn],
         traced: Sequence[TracedGroup],
-        width: int,
+        widths: Sequence[int],
         options: Mapping[str, Any],
         stall_seconds: float = STALL_SECONDS,
         workers: int | None = None,
     ):
         refuse_fork()
         self.executor, self.stall_seconds, self.workers = executor, stall_seconds, workers
-        self.carrier = _Carrier(executor, pack_sweep(functions, traced, width, options))
+        self.carrier = _Carrier(executor, pack_sweep(functions, traced, widths, options))
         self.has_results, self.unknown = False, set[Task]()
         self.counted, self.count_at = 1, 0.0
         self.is_called, self.called = True, threading.Event()  # when a future is done

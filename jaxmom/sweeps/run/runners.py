@@ -96,7 +96,7 @@ class LocalRunner:
 
     Args:
       traced: The groups.
-      width: Lanes at a time on each device.
+      widths: Of each group: lanes at a time on each device.
       devices: To run on.
       options: The options of the programs.
       dispatcher: Starts the programs and waits for them.
@@ -112,13 +112,13 @@ class LocalRunner:
     def __init__(
         self,
         traced: Sequence[TracedGroup],
-        width: int,
+        widths: Sequence[int],
         devices: Sequence[Any],
         options: Mapping[str, Any],
         dispatcher: Dispatcher,
     ):
         refuse_fork()
-        self.traced, self.width, self.devices, self.options = traced, width, devices, options
+        self.traced, self.widths, self.devices, self.options = traced, widths, devices, options
         # While a chunk is copied to the host, the next one runs, on each device.
         self.capacity, self.compile_seconds = 2 * len(devices), 0.0
         self.dispatcher, self.turn = dispatcher, 0
@@ -127,7 +127,7 @@ class LocalRunner:
 
     def start(self, task: Task, columns: Arguments, data: Sequence[Any] | None = None) -> Handle:
         """Dispatch a task; a group is compiled at its first one."""
-        width = count_lanes(columns, self.width)
+        width = count_lanes(columns, self.widths[task.group])
         program = self._programs_of(task.group, width)[self.turn]
         if data is not None:
             program = dataclasses.replace(program, data=jax.device_put(tuple(data), program.device))

@@ -84,6 +84,7 @@ class SegmentPrograms:
     Attributes:
       traced: The programs of all groups.
       functions: What each of them was traced from, to be sent to workers.
+      groups: The number of the group of each.
 
     Raises:
       TypeError: The segment does not return a state and outputs.
@@ -100,6 +101,7 @@ class SegmentPrograms:
     ):
         self.traced: list[TracedGroup] = []
         self.functions: list[SweptFn] = []
+        self.groups: list[int] = []
         self._indices: dict[tuple[int, int | None], int] = {}  # group, length after the first
         for number, group in enumerate(space.groups()):
             taken = space.take(group.rows.at(np.zeros(1, np.int64)))
@@ -141,6 +143,7 @@ class SegmentPrograms:
         function = Partial(call, *counts)
         self._indices[number, steps] = len(self.traced)
         self.functions.append(function)
+        self.groups.append(number)
         self.traced.append(trace_group(function, group, sample))
 
 

@@ -56,7 +56,7 @@ class UnknownPayload(LookupError):
 def pack_sweep(
     functions: Sequence[SweptFn],
     traced: Sequence[TracedGroup],
-    width: int,
+    widths: Sequence[int],
     options: Mapping[str, Any],
 ) -> bytes:
     """Pickle what a worker needs to make the programs of a sweep.
@@ -66,7 +66,7 @@ def pack_sweep(
     Args:
       functions: What is swept, for each group.
       traced: The groups, as the driver has traced them.
-      width: How many lanes a chunk has.
+      widths: Of each group: how many lanes a chunk has.
       options: The options of the programs.
 
     Returns:
@@ -83,11 +83,11 @@ def pack_sweep(
         ) from error
 
     groups = [
-        PackedGroup(fn, one.group.static, one.group.names, one.fingerprint)
-        for fn, one in zip(functions, traced, strict=True)
+        PackedGroup(fn, one.group.static, one.group.names, one.fingerprint, width)
+        for fn, one, width in zip(functions, traced, widths, strict=True)
     ]
     here = read_settings(), read_versions(), jax.default_backend()
-    return cloudpickle.dumps(PackedSweep(groups, width, dict(options), *here))
+    return cloudpickle.dumps(PackedSweep(groups, dict(options), *here))
 
 
 class PackedGroup(NamedTuple):
@@ -98,12 +98,14 @@ class PackedGroup(NamedTuple):
       static: Its arguments that are not traced.
       names: Those that are.
       fingerprint: The fingerprint of the function, as the driver has traced it.
+      width: How many lanes a chunk has.
     """
 
     fn: SweptFn
     static: dict[str, Any]
     names: tuple[str, ...]
     fingerprint: str
+    width: int
 
 
 class PackedSweep(NamedTuple):
@@ -111,7 +113,6 @@ class PackedSweep(NamedTuple):
 
     Attributes:
       groups: What is compiled once each.
-      width: How many lanes a chunk has.
       options: The options of the programs.
       settings: Of JAX, in the driver.
       versions: Of JAX, there.
@@ -119,7 +120,6 @@ class PackedSweep(NamedTuple):
     """
 
     groups: Sequence[PackedGroup]
-    width: int
     options: Mapping[str, Any]
     settings: Mapping[str, Any]
     versions: Mapping[str, str]
@@ -155,7 +155,7 @@ def run_chunk(
     refuse_fork()
     with _LOADING:
         sweep = _find_sweep(payload, content)
-        key = payload.digest, group, count_lanes(columns, sweep.width)
+        key = payload.digest, group, count_lanes(columns, sweep.groups[group].width)
         if key not in _PROGRAMS:
             _drop_oldest(_PROGRAMS, _KEPT_PROGRAMS)
             _PROGRAMS[key] = _compile_group(sweep, group, columns)
@@ -245,7 +245,8 @@ def _compile_group(sweep: PackedSweep, number: int, columns: Arguments) -> Progr
             f"{sweep.versions} on {sweep.backend}, and the results would differ in their last "
             "bits; install the same versions everywhere, and use the same kind of device."
         )
-    packed, width = sweep.groups[number], count_lanes(columns, sweep.width)
+    packed = sweep.groups[number]
+    width = count_lanes(columns, packed.width)
     group = Group(packed.static, packed.static, packed.names, all_indices(width), ())
     with apply_settings(sweep.settings):
         traced = trace_group(packed.fn, group, columns)

@@ -6,7 +6,8 @@ from typing import NamedTuple, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from jaxmom.sweeps.compile.identity import digest_identity
+from jaxmom.sweeps.compile.identity import GROUP_WIDTHS, Identity, digest_identity
+from jaxmom.sweeps.space.groups import group_key
 from jaxmom.sweeps.space.index_maps import Index, IndexMap, ceil_div, select_indices
 from jaxmom.sweeps.space.serialize import from_json, hash_lanes
 from jaxmom.sweeps.space.space import Space
@@ -21,7 +22,7 @@ class Chunk(NamedTuple):
     Attributes:
       group_index: The number of its group in the manifest.
       chunk: Its number in the group.
-      lanes: How many it has: the width, or fewer in the last chunk of a group.
+      lanes: How many it has: the width of its group, or fewer in the last chunk of a group.
     """
 
     group_index: int
@@ -43,7 +44,8 @@ class Extension(NamedTuple):
     Attributes:
       extension_index: The number of the manifest.
       digest: Of the identity, which its parts carry.
-      width: Lanes in each chunk but the last ones.
+      width: Of the sweep.
+      widths: Of each group of the space: the lanes in its chunks but the last one.
       space: All lanes of its sweep, old and new.
       rows: For each group of the space, its new lanes.
       index_from_last: Index in the last space -> index in this one, or -1; None if this is the
@@ -54,6 +56,7 @@ class Extension(NamedTuple):
     extension_index: int
     digest: str
     width: int
+    widths: list[int]
     space: Space
     rows: list[IndexMap]
     index_from_last: Index | None = None
@@ -62,9 +65,9 @@ class Extension(NamedTuple):
     def chunks(self) -> list[Chunk]:
         """Return all chunks, done or not."""
         return [
-            Chunk(number, index, min(self.width, rows.size - index * self.width))
-            for number, rows in enumerate(self.rows)
-            for index in range(ceil_div(rows.size, self.width))
+            Chunk(number, index, min(width, rows.size - index * width))
+            for number, (rows, width) in enumerate(zip(self.rows, self.widths, strict=True))
+            for index in range(ceil_div(rows.size, width))
         ]
 
 
@@ -105,11 +108,7 @@ def read_extensions(manifests: Sequence[Manifest]) -> list[Extension]:
             "jm.halving goes on with it."
         )
     identities = [manifest["identity"] for manifest in manifests]
-    extensions = [
-        Extension(number, digest_identity(identity), identity["width"], space, _group_rows(space))
-        for number, identity in enumerate(identities)
-        for space in (from_json(identity["space"]),)
-    ]
+    extensions = [_whole_sweep(number, identity) for number, identity in enumerate(identities)]
     if len(extensions) == 1:
         return extensions
     hashes = [
@@ -119,8 +118,13 @@ def read_extensions(manifests: Sequence[Manifest]) -> list[Extension]:
     return [_locate(extension, hashes) for extension in extensions]
 
 
-def _group_rows(space: Space) -> list[IndexMap]:
-    return [group.rows for group in space.groups()]
+def _whole_sweep(extension_index: int, identity: Identity) -> Extension:
+    """Return an extension with all lanes of its space, as if it were the first."""
+    space, width = from_json(identity["space"]), identity["width"]
+    groups, known = space.groups(), identity.get(GROUP_WIDTHS)
+    widths = [width if known is None else known[group_key(group)] for group in groups]
+    digest, rows = digest_identity(identity), [group.rows for group in groups]
+    return Extension(extension_index, digest, width, widths, space, rows)
 
 
 def _locate(extension: Extension, hashes: Sequence[LaneHashes]) -> Extension:

@@ -12,7 +12,7 @@ from typing import Any, TypeAlias
 
 Manifest: TypeAlias = dict[str, Any]
 
-FORMAT = 2
+FORMAT = 3  # from which on groups have widths of their own
 HALVING = "halving"  # the key of a manifest whose folder holds a halving and no sweep
 MANIFEST = re.compile(r"sweep(-\d+)?\.json")
 

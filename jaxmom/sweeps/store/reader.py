@@ -235,7 +235,8 @@ class Reader:
           name: Of the output.
           inner: As for `read`.
         """
-        chunks = position // extension.width
+        width = extension.widths[number]
+        chunks = position // width
         there = np.flatnonzero(position >= 0)
         order = there[np.argsort(chunks[there], kind="stable")]
         ends = np.flatnonzero(np.diff(chunks[order])) + 1
@@ -243,7 +244,7 @@ class Reader:
             part = part_name(number, int(chunks[mine[0]]))
             array = self._try_array(extension, part, name)
             if array is not None:
-                result[mine] = array[np.ix_(position[mine] % extension.width, *inner)]
+                result[mine] = array[np.ix_(position[mine] % width, *inner)]
             elif name == "status" and self.store.has_failed(extension.extension_index, part):
                 result[mine] = FAILED
 

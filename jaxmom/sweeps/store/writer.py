@@ -1,5 +1,6 @@
 """Writer of chunk results into a store, a part for each chunk."""
 
+import contextlib
 import itertools
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Literal, NamedTuple, TypeAlias
@@ -7,6 +8,7 @@ from typing import Any, Literal, NamedTuple, TypeAlias
 import numpy as np
 
 from jaxmom.sweeps.compile.identity import (
+    GROUP_WIDTHS,
     Identity,
     IdentityChange,
     collect_provenance,
@@ -19,7 +21,7 @@ from jaxmom.sweeps.compile.program import Arrays, TracedGroup
 from jaxmom.sweeps.results.checks import read_steps
 from jaxmom.sweeps.results.collect import LaneSet
 from jaxmom.sweeps.space.groups import group_key
-from jaxmom.sweeps.space.index_maps import Index, ceil_div
+from jaxmom.sweeps.space.index_maps import Index
 from jaxmom.sweeps.store.extensions import (
     Extension,
     part_name,
@@ -27,7 +29,7 @@ from jaxmom.sweeps.store.extensions import (
     split_part_name,
 )
 from jaxmom.sweeps.store.files import Damaged, Store
-from jaxmom.sweeps.store.manifests import DamagedManifest, Manifest
+from jaxmom.sweeps.store.manifests import DamagedManifest, Manifest, read_manifest
 
 # Of a store that was extended before manifests had a copy of the one before them.
 _ADVICE = (
@@ -35,6 +37,8 @@ _ADVICE = (
     "again, and then says what the store has been extended to; then the last call goes on. Or "
     'start over with resume="fresh".'
 )
+
+_LANES = "lanes"  # in a part: the width of its group, if groups have widths of their own
 
 Resume: TypeAlias = Literal["strict", "fresh", "extend"]
 OpenFn: TypeAlias = Callable[[Store, Mapping[str, Any]], Any]  # a store -> its Dataset
@@ -46,10 +50,13 @@ class Choice(NamedTuple):
     Attributes:
       width: Lanes at a time.
       options: Of the program, as for `jaxmom.sweep`.
+      widths: Of its groups, by their keys; None if all have that of the sweep, as in stores that
+        were written before small groups had a narrower one.
     """
 
     width: int
     options: Mapping[str, Any]
+    widths: Mapping[str, int] | None
 
 
 def read_choice(store: Store) -> Choice | None:
@@ -66,15 +73,32 @@ def read_choice(store: Store) -> Choice | None:
     try:
         manifests = store.read_manifests()
     except DamagedManifest as error:
-        for name in sorted(store.list_parts(error.extension_index)):
-            meta = store.read_meta(error.extension_index, name)
-            if meta is not None and "options" in meta:
-                return Choice(meta["width"], meta["options"])
-        return None
-    if not manifests:
-        return None
-    identity = manifests[-1]["identity"]
-    return Choice(identity["width"], manifests[-1].get("options", identity["options"]))
+        return _choice_of_parts(store, error.extension_index)
+    return _choice_of_manifest(manifests[-1]) if manifests else None
+
+
+def _choice_of_manifest(manifest: Manifest) -> Choice:
+    identity = manifest["identity"]
+    options = manifest.get("options", identity["options"])
+    return Choice(identity["width"], options, identity.get(GROUP_WIDTHS))
+
+
+def _choice_of_parts(store: Store, extension_index: int) -> Choice | None:
+    """Return the choice of a sweep whose manifest is damaged: of the next one, or of a part.
+
+    A part has no widths of the groups. They are those of the sweep that this one extends; other
+    groups of it, and those of a first sweep, had the lanes then that they have in its call.
+    """
+    with contextlib.suppress(ValueError):
+        return _choice_of_manifest(read_manifest(store.path, extension_index + 1))
+    widths: Mapping[str, int] | None = {}
+    with contextlib.suppress(ValueError):
+        widths = _choice_of_manifest(read_manifest(store.path, extension_index - 1)).widths
+    for name in sorted(store.list_parts(extension_index)):
+        meta = store.read_meta(extension_index, name)
+        if meta is not None and "options" in meta:
+            return Choice(meta["width"], meta["options"], widths if _LANES in meta else None)
+    return None
 
 
 class StoreWriter:
@@ -125,7 +149,7 @@ class StoreWriter:
         ]
         # Blocks that share a program run one after another.
         self.lane_sets = sorted(lane_sets, key=lambda lane_set: lane_set.group)
-        counts = [ceil_div(lane_set.rows.size, identity["width"]) for lane_set in self.lane_sets]
+        counts = [lane_set.chunks for lane_set in self.lane_sets]
         self._starts = np.cumsum([0, *counts]).tolist()  # the first chunk of each lane set
         self._done = self._verify_parts()
         if store.share is not None:
@@ -176,7 +200,7 @@ class StoreWriter:
         """Return how many chunks would survive the end of the process now."""
         return sum(len(self.store.list_parts(index)) for index in range(self.known))
 
-    def write_chunk(self, number: int, chunk: int, width: int, arrays: Arrays) -> None:
+    def write_chunk(self, number: int, chunk: int, arrays: Arrays) -> None:
         """Write a part, with what its bytes depend on and nothing else.
 
         Two processes that compute a chunk write the same bytes.
@@ -184,24 +208,26 @@ class StoreWriter:
         Args:
           number: Of the lane set.
           chunk: The number of the chunk in its lane set.
-          width: The number of lanes in every chunk but the last.
           arrays: The outputs with their status, [lanes, ...].
         """
         lane_set = self.lane_sets[number]
         name = part_name(lane_set.group_index, chunk)
-        meta = {"sweep": self.digests[lane_set.extension_index], "chunk": name, "width": width}
-        meta |= {"options": self._manifest["options"], "versions": read_versions()}
+        identity = self._manifest["identity"]
+        meta = {"sweep": self.digests[lane_set.extension_index], "chunk": name}
+        meta |= {"width": identity["width"], "options": self._manifest["options"]}
+        if GROUP_WIDTHS in identity:
+            meta[_LANES] = lane_set.width
+        meta["versions"] = read_versions()
         if lane_set.extension_index:
             meta["extends"] = self.digests[lane_set.extension_index - 1]
         self.store.write_part(lane_set.extension_index, name, arrays, meta)
 
-    def mark_failed(self, number: int, chunk: int, width: int, message: str) -> None:
+    def mark_failed(self, number: int, chunk: int, message: str) -> None:
         """Write the error of a chunk, which is tried again by the next call.
 
         Args:
           number: Of the lane set.
           chunk: The number of the chunk in its lane set.
-          width: The number of lanes in every chunk but the last.
           message: What the error says.
         """
         lane_set = self.lane_sets[number]
@@ -277,13 +303,13 @@ class StoreWriter:
         """Return the lane sets of an extension, in terms of the lanes and groups of this sweep."""
         groups = {group_key(one.group): number for number, one in enumerate(self.traced)}
         lane_sets = []
-        for index, (group, rows) in enumerate(
-            zip(extension.space.groups(), extension.rows, strict=True)
+        for index, (group, rows, width) in enumerate(
+            zip(extension.space.groups(), extension.rows, extension.widths, strict=True)
         ):
             if extension.index_to_last is not None:
                 rows = rows._replace(at=_compose(rows.at, extension.index_to_last))
             lane_sets.append(
-                LaneSet(extension.extension_index, index, groups[group_key(group)], rows)
+                LaneSet(extension.extension_index, index, groups[group_key(group)], rows, width)
             )
         return lane_sets
 
