@@ -1,4 +1,4 @@
-"""Heatmaps: one value over two hyperparameters, with the cells that diverged, failed or miss."""
+"""Heatmaps: one value over two hyperparameters, with the cells that diverged, failed or are missing."""
 
 from typing import Any
 
