@@ -185,9 +185,9 @@ class Driver:
 
     def _columns(self, task: Task) -> Arguments:
         """Return the arguments of a chunk; one of few lanes is filled up with its last lane."""
-        lanes = len(self._lanes(task))
-        width = self.writer.lane_sets[task.number].width
-        missing = chunk_width(width, self.config.options, lanes) - lanes
+        lane_set = self.writer.lane_sets[task.number]
+        lanes = len(lane_set.places(task.chunk))
+        missing = chunk_width(lane_set.width, self.config.options, lanes) - lanes
         return jax.tree.map(lambda x: fill_up(x, missing), self._arguments(task))
 
     def _keep(self, task: Task, outcome: Arrays | Exception, progress: ProgressFn) -> None:
