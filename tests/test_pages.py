@@ -73,7 +73,7 @@ def test_every_block_of_code_is_run_somewhere(page):
 
 
 SLOW = {f"recipes/{x}.md" for x in ("animation", "equinox", "logging", "orbax", "submitit")}
-SLOW |= {f"coming_from/{x}.md" for x in ("optuna", "pepit")}
+SLOW |= {f"coming_from/{x}.md" for x in ("hydra", "optuna", "pepit", "ray_tune", "wandb")}
 IN_FLOAT32 = {"conversions.md"}  # tests/test_float32.py runs it
 
 
@@ -85,6 +85,7 @@ IN_FLOAT32 = {"conversions.md"}  # tests/test_float32.py runs it
         if re.search(r"^>>> ", text, re.M) and page not in IN_FLOAT32
     ],
 )
+@pytest.mark.filterwarnings(r"ignore:os\.fork:RuntimeWarning")  # Ray forks, and then calls exec
 def test_prompts_print_what_the_page_says(page):
     """With JAX's defaults, as a user's."""
     for package in find_needs(PAGES[page]):
