@@ -14,13 +14,15 @@
     theory.certified_rate       a rate for all smooth strongly convex functions, with a proof
     theory.certified_rates      such rates of many optimizers, each with its proof
     theory.certifiable_rate     the same rate as a number that compiles and differentiates
+    theory.certified_value_rate such a rate of function values, also of convex functions
     theory.worst_case           the exact worst case of N steps, its proof and its function
 
 An optimizer is a pytree, so that all but `tune`, `minimal`, `regime`, `equivalent`,
-`certified_rate`, `certified_rates` and `worst_case` compile and map over its hyperparameters. An
-array of curvatures is as many separate problems, with one result each. Curvatures of games may be
-complex, in `iteration_matrix`, `monodromy`, `eigenvalues`, `characteristic_polynomial`,
-`spectral_radius`, `period`, `transient_growth`, `stationary_covariance` and `stationary_variance`;
+`certified_rate`, `certified_rates`, `certified_value_rate` and `worst_case` compile and map over
+its hyperparameters. An array of curvatures is as many separate problems, with one result each.
+Curvatures of games may be complex, in `iteration_matrix`, `monodromy`, `eigenvalues`,
+`characteristic_polynomial`, `spectral_radius`, `period`, `transient_growth`,
+`stationary_covariance` and `stationary_variance`;
 `stability_limit` takes their angle, and the others refuse them. Coefficients that repeat are
 admitted by `monodromy`, `spectral_radius`, `rate`, `stability_limit` and `kernel`.
 Exact formulas need exact numbers: enable ``jax_enable_x64``.
@@ -40,6 +42,7 @@ from jaxmom.theory._linearize import (
 from jaxmom.theory._minimal import minimal
 from jaxmom.theory._risk import risk
 from jaxmom.theory._systems import Linear
+from jaxmom.theory._value_certificate import ValueCertificate, certified_value_rate
 from jaxmom.theory._worst_case import WorstCase, worst_case
 from jaxmom.theory.certificate import Certificate, certified_rate
 from jaxmom.theory.linear_system import (
@@ -89,10 +92,12 @@ __all__ = [
     "PeriodicSystem",
     "TimeVaryingError",
     "Tuning",
+    "ValueCertificate",
     "WorstCase",
     "certifiable_rate",
     "certified_rate",
     "certified_rates",
+    "certified_value_rate",
     "characteristic_polynomial",
     "curvature_noise_limit",
     "damping",

@@ -28,8 +28,8 @@ _TOLERANCES = {"tol_gap_abs": 1e-11, "tol_gap_rel": 1e-11, "tol_feas": 1e-11}
 class Quadratic(NamedTuple):
     """A quadratic form of the Gram matrix plus a linear form of the values."""
 
-    form: np.ndarray  # [n, n]
-    values: np.ndarray  # [N + 1]
+    form: Any  # [n, n]
+    values: Any  # [N + 1]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -101,11 +101,19 @@ def _square(row: np.ndarray) -> np.ndarray:
 def combine(estimation: Estimation, bound: Any, weights: Any, points: Any, gradients: Any) -> Any:
     """Return the form S of the proof: bound x limit - measure - sum of inequalities; its Gram part.
 
-    The inequality of (i, j) is ``f_i - f_j - g_j (x_i - x_j) - (|g_i - g_j|^2 + q |x_i - x_j|^2 -
-    2 q (g_i - g_j) (x_i - x_j)) / (2 (1 - q)) >= 0`` with q = mu / L. The numbers may be floats,
-    fractions or variables of cvxpy.
+    The numbers may be floats, fractions or variables of cvxpy.
     """
     q = Fraction(estimation.ratio) if points.dtype == object else estimation.ratio
+    target, limit = estimation.target(points, gradients), estimation.limit(points)
+    return bound * limit.form - target.form - sum_inequalities(q, weights, points, gradients)
+
+
+def sum_inequalities(q: Any, weights: Any, points: Any, gradients: Any) -> Any:
+    """Return the Gram part [n, n] of a sum of interpolation inequalities with multipliers.
+
+    The inequality of (i, j) is ``f_i - f_j - g_j (x_i - x_j) - (|g_i - g_j|^2 + q |x_i - x_j|^2 -
+    2 q (g_i - g_j) (x_i - x_j)) / (2 (1 - q)) >= 0`` with q = mu / L, in units with L = 1.
+    """
     ones = np.ones(len(points), int)
     sums, columns = weights @ ones, weights.T @ ones
     diagonal = _diagonal(columns)
@@ -114,9 +122,7 @@ def combine(estimation: Estimation, bound: Any, weights: Any, points: Any, gradi
     cross = points.T @ laplacian @ gradients
     squares = gradients.T @ laplacian @ gradients + q * (points.T @ laplacian @ points)
     room = 2 * (1 - q)
-    form = (slope + slope.T) / 2 + (squares - q * (cross + cross.T)) / room
-    target, limit = estimation.target(points, gradients), estimation.limit(points)
-    return bound * limit.form - target.form + form
+    return -((slope + slope.T) / 2 + (squares - q * (cross + cross.T)) / room)
 
 
 def _diagonal(vector: Any) -> Any:

@@ -66,7 +66,7 @@ def first_step(
     first, second = early
     # The same params in all the future make the same state of both systems.
     steps = len(whole.names)
-    ours, theirs = _observe(system, steps), _observe(whole, steps)
+    ours, theirs = observe(system, steps), observe(whole, steps)
     after = np.array([first.A[:, 0], first.B])  # of `linearize`: params first, buffers empty
     found = np.linalg.lstsq(ours, theirs @ after.T, rcond=None)[0]
     error, size = np.abs(ours @ found - theirs @ after.T), np.abs(ours) @ np.abs(found)
@@ -80,7 +80,7 @@ def _is_same(one: LinearSystem, other: LinearSystem) -> bool:
     )
 
 
-def _observe(system: LinearSystem, steps: int) -> np.ndarray:
+def observe(system: LinearSystem, steps: int) -> np.ndarray:
     """The rows C, C A, C A^2 ...: params in the steps to come, without gradients."""
     rows = [np.asarray(system.C, float)]
     for _ in range(steps - 1):
