@@ -170,10 +170,8 @@ def momentum_method(
             "pass it without calling it, and its hyperparameters by name."
         )
     settings = _Settings(coefficients_fn, learning_rate_position, first_gradient)
-    if names_ahead(coefficients_fn):  # of schedules, which a part would not see
-        return _make_filter(settings, hyperparameters)
-    vectors = vector_defaults(coefficients_fn)
-    return make_per_part(_FilterMaker(settings), hyperparameters, vectors)
+    vectors, ahead = vector_defaults(coefficients_fn), names_ahead(coefficients_fn)
+    return make_per_part(_FilterMaker(settings), hyperparameters, vectors, ahead)
 
 
 # The filter as a transformation: hp holds the hyperparameters, the learning rate, and `settings`.

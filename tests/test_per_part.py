@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
+from cases import METHODS
 
 import jaxmom as jm
 
@@ -35,6 +36,10 @@ MAKES = {
     "ema_momentum": (jm.ema_momentum, {"beta": 0.8, "debias": True}),
     "lion": (jm.lion, {"b1": 0.8, "weight_decay": 0.1}),
     "adan": (jm.adan, {"b1": 0.8, "weight_decay": 0.1}),  # whose decay divides by its own rate
+    "storm": (
+        lambda learning_rate, a: jm.with_previous_gradient(jm.storm(learning_rate, a)),
+        {"a": 0.3},
+    ),
 }
 
 
@@ -73,6 +78,60 @@ def test_a_schedule_may_stand_in_a_tree():
         jm.heavy_ball, {"learning_rate": rate, "beta": 0.8}, {"learning_rate": 0.02, "beta": 0.8}
     )
     chex.assert_trees_all_close(found, run(expected), rtol=1e-13)
+
+
+def test_a_schedule_in_a_tree_is_read_at_the_next_step_too():
+    """Sutskever's read-out takes the beta of the next step, and so does it in each part."""
+    beta = jm.schedules.linear(0.2, 0.9, 5)
+    found = run(jm.sutskever_nesterov({"w": 0.02, "b": 0.01}, beta))
+    each = ({"learning_rate": rate, "beta": beta} for rate in (0.02, 0.01))
+    chex.assert_trees_all_close(found, run(parts(jm.sutskever_nesterov, *each)), rtol=1e-13)
+    betas = {"w": beta, "b": 0.5}
+    found = run(jm.sutskever_nesterov(0.02, betas))
+    each = ({"learning_rate": 0.02, "beta": betas[part]} for part in "wb")
+    chex.assert_trees_all_close(found, run(parts(jm.sutskever_nesterov, *each)), rtol=1e-13)
+    moved = np.abs(found["params"]["w"] - run(jm.sutskever_nesterov(0.02, 0.5))["params"]["w"])
+    assert np.max(moved) > 1e-3
+
+
+def test_the_least_denominator_may_differ_between_parts():
+    found = run(jm.nadam(0.1, eps={"w": 1e-3, "b": 1.0}))
+    each = ({"learning_rate": 0.1, "eps": eps} for eps in (1e-3, 1.0))
+    chex.assert_trees_all_close(found, run(parts(jm.nadam, *each)), rtol=1e-13)
+
+
+def test_each_part_has_its_length_of_step_along_one_norm():
+    """NIGT, whose norm is that of all of params, by its paper's loop."""
+    rates, beta = (0.02, 0.02, 0.1), 0.8  # as the leaves are sorted: b.x, b.y, w
+    y = [np.asarray(p) for p in jax.tree.leaves(PARAMS)]
+    x, m, points = y, [0.0 * p for p in y], [y]
+    for _ in range(6):
+        gradients = [2.0 * (1 + i) * p for i, p in enumerate(y)]
+        m = [beta * old + (1 - beta) * g for old, g in zip(m, gradients, strict=True)]
+        norm = np.sqrt(sum(np.sum(one**2) for one in m))
+        new = [p - r * one / norm for p, r, one in zip(x, rates, m, strict=True)]
+        y = [p + beta / (1 - beta) * (p - old) for p, old in zip(new, x, strict=True)]
+        x = new
+        points.append(y)
+    found = run(jm.nigt(RATES, beta=beta))["params"]
+    for leaf, expected in zip(jax.tree.leaves(found), zip(*points, strict=True), strict=True):
+        np.testing.assert_allclose(leaf, np.stack(expected), rtol=1e-12)
+    several = run(jm.nigt(RATES, beta={"w": beta, "b": beta}))["params"]
+    chex.assert_trees_all_close(several, found, rtol=1e-13)
+
+
+# One step size, and what it is made of, for all of params: that of the norms and of the loss.
+OF_THE_WHOLE = {"momsps", "momo", "adaptive_heavy_ball", "adaptive_storm", "yellowfin"}
+
+
+@pytest.mark.parametrize("name", [name for name in METHODS if name not in OF_THE_WHOLE])
+def test_every_hyperparameter_of_a_method_may_be_a_tree(name):
+    case = METHODS[name]
+    for letter, value in case.hyperparameters.items():
+        hp = {**case.static, **case.hyperparameters, letter: {"w": value, "b": value}}
+        names = jm.hyperparameters(case.make(**hp))
+        for part in "wb":
+            assert any(n.endswith(f"{letter}.{part}") for n in names), (letter, list(names))
 
 
 def test_it_is_swept_differentiated_and_replaced():

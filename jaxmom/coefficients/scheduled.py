@@ -118,7 +118,10 @@ def am1(alpha: ArrayLike = 0.5, delta: ArrayLike = 1.0) -> Recurrence:
 
     Source:
       Yarotsky and Velikanov 2025 (arXiv 2410.04228): the memory-1 algorithm with power-law
-      schedules and its rate; the bound for delta below 1 is derived from the sum of its noise.
+      schedules. Its exponent is taken from a summary of the paper, not from its text; the authors
+      derive it by heuristics and experiments, and call it unproved in a later paper (Yarotsky 2025,
+      arXiv 2504.12519). ``experiments/reproduce.py`` finds it. The bound for delta below 1 is
+      derived here, from the sum of the noise.
     """
     numbers = {
         "alpha": as_hyperparameter("alpha", alpha, "[0, inf)"),

@@ -10,6 +10,7 @@ from jax.core import Tracer
 from jax.tree_util import Partial
 
 from jaxmom import coefficients
+from jaxmom._per_part import make_per_part
 from jaxmom.combine import chain
 from jaxmom.filters import (
     Coefficients,
@@ -26,7 +27,6 @@ from jaxmom.transform import (
     PyTree,
     ScalarOrSchedule,
     TransformFns,
-    as_leaf,
     as_pytree,
     assemble,
     hyperparameters,
@@ -127,8 +127,8 @@ def divide_by_root(
 
     With `at_least` the denominator is ``max(sqrt(second_moment(g)), eps)``.
     """
-    static, values = (("at_least", at_least),), {"eps": as_leaf("eps", eps)}
-    return assemble(_RATIO, static, values, (numerator, second_moment), ())
+    root = make_per_part(_make_bounded_root if at_least else _make_root, {"eps": eps})
+    return assemble(_RATIO, (), {}, (numerator, chain(second_moment, root)), ())
 
 
 def _debiased_average(beta: Any) -> Coefficients | Recurrence:
@@ -139,7 +139,41 @@ def _second_moment(b2: Any) -> Coefficients | Recurrence:
     return coefficients.ema_momentum(as_hyperparameter("b2", b2, "[0, 1)"), debias=True)
 
 
-# The ratio as pure functions; the two children are the numerator and the second moment.
+def _make_root(**hp: Any) -> Optimizer:
+    return transformation(stateless, _add_to_root, hp, check=_check_eps)
+
+
+def _make_bounded_root(**hp: Any) -> Optimizer:
+    return transformation(stateless, _bound_root, hp, check=_check_eps)
+
+
+def _add_to_root(
+    hp: Hyperparameters, updates: PyTree, state: PyTree, params: PyTree, **extra: Any
+) -> tuple[PyTree, PyTree]:
+    del params, extra
+    return _map_roots(jnp.add, hp, updates), state
+
+
+def _bound_root(
+    hp: Hyperparameters, updates: PyTree, state: PyTree, params: PyTree, **extra: Any
+) -> tuple[PyTree, PyTree]:
+    del params, extra
+    return _map_roots(jnp.maximum, hp, updates), state
+
+
+def _map_roots(
+    function: Callable[[jax.Array, jax.Array], jax.Array], hp: Hyperparameters, squares: PyTree
+) -> PyTree:
+    eps = as_hyperparameter("eps", hp["eps"])
+
+    def combine(square: jax.Array) -> jax.Array:
+        root = safe_sqrt(square.real)
+        return function(root, jnp.asarray(eps, root.dtype))
+
+    return jax.tree.map(combine, squares)
+
+
+# The ratio as pure functions; the two children are the numerator and the denominator.
 
 
 def _init_both(hp: Hyperparameters, params: PyTree) -> tuple[PyTree, ...]:
@@ -149,21 +183,14 @@ def _init_both(hp: Hyperparameters, params: PyTree) -> tuple[PyTree, ...]:
 def _divide(
     hp: Hyperparameters, updates: PyTree, state: PyTree, params: PyTree, **extra: Any
 ) -> tuple[PyTree, PyTree]:
-    eps = as_hyperparameter("eps", hp["eps"])
     wide = jax.tree.map(lambda g: jnp.asarray(g, wide_dtype(g)), updates)  # to be squared
     pairs = [
         update(wide, inner, params, **extra)
         for update, inner in zip(hp["transforms"], state, strict=True)
     ]
-
-    def quotient(m: jax.Array, v: jax.Array) -> jax.Array:
-        root = safe_sqrt(v.real)
-        small = jnp.asarray(eps, root.dtype)
-        below = jnp.maximum(root, small) if hp["at_least"] else root + small
-        return m / below.astype(m.dtype)
-
     (above, first), (below, second) = pairs
-    return jax.tree.map(quotient, above, below), (first, second)
+    quotients = jax.tree.map(lambda m, root: m / root.real.astype(m.dtype), above, below)
+    return quotients, (first, second)
 
 
 def check_number(name: str, value: Any, bounds: str) -> None:
@@ -178,7 +205,7 @@ def _check_eps(hp: Hyperparameters) -> None:
     check_number("eps", hp["eps"], "[0, inf)")
 
 
-_RATIO = TransformFns(_init_both, _divide, check=_check_eps, title="ratio")
+_RATIO = TransformFns(_init_both, _divide, title="ratio")
 
 
 def safe_sqrt(x: jax.Array) -> jax.Array:

@@ -1,20 +1,24 @@
 """The polar factor as a head: Newton-Schulz iterations, scaling by shape, and NorMuon's neurons."""
 
-from typing import Any, Literal, TypeAlias
+from typing import Any, Literal, NamedTuple, TypeAlias
 
 import jax
 import jax.numpy as jnp
 from jax.sharding import PartitionSpec
 
+from jaxmom._per_part import make_per_part
 from jaxmom.filters import as_hyperparameter
 from jaxmom.methods._heads import check_number, map_pairs, safe_sqrt, stateless
 from jaxmom.transform import (
     NUMBER,
+    CheckFn,
     Hyperparameters,
+    InitFn,
     Optimizer,
     PyTree,
     ScalarOrSchedule,
     Static,
+    UpdateFn,
     transformation,
     wide_dtype,
 )
@@ -74,13 +78,10 @@ def scale_by_polar_factor(
         raise ValueError(
             f"ns_steps is how often the program iterates, an int of at least 1, not {ns_steps!r}."
         )
-    hp = {
-        "ns_coefficients": ns_coefficients,
-        "ns_eps": ns_eps,
-        "ns_steps": Static(ns_steps),
-        "scale": Static((scaling, output_axis)),
-    }
-    return transformation(_init_polar, _take_polar_factor, hp, check=_check_polar)
+    settings = (("ns_steps", ns_steps), ("scale", (scaling, output_axis)))
+    make = _StageMaker(_init_polar, _take_polar_factor, _check_polar, settings)
+    hp = {"ns_coefficients": ns_coefficients, "ns_eps": ns_eps}
+    return make_per_part(make, hp, vectors=("ns_coefficients",))
 
 
 def normalize_neurons(
@@ -88,8 +89,22 @@ def normalize_neurons(
 ) -> Optimizer:
     """Return NorMuon's stage: give each output the size it has had, and the matrix its norm."""
     _check_options(scaling, output_axis)
-    hp = {"b2": b2, "eps": eps, "scale": Static((scaling, output_axis))}
-    return transformation(_init_variance, _normalize, hp, check=_check_neurons)
+    settings = (("scale", (scaling, output_axis)),)
+    make = _StageMaker(_init_variance, _normalize, _check_neurons, settings)
+    return make_per_part(make, {"b2": b2, "eps": eps})
+
+
+class _StageMaker(NamedTuple):
+    """A function from hyperparameters to a stage with these settings, which compares by value."""
+
+    init: InitFn
+    update: UpdateFn
+    check: CheckFn
+    settings: tuple[tuple[str, Any], ...]
+
+    def __call__(self, **hp: Any) -> Optimizer:
+        static = {name: Static(value) for name, value in self.settings}
+        return transformation(self.init, self.update, {**hp, **static}, check=self.check)
 
 
 def newton_schulz(x: jax.Array, table: jax.Array, eps: jax.Array) -> jax.Array:

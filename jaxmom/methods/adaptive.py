@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 import optax
 
+from jaxmom._per_part import make_per_part
 from jaxmom._trees import advance_buffers, inner_product, map_present
 from jaxmom.methods._adaptive import (
     StormState,
@@ -51,7 +52,10 @@ def storm(learning_rate: ScalarOrSchedule, a: ScalarOrSchedule = 0.1) -> Optimiz
       >>> import jaxmom as jm
       >>> optimizer = jm.with_previous_gradient(jm.storm(0.1, a=0.2))
     """
-    hp = {"learning_rate": learning_rate, "a": a}
+    return make_per_part(_make_storm, {"learning_rate": learning_rate, "a": a})
+
+
+def _make_storm(**hp: Any) -> Optimizer:
     return transformation(_init_storm, _update_storm, hp, check=check_within(_STORM))
 
 

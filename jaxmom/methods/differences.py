@@ -8,6 +8,7 @@ from jax.tree_util import Partial
 
 from jaxmom import coefficients
 from jaxmom._lift import lift
+from jaxmom._per_part import make_per_part
 from jaxmom.combine import chain, mix
 from jaxmom.filters import Coefficients, Recurrence, as_hyperparameter
 from jaxmom.methods._heads import (
@@ -54,7 +55,7 @@ def adan(
       >>> import jaxmom as jm
       >>> optimizer = jm.adan(1e-3, weight_decay=0.02)
     """
-    direction = lift(_adan_direction)(b1=b1, b2=b2, b3=b3, eps=eps)
+    direction = make_per_part(_ADAN, {"b1": b1, "b2": b2, "b3": b3, "eps": eps})
     return descend_proximally(direction, learning_rate=learning_rate, weight_decay=weight_decay)
 
 
@@ -64,6 +65,9 @@ def _adan_direction(b1: Any = 0.98, b2: Any = 0.92, b3: Any = 0.99, eps: Any = 1
     ahead = momentum_method(_adan_ahead, None, first_gradient=True, b2=b2)
     second_moment = chain(ahead, SQUARE, momentum_method(_named_b3, None, b3=b3))
     return divide_by_root(mix([average, difference], [1.0, 1.0]), second_moment, eps)
+
+
+_ADAN = lift(_adan_direction)
 
 
 def _named_b1(b1: Any) -> Coefficients | Recurrence:
@@ -124,8 +128,8 @@ def mars(
       >>> import jaxmom as jm
       >>> optimizer = jm.mars(3e-3, gamma=0.025)
     """
-    make = lift(_exact_mars_direction if exact else _mars_direction)
-    direction = make(b1=b1, b2=b2, gamma=gamma, eps=eps)
+    hp = {"b1": b1, "b2": b2, "gamma": gamma, "eps": eps}
+    direction = make_per_part(_EXACT_MARS if exact else _MARS, hp)
     return descend(direction, learning_rate=learning_rate, weight_decay=weight_decay)
 
 
@@ -141,6 +145,9 @@ def _exact_mars_direction(
 ) -> Optimizer:
     corrected = transformation(stateless, _correct, {"b1": b1, "gamma": gamma})
     return chain(corrected, _SHORTEN, scale_by_second_moment(b1, b2, eps))
+
+
+_MARS, _EXACT_MARS = lift(_mars_direction), lift(_exact_mars_direction)
 
 
 def _correct(

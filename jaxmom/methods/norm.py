@@ -2,20 +2,19 @@
 
 from typing import Any
 
-import jax
-import jax.numpy as jnp
-
 from jaxmom import coefficients
-from jaxmom.filters import as_hyperparameter
-from jaxmom.methods._heads import check_number, map_pairs, normalize, scale_by_norm
+from jaxmom._per_part import put_together, take_apart
+from jaxmom.combine import chain
+from jaxmom.filters import Coefficients, Recurrence, as_hyperparameter
+from jaxmom.methods._heads import scale_by_norm
 from jaxmom.methods._stages import descend
-from jaxmom.momentum import ExtrapolatedState, momentum_method
+from jaxmom.momentum import momentum_method
 from jaxmom.transform import (
     Hyperparameters,
     Optimizer,
     PyTree,
     ScalarOrSchedule,
-    state_dtype,
+    read_out,
     transformation,
 )
 
@@ -69,46 +68,48 @@ def nigt(
       >>> import jaxmom as jm
       >>> optimizer = jm.nigt(0.1, beta=0.9)
     """
-    hp = {"learning_rate": learning_rate, "beta": beta, "per_array": per_array}
-    return transformation(_init_nigt, _transport, hp, readout=_back_to_x, check=_check_nigt)
+    values = take_apart({"learning_rate": learning_rate, "beta": beta})
+    needs = [name for name in values if name != "trees"]
+    hp = {**values, "per_array": per_array}
+    return transformation(
+        _init_nigt, _transport, hp, init_needs=needs, readout=_back_to_x, check=_check_nigt
+    )
+
+
+# Two filters around the norm; they share beta, so the chain is made of the hyperparameters anew.
+
+
+def _chain_of(hp: Hyperparameters) -> Optimizer:
+    rate, beta = put_together(hp, "learning_rate"), put_together(hp, "beta")
+    average = momentum_method(_average, None, beta=beta)
+    ahead = momentum_method(_go_ahead, "inside", learning_rate=rate, beta=beta)
+    return chain(average, scale_by_norm(hp["per_array"]), ahead)
+
+
+def _average(beta: Any) -> Coefficients | Recurrence:
+    return coefficients.ema_momentum(as_hyperparameter("beta", beta, "[0, 1)"))
+
+
+def _go_ahead(beta: Any) -> Coefficients:
+    """Return the filter of steps of x that makes those of y; its buffer is y - x."""
+    beta = as_hyperparameter("beta", beta, "[0, 1)")
+    further = beta / (1 - beta)
+    return Coefficients(decay=0.0, gain=further, read=-1.0, direct=1 / (1 - beta), evaluate=-1.0)
 
 
 def _check_nigt(hp: Hyperparameters) -> None:
-    check_number("learning_rate", hp["learning_rate"], "[0, inf)")
-    check_number("beta", hp["beta"], "[0, 1)")
+    _chain_of(hp)
 
 
-def _init_nigt(hp: Hyperparameters, params: PyTree) -> ExtrapolatedState:
-    del hp
-    zeros = jax.tree.map(lambda p: jnp.zeros_like(p, state_dtype(p)), params)
-    return ExtrapolatedState((zeros, zeros))  # m, and y - x
+def _init_nigt(hp: Hyperparameters, params: PyTree) -> PyTree:
+    return _chain_of(hp).init(params)
 
 
 def _transport(
-    hp: Hyperparameters, updates: PyTree, state: ExtrapolatedState, params: PyTree, **extra: Any
-) -> tuple[PyTree, ExtrapolatedState]:
-    del params, extra
-    rate, beta = (as_hyperparameter(name, hp[name]) for name in ("learning_rate", "beta"))
-
-    def average(g: Any, m: PyTree) -> tuple[Any, PyTree]:
-        if g is None:  # a frozen leaf
-            return None, m
-        decay = jnp.asarray(beta, m.dtype)
-        m = decay * m + (1 - decay) * jnp.asarray(g, m.dtype)
-        return m, m
-
-    def advance(direction: Any, ahead: PyTree) -> tuple[Any, PyTree]:
-        if direction is None:
-            return None, ahead
-        step = -jnp.asarray(rate, direction.dtype) * direction  # of x
-        new = jnp.asarray(beta / (1 - beta), step.dtype) * step
-        return step + new - ahead, new
-
-    moved, m = map_pairs(average, updates, state.buffers[0])
-    updates, ahead = map_pairs(advance, normalize(moved, hp["per_array"]), state.buffers[1])
-    return updates, ExtrapolatedState((m, ahead))
+    hp: Hyperparameters, updates: PyTree, state: PyTree, params: PyTree, **extra: Any
+) -> tuple[PyTree, PyTree]:
+    return _chain_of(hp).update(updates, state, params, **extra)
 
 
-def _back_to_x(hp: Hyperparameters, state: ExtrapolatedState, params: PyTree) -> PyTree:
-    del hp, params
-    return jax.tree.map(jnp.negative, state.buffers[1])
+def _back_to_x(hp: Hyperparameters, state: PyTree, params: PyTree) -> PyTree | None:
+    return read_out(_chain_of(hp).update, state, params)
