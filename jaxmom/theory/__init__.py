@@ -15,14 +15,15 @@
     theory.certified_rates      such rates of many optimizers, each with its proof
     theory.certifiable_rate     the same rate as a number that compiles and differentiates
     theory.certified_value_rate such a rate of function values, also of convex functions
+    theory.certified_noisy_rate such a rate for gradients with relative errors
+    theory.certified_variance   the noise floor on all such functions; `certified_radius`, of bounds
     theory.worst_case           the exact worst case of N steps, its proof and its function
 
-An optimizer is a pytree, so that all but `tune`, `minimal`, `regime`, `equivalent`,
-`certified_rate`, `certified_rates`, `certified_value_rate` and `worst_case` compile and map over
-its hyperparameters. An array of curvatures is as many separate problems, with one result each.
-Curvatures of games may be complex, in `iteration_matrix`, `monodromy`, `eigenvalues`,
-`characteristic_polynomial`, `spectral_radius`, `period`, `transient_growth`,
-`stationary_covariance` and `stationary_variance`;
+An optimizer is a pytree, so that all but `tune`, `minimal`, `regime`, `equivalent`, `worst_case`
+and the functions called certified compile and map over its hyperparameters. An array of curvatures
+is as many separate problems, with one result each. Curvatures of games may be complex, in
+`iteration_matrix`, `monodromy`, `eigenvalues`, `characteristic_polynomial`, `spectral_radius`,
+`period`, `transient_growth`, `stationary_covariance` and `stationary_variance`;
 `stability_limit` takes their angle, and the others refuse them. Coefficients that repeat are
 admitted by `monodromy`, `spectral_radius`, `rate`, `stability_limit` and `kernel`.
 Exact formulas need exact numbers: enable ``jax_enable_x64``.
@@ -40,6 +41,13 @@ from jaxmom.theory._linearize import (
     linearize_period,
 )
 from jaxmom.theory._minimal import minimal
+from jaxmom.theory._noisy_certificates import (
+    NoiseFloor,
+    NoisyRate,
+    certified_noisy_rate,
+    certified_radius,
+    certified_variance,
+)
 from jaxmom.theory._risk import risk
 from jaxmom.theory._systems import Linear
 from jaxmom.theory._value_certificate import ValueCertificate, certified_value_rate
@@ -88,6 +96,8 @@ __all__ = [
     "Equivalence",
     "Linear",
     "LinearSystem",
+    "NoiseFloor",
+    "NoisyRate",
     "NotLinearError",
     "PeriodicSystem",
     "TimeVaryingError",
@@ -95,9 +105,12 @@ __all__ = [
     "ValueCertificate",
     "WorstCase",
     "certifiable_rate",
+    "certified_noisy_rate",
+    "certified_radius",
     "certified_rate",
     "certified_rates",
     "certified_value_rate",
+    "certified_variance",
     "characteristic_polynomial",
     "curvature_noise_limit",
     "damping",

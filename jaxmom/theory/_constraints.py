@@ -135,7 +135,7 @@ def bound_change(
     """
     step = np.abs(forms.step)
     # The last row of `step` is g - L params, and the row of e in `delayed` is g - mu params.
-    above, below, excess = forms.step[-1], forms.delayed[-2], forms.stay[-1]
+    above, below, excess = forms.step[-1], forms.delayed[len(forms.stay) - 1], forms.stay[-1]
     read_above, read_below = (np.append(np.abs(row[:-1]), 0) for row in (above, below))
     ratio = magnitude(np.max(read_below)) - magnitude(np.max(read_above))  # of mu to L
     powers = magnitude(1 - square) + weights[0], weights[1] + ratio, weights[1]
