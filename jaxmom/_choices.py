@@ -1,6 +1,8 @@
-"""The check of an argument that is one of a few words."""
+"""The checks of arguments that are one of a few words, or a flag."""
 
 from collections.abc import Sequence
+
+import numpy as np
 
 
 def check_choice(name: str, given: object, choices: Sequence[str]) -> None:
@@ -22,3 +24,23 @@ def check_choice(name: str, given: object, choices: Sequence[str]) -> None:
     """
     if given not in choices:
         raise ValueError(f"{name} is one of {', '.join(map(repr, choices))}; got {given!r}.")
+
+
+def check_flag(name: str, given: object) -> None:
+    """Refuse what is no truth value: any text is true, "no" too.
+
+    Args:
+      name: The name of the argument.
+      given: Its value; a bool of Python or NumPy is admitted.
+
+    Raises:
+      ValueError: It is something else.
+
+    Example:
+      >>> check_flag("maximize", "no")
+      Traceback (most recent call last):
+      ...
+      ValueError: maximize is True or False; got 'no'.
+    """
+    if not isinstance(given, bool | np.bool_):
+        raise ValueError(f"{name} is True or False; got {given!r}.")

@@ -7,6 +7,9 @@ from collections.abc import Sequence
 from concurrent.futures import Executor
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
+from jaxmom._choices import check_flag
 from jaxmom.sweeps._halving_lanes import MADE_BY_HALVING, HalvingLanes
 from jaxmom.sweeps.compile.autotune import default_options
 from jaxmom.sweeps.compile.watchdog import STALL_SECONDS, Dispatcher
@@ -92,6 +95,7 @@ def halving(
     """
     check_space(space)
     check_over(over, [dim.name for dim in space.dims()])
+    check_flag("maximize", maximize)
     check_axes(segment, space, MADE_BY_HALVING)
     lengths = as_lengths("rungs", rungs)
     share = _read_share(keep)
@@ -135,7 +139,7 @@ def halving(
 def _read_share(keep: Any) -> float:
     """Return the share as a Python number, so that 1 and 1.0 are one halving."""
     try:
-        share = float(keep)
+        share = math.nan if isinstance(keep, bool | np.bool_) else float(keep)
     except (TypeError, ValueError):
         share = math.nan
     if not 0 < share <= 1:

@@ -275,6 +275,8 @@ def _check_outputs(by: str, outputs: Mapping[str, tuple[Any, int]]) -> None:
     taken = sorted(set(named) & set(MADE_BY_HALVING))
     if taken:
         raise ValueError(f"a halving itself makes {taken}; rename these outputs.")
+    if not isinstance(by, str):
+        raise ValueError(f"by is the name of an output, not {by!r}.")
     if by in LANE_OUTPUTS:
         raise ValueError(f"{by!r} is the outcome of a lane, which has no order; name another.")
     if by not in named:

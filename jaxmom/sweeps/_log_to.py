@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
+from jaxmom._choices import check_flag
 from jaxmom._outcomes import Status
 from jaxmom.sweeps.results.summary import last_values
 from jaxmom.sweeps.run.live import OnChunkFn, Progress
@@ -41,6 +42,7 @@ def log_to(writer: ScalarWriter, value: str = "value", *, maximize: bool = False
 
     Raises:
       TypeError: `writer` has no `add_scalar`.
+      ValueError: `value` is no name, or `maximize` is no truth value.
 
     Example:
       >>> import jaxmom as jm
@@ -61,6 +63,9 @@ def log_to(writer: ScalarWriter, value: str = "value", *, maximize: bool = False
             f"log_to needs a writer with add_scalar(tag, value, step), not {writer!r}; for another "
             "one, give jm.sweep a function on_chunk(dataset, progress) of your own."
         )
+    if not isinstance(value, str):
+        raise ValueError(f"value is the name of an output, not {value!r}.")
+    check_flag("maximize", maximize)
     return _Logger(writer, value, -1.0 if maximize else 1.0)
 
 

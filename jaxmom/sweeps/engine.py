@@ -11,8 +11,9 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeAlias, get_args
 
 import jax
 
-from jaxmom._choices import check_choice
+from jaxmom._choices import check_choice, check_flag
 from jaxmom.sweeps.compile.autotune import Autotuner, default_options
+from jaxmom.sweeps.compile.options import check_options
 from jaxmom.sweeps.compile.program import NARROW, SweptFn, TracedGroup
 from jaxmom.sweeps.compile.watchdog import STALL_SECONDS, Dispatcher, StalledError, describe_stall
 from jaxmom.sweeps.compile.widths import plan_widths
@@ -167,6 +168,8 @@ def sweep(
     live = LiveMetrics(on_chunk, space)
     refuse_fork()
     used = as_devices(devices)
+    check_options(asked.options, used[0])
+    check_flag("progress", progress)
     dispatcher = Dispatcher(used, stall_seconds)
     segmented = None if segments is None else _segment_sweep(fn, segments, space, asked)
     traced = trace_groups(fn, space) if segmented is None else segmented.whole

@@ -1,7 +1,6 @@
 """Estimates of a sweep before it runs: lanes, groups, chunks, bytes and seconds."""
 
 import dataclasses
-import operator
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, Literal
 
@@ -12,6 +11,7 @@ from jax.tree_util import Partial
 
 from jaxmom.sweeps.compile.autotune import Autotuner, Probe, default_options
 from jaxmom.sweeps.compile.choices import Choice
+from jaxmom.sweeps.compile.options import check_options
 from jaxmom.sweeps.compile.program import (
     LANES_LAST,
     NARROW,
@@ -24,7 +24,7 @@ from jaxmom.sweeps.compile.watchdog import Dispatcher, StalledError, describe_st
 from jaxmom.sweeps.compile.widths import plan_widths
 from jaxmom.sweeps.results.checks import check_result
 from jaxmom.sweeps.space.groups import group_key
-from jaxmom.sweeps.space.index_maps import ceil_div
+from jaxmom.sweeps.space.index_maps import as_index, ceil_div
 from jaxmom.sweeps.space.space import Space, check_space
 
 
@@ -116,6 +116,7 @@ def explain(
       (100, 1, 2)
     """
     used, asked, given = as_devices(devices), as_width(width), as_options(options)
+    check_options(given, used[0])
     traced = trace_groups(fn, space)
     tuner = Autotuner(space, largest_group(traced), used, Dispatcher(used))
     try:
@@ -133,6 +134,11 @@ def explain(
 def trace_groups(fn: SweptFn, space: Space) -> list[TracedGroup]:
     """Trace the function once for each group of a space, and check its outputs."""
     check_space(space)
+    if not callable(fn):
+        raise TypeError(
+            f"a sweep runs a function fn(**axes), which returns a Trajectory or a dict of arrays, "
+            f"and not {fn!r}."
+        )
     fn, first = _hold_data_once(fn), np.zeros(1, np.int64)
     traced = [trace_group(fn, g, space.take(g.rows.at(first))) for g in space.groups()]
     check_result(space, traced)
@@ -206,6 +212,8 @@ def as_devices(given: Any) -> list[Any]:
       ValueError: They are not devices.
     """
     given = () if given is None else given
+    if isinstance(given, str | Mapping):
+        raise ValueError(f"devices are some of jax.local_devices(), not {given!r}.")
     devices = list(given) if isinstance(given, Iterable) else [given]
     if not all(isinstance(device, jax.Device) for device in devices):
         raise ValueError(f"devices are some of jax.local_devices(), not {given!r}.")
@@ -215,7 +223,7 @@ def as_devices(given: Any) -> list[Any]:
 def _as_count(given: Any, least: int = 1) -> int | None:
     """Return an integer of any library as a Python one; None for anything else or less."""
     try:
-        count = -1 if isinstance(given, bool | np.bool_ | str) else operator.index(given)
+        count = as_index(given)
     except TypeError:
         return None
     return count if count >= least else None

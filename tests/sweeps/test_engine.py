@@ -417,10 +417,9 @@ def test_options_may_be_numpy_integers_or_none():
 
 
 def test_an_error_with_an_option_of_the_compiler_says_which_are_ours():
-    with pytest.raises(jax.errors.JaxRuntimeError, match="'lane_last'") as caught:
+    with pytest.raises(ValueError, match="'lane_last'") as caught:
         sweep(lambda x: {"y": x}, grid(x=[1.0]), width=1, options={"lane_last": 1})
-    note = "options 'lanes_last', 'block', 'narrow'; ['lane_last'] went to the compiler"
-    assert any(note in one for one in caught.value.__notes__)
+    assert "jm.sweep has the options 'lanes_last', 'block', 'narrow'" in str(caught.value)
 
 
 def test_one_device_counts_as_a_list_of_it():

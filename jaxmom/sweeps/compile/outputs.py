@@ -12,6 +12,7 @@ from jaxmom.sweeps.space.axes import PyTree
 STEP = "step"  # the dimension of the records of a Trajectory, and the name of its `steps`
 _DIVERGED_AT = "diverged_at"
 _MADE_BY_THE_SWEEP = {"status", "lane", STEP}
+_LONGEST = 200  # characters of a name, as file systems admit some 255 bytes
 
 
 class Output(NamedTuple):
@@ -68,6 +69,13 @@ def name_outputs(result: PyTree) -> dict[str, tuple[Any, int]]:
     named += [(name, (leaf, 0)) for name, leaf in _leaves_by_path(others)]
     if reserved:
         raise ValueError(f"the sweep itself makes {sorted(reserved)}; rename these outputs.")
+    odd = sorted(n for n, _ in named if n.strip() in ("", ".", "..") or not n.isprintable())
+    if odd or any(len(name) > _LONGEST for name, _ in named):
+        odd = odd or [max((name for name, _ in named), key=len)]
+        raise ValueError(
+            f"outputs have the names {odd}; a name has 1 to {_LONGEST} characters that can be "
+            "printed, and is not only spaces or points, as files and tables cannot hold others."
+        )
     counts = collections.Counter(name for name, _ in named)
     twice = sorted(name for name, count in counts.items() if count > 1)
     if twice:

@@ -192,6 +192,8 @@ def last_values(runs: "xarray.Dataset", name: str) -> "xarray.DataArray":
 
 def _check_values(runs: "xarray.Dataset", name: str) -> None:
     """Refuse a variable that has no values of the lanes, or none that have an order."""
+    if not isinstance(name, str):
+        raise ValueError(f"a variable is chosen by its name, not by {name!r}.")
     if name not in runs:
         raise ValueError(f"there is no variable {name!r}; the sweep has {list(runs)}.")
     values = runs[name]

@@ -1,5 +1,6 @@
 """Live metrics: a labeled Dataset of each chunk once it is kept, and how far the sweep is."""
 
+import inspect
 import time
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
@@ -53,6 +54,8 @@ class LiveMetrics:
     def __init__(self, on_chunk: OnChunkFn | None, space: Space):
         if on_chunk is not None and not callable(on_chunk):
             raise ValueError(f"on_chunk is a function (dataset, progress), not {on_chunk!r}.")
+        if on_chunk is not None:
+            _check_arguments(on_chunk)
         self.on_chunk, self.space = on_chunk, space
         self.begin(0, 0)
 
@@ -88,6 +91,21 @@ class LiveMetrics:
         lanes, seconds = self.before + self.done, time.perf_counter() - self.start
         left = (self.total - lanes - self.failed) * seconds / self.done
         return Progress(lanes, self.total, self.diverged, self.failed, seconds, left)
+
+
+def _check_arguments(on_chunk: OnChunkFn) -> None:
+    """Refuse a function that cannot be called with two arguments, if its signature is known."""
+    try:
+        signature = inspect.signature(on_chunk)
+    except (TypeError, ValueError):  # of some functions in C
+        return
+    try:
+        signature.bind(None, None)
+    except TypeError as error:
+        raise ValueError(
+            "on_chunk is called with two arguments, on_chunk(dataset, progress), and the one that "
+            f"was given has the arguments {signature} ({error})."
+        ) from None
 
 
 def label_chunk(

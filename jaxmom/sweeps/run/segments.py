@@ -8,7 +8,6 @@ not among the arguments of the lanes but data of the program.
 
 import dataclasses
 import inspect
-import operator
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeAlias
 
@@ -21,6 +20,7 @@ from jaxmom.sweeps.compile.outputs import PyTree, name_outputs
 from jaxmom.sweeps.compile.program import Arguments, Arrays, SweptFn, TracedGroup, trace_group
 from jaxmom.sweeps.run.lane_states import StateFormat, describe_state, pack_state, read_format
 from jaxmom.sweeps.space.groups import Group
+from jaxmom.sweeps.space.index_maps import as_index
 from jaxmom.sweeps.space.space import Space
 
 # ``segment(state, steps, **axes) -> (state, outputs)``, see `jaxmom.halving`.
@@ -162,7 +162,8 @@ def as_lengths(name: str, given: Any) -> list[int]:
       [100, 200]
     """
     try:
-        lengths = [operator.index(length) for length in given]
+        is_list = not isinstance(given, Mapping | bytes)
+        lengths = [as_index(length) for length in given] if is_list else []
     except TypeError:
         lengths = []
     if not lengths or min(lengths) < 1:
@@ -182,8 +183,11 @@ def check_axes(segment: SegmentFn, space: Space, made: Sequence[str]) -> None:
       made: The names of what the result has beside the outputs.
 
     Raises:
+      TypeError: The segment is no function.
       ValueError: An axis has one of these names.
     """
+    if not callable(segment):
+        raise TypeError(f"a segment is a function (state, steps, **axes), not {segment!r}.")
     parameters = list(inspect.signature(segment).parameters.values())[:2]
     own = {p.name for p in parameters if p.kind is p.POSITIONAL_OR_KEYWORD}
     taken = sorted({*made, *own} & set(space.names))
@@ -214,7 +218,21 @@ def call_segment(
             f"the segment returned {type(result).__name__}; it returns two things, the state "
             'of the lane and its outputs, as in `return state, {"value": value}`.'
         )
+    _check_state(result[0])
     return result[0], result[1]
+
+
+def _check_state(state: PyTree) -> None:
+    """Refuse a state with leaves that are no arrays."""
+    for path, leaf in jax.tree_util.tree_leaves_with_path(state):
+        kind = getattr(getattr(leaf, "dtype", None), "kind", None)
+        is_number = isinstance(leaf, bool | int | float | complex)
+        if not is_number and (kind is None or kind in "OSUMm"):
+            raise TypeError(
+                f"the state of a lane is a pytree of arrays, and that of this segment has "
+                f"{leaf!r} at state{jax.tree_util.keystr(path)}; leave out what is no array, or "
+                "let the segment make it anew."
+            )
 
 
 def split_results(arrays: Arrays) -> tuple[Arrays, Leaves, list[NDArray[Any]]]:

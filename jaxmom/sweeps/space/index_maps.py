@@ -1,7 +1,8 @@
 """Index maps: subsets of the lanes of a space, computed instead of listed."""
 
+import operator
 from collections.abc import Callable, Sequence
-from typing import NamedTuple, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,6 +22,17 @@ class IndexMap(NamedTuple):
     size: int
     at: Callable[[Index], Index]
     find: Callable[[Index], Index]
+
+
+def as_index(given: Any) -> int:
+    """Return an integer of any library as a Python one.
+
+    Raises:
+      TypeError: It is something else; truth values count as that.
+    """
+    if isinstance(given, bool | np.bool_):
+        raise TypeError(f"{given} is a truth value, and no count")
+    return operator.index(given)
 
 
 def ceil_div(count: int, size: int) -> int:

@@ -99,6 +99,11 @@ def _check_target(target: pathlib.Path, store: pathlib.Path, form: _Format) -> N
     resolved = target.resolve()
     if resolved == store or store in resolved.parents or resolved in store.parents:
         raise ValueError(f"{target} is the store itself, in it or around it; give another --out.")
+    if not target.parent.is_dir():
+        raise ValueError(
+            f"{target.parent} is not a folder that exists, and the export is to lie in it; make it "
+            "first, or give another --out."
+        )
     if not os.path.lexists(target):
         return
     try:

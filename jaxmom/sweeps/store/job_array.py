@@ -1,7 +1,8 @@
 """Shares of a job array: which chunks of a sweep each of n independent processes computes."""
 
-import operator
 from typing import Any, NamedTuple
+
+from jaxmom.sweeps.space.index_maps import as_index
 
 
 class Share(NamedTuple):
@@ -47,7 +48,7 @@ def as_share(part: Any, store: Any, resume: str) -> Share | None:
     if part is None:
         return None
     try:
-        process, processes = map(operator.index, part)
+        process, processes = map(as_index, part)
     except (TypeError, ValueError):
         process, processes = 0, 0
     if not 0 <= process < processes:
