@@ -170,6 +170,20 @@ STATES = {
     "array of text": lambda x: np.array(["a"]),
     "function": lambda x: (x, jax.numpy.sin),
 }
+ARRAYS = {
+    "key": lambda x: (jax.random.key(0), x),
+    "numbers": lambda x: (x, 1.0, 2, True, np.float32(1.0), np.ones(2)),
+    "nothing": lambda x: (x, None, ()),
+}
+
+
+@pytest.mark.parametrize("kind", ARRAYS)
+def test_keys_and_numbers_are_admitted_in_a_state(kind):
+    def plain(state, steps, x):
+        return jax.tree.map(jax.numpy.asarray, ARRAYS[kind](x)), {"value": x}
+
+    runs = sweep(plain, SPACE, segments=[1, 1], width=2)
+    np.testing.assert_array_equal(runs.value, SPACE.labels(np.arange(3))["x"])
 
 
 @pytest.mark.parametrize("kind", STATES)

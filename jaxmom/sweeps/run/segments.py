@@ -225,9 +225,8 @@ def call_segment(
 def _check_state(state: PyTree) -> None:
     """Refuse a state with leaves that are no arrays."""
     for path, leaf in jax.tree_util.tree_leaves_with_path(state):
-        kind = getattr(getattr(leaf, "dtype", None), "kind", None)
-        is_number = isinstance(leaf, bool | int | float | complex)
-        if not is_number and (kind is None or kind in "OSUMm"):
+        is_number = isinstance(leaf, bool | int | float | complex | jax.Array | np.generic)
+        if not is_number and getattr(getattr(leaf, "dtype", None), "kind", "O") in "OSUMm":
             raise TypeError(
                 f"the state of a lane is a pytree of arrays, and that of this segment has "
                 f"{leaf!r} at state{jax.tree_util.keystr(path)}; leave out what is no array, or "
