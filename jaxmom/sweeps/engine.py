@@ -96,8 +96,9 @@ def sweep(
         from segment to segment and are NaN after a lane has left; of other outputs the last value
         counts. ``ended_at`` is the number of updates that a lane ran. The states of lanes that wait
         for a segment are on the host.
-      devices: Those of this process to use, or one; all of them by default. Each compiles the
-        program for itself, and they take chunks in turn.
+      devices: Those of this process to use, or one; they take chunks in turn. By default all of
+        them, and a CPU runs as many chunks at a time as it has cores. One that is given runs one at
+        a time, or n if it is in the list n times.
       executor: A `concurrent.futures.Executor` to compute the chunks in other processes or on other
         machines, such as ``distributed.Client(...).get_executor()``; what has its `submit` and
         returns futures will do. `fn` travels by cloudpickle, once to each worker, and chunks are
@@ -199,7 +200,7 @@ def sweep(
             "seconds": time.perf_counter() - start,
             "compile_seconds": config.compile_seconds + runner.compile_seconds,  # of these
             "device": used[0].device_kind if executor is None else _name_workers(executor),
-            "devices": len(used),
+            "devices": len(set(used)),
         }
         return driver.writer.result(attrs)
 

@@ -10,7 +10,7 @@ import numpy as np
 from jax.tree_util import Partial
 
 from jaxmom.sweeps.compile.autotune import Autotuner, Probe, default_options
-from jaxmom.sweeps.compile.choices import Choice
+from jaxmom.sweeps.compile.choices import Choice, count_cores
 from jaxmom.sweeps.compile.options import check_options
 from jaxmom.sweeps.compile.program import (
     LANES_LAST,
@@ -206,7 +206,11 @@ def as_options(given: Mapping[str, Any] | None) -> Mapping[str, Any] | None:
 
 
 def as_devices(given: Any) -> list[Any]:
-    """Return devices as a list: all local ones by default, and one may be given by itself.
+    """Return devices as a list, in which one that runs n programs at a time is there n times.
+
+    Args:
+      given: Some devices, or one, taken as they are. By default all local ones, of which a CPU is
+        there so often that each core has a program: XLA gives a program few cores by itself.
 
     Raises:
       ValueError: They are not devices.
@@ -217,7 +221,11 @@ def as_devices(given: Any) -> list[Any]:
     devices = list(given) if isinstance(given, Iterable) else [given]
     if not all(isinstance(device, jax.Device) for device in devices):
         raise ValueError(f"devices are some of jax.local_devices(), not {given!r}.")
-    return devices or jax.local_devices()
+    if devices:
+        return devices
+    local = jax.local_devices()
+    is_cpu = local[0].platform == "cpu"
+    return local * max(count_cores() // len(local), 1) if is_cpu else local
 
 
 def _as_count(given: Any, least: int = 1) -> int | None:
@@ -238,7 +246,7 @@ def _make_plan(
         lanes=sum(sizes),
         groups=len(traced),
         width=choice.width,
-        devices=len(tuner.devices),
+        devices=len(set(tuner.devices)),
         chunks=sum(map(ceil_div, sizes, widths)),
         device_bytes=best.bytes,
         result_bytes=sum(one.group.rows.size * one.result_bytes for one in traced),

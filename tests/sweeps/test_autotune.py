@@ -194,8 +194,8 @@ def searched(monkeypatch, seconds, compile_seconds=0.01, fn=loop):
         program = type("Program", (), {"width": choice.width, "bytes": 24 * choice.width})
         return [program], compile_seconds
 
-    def time_nothing(programs):
-        return seconds(*compiled[-1]), {0: compiled[-1]}
+    def time_nothing(programs, most):
+        return seconds(*compiled[-1]), {0: compiled[-1]}, 1
 
     monkeypatch.setattr(tuner, "_compile", compile_nothing)
     monkeypatch.setattr(tuner, "_time_chunks", time_nothing)
@@ -251,6 +251,18 @@ def test_the_seconds_that_a_search_has_spent_count(monkeypatch):
     tuner._spent = 0.1 * tuner._job_seconds()
     assert not tuner._try_if_worth(Choice(3, {}))
     assert len(tuner.tried) == before
+
+
+def test_the_cost_of_compiling_counts_where_the_process_had_the_program():
+    tuner = tuner_of(loop)
+    for _ in range(2):  # the second time the process has the program
+        (program,), seconds = tuner._compile(Choice(4, {}))
+    assert seconds < program.compile_seconds
+    seconds = program.compile_seconds
+    tuner = tuner_of(loop)
+    assert tuner.try_choice(Choice(4, {}))
+    tuner._job_seconds = lambda: 5 * seconds  # a tenth of which is half of a compilation
+    assert not tuner._try_if_worth(Choice(2, {}))
 
 
 @pytest.mark.parametrize("budget", [1.0, 1e4])
@@ -355,6 +367,27 @@ def test_explain_runs_at_most_a_twentieth_and_says_what():
     assert many.seconds > 0
 
 
+def test_explain_runs_a_twentieth_of_the_steps_of_long_lanes(monkeypatch):
+    monkeypatch.setattr(autotune, "_LONG_CHUNK", 1e-9)
+    monkeypatch.setattr(autotune, "_SHORT_SWEEP", 0.0)  # so that what is timed is timed again
+    steps, lanes = [], 100
+
+    def train(x):
+        def step(x, _):
+            jax.debug.callback(lambda _: steps.append(1), x)
+            return x / 2, None
+
+        return {"z": jax.lax.scan(step, x, length=200)[0]}
+
+    for width in (4, 40):
+        steps.clear()
+        plan = explain(train, grid(x=np.arange(float(lanes))), width=width)
+        jax.effects_barrier()
+        (probe,) = plan.probes
+        assert 0 < len(steps) <= 0.05 * lanes * 200
+        assert len(steps) == round(probe.lanes * probe.share * 200)
+
+
 # The first steps of a lane
 
 
@@ -391,9 +424,9 @@ def test_a_search_of_long_lanes_times_their_first_steps_and_keeps_nothing(monkey
     tuner = tuner_of(long, paired(x=np.ones(8), y=np.ones(8)))
     seconds = []
 
-    def time_nothing(programs):
+    def time_nothing(programs, most):
         seconds.append(count_work(programs[0].group.jaxpr).seconds * programs[0].width)
-        return seconds[-1], {0: {}}
+        return seconds[-1], {0: {}}, 1
 
     monkeypatch.setattr(tuner, "_time_chunks", time_nothing)
     width, _ = tuner.search(None)

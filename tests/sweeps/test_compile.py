@@ -394,6 +394,20 @@ def test_the_plan_and_the_log_say_what_is_done_about_it(caplog):
     assert any("batched LAPACK calls (qr)" in note for note in plan.notes)
 
 
+@pytest.mark.parametrize(("name", "threads"), [("plain", [0, 1]), ("host", [0, 0]), ("qr", None)])
+def test_a_device_that_is_there_twice_has_two_threads_if_that_is_safe(name, threads):
+    def host(x):
+        spec = jax.ShapeDtypeStruct((), x.dtype)
+        return {"y": jax.pure_callback(np.sin, spec, x, vmap_method="expand_dims")}
+
+    fn = {"plain": lambda x: {"y": 2 * x}, "host": host, "qr": called("qr")}[name]
+    (group,) = trace_groups(fn, grid(x=[1.0, 2.0]))
+    programs = compile_group(group, 2, jax.devices()[:1] * 2, {})
+    assert programs[0].compiled is programs[1].compiled
+    expected = threads or ([0, 0] if IS_FAULTY else [0, 1])
+    assert [program.thread for program in programs] == expected
+
+
 @pytest.mark.parametrize("devices", [1, 2])
 def test_batched_calls_of_lapack_end_with_the_values_of_numpy(devices):
     script = [sys.executable, SCRIPTS / "batched_lapack.py", str(devices)]

@@ -15,7 +15,8 @@ from jax.tree_util import Partial
 from scripts import launch
 
 import jaxmom as jm
-from jaxmom.sweeps import explain, grid, log_uniform, memory, paired, sample, sweep
+from jaxmom.sweeps import estimate, explain, grid, log_uniform, memory, paired, sample, sweep
+from jaxmom.sweeps.compile import choices
 from jaxmom.sweeps.compile.executables import forget_executables
 from jaxmom.sweeps.results.dataset import DIVERGED, FAILED, OK
 
@@ -187,6 +188,15 @@ def test_bits_do_not_depend_on_the_neighbors(reference):
     for name in reference:
         np.testing.assert_array_equal(runs[name][well], reference[name][well])
     assert (runs.status[rates != rates] == DIVERGED).all()
+
+
+def test_bits_do_not_depend_on_how_many_programs_a_device_runs_at_a_time(reference):
+    space = paired(beta=BETAS, learning_rate=RATES)
+    for times in (1, 3):
+        runs = sweep(train, space, width=WIDTH, devices=jax.devices()[:1] * times)
+        assert runs.attrs["devices"] == 1
+        for name in reference:
+            np.testing.assert_array_equal(runs[name], reference[name])
 
 
 def test_bits_do_not_depend_on_the_option_that_the_plan_may_choose(reference):
@@ -426,6 +436,16 @@ def test_one_device_counts_as_a_list_of_it():
     for given in (jax.devices()[0], [], None, tuple(jax.devices()[:1])):
         runs = sweep(lambda x: {"y": x}, grid(x=[1.0]), width=1, devices=given)
         assert runs.attrs["device"] == jax.devices()[0].device_kind
+
+
+def test_by_default_each_core_has_a_program_and_a_device_that_is_given_one():
+    local, cores = jax.local_devices(), choices.count_cores()
+    is_cpu = local[0].platform == "cpu"
+    used = estimate.as_devices(None)
+    assert len(used) == (max(cores // len(local), 1) * len(local) if is_cpu else len(local))
+    assert set(used) == set(local)
+    assert estimate.as_devices(local[0]) == local[:1]
+    assert estimate.as_devices(local[:1] * 3) == local[:1] * 3
 
 
 @pytest.mark.parametrize("given", ["cpu", 1, ["cpu"], {"cpu": 1}])

@@ -7,6 +7,7 @@ compiled and run on the first chunks too, for at most a tenth of the time that t
 The results of the fastest program are kept as those of the sweep, and the choice is remembered.
 """
 
+import math
 import time
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
@@ -63,10 +64,10 @@ class Probe(NamedTuple):
       options: Of the program, as for `jaxmom.sweep`.
       bytes: Of memory on each device.
       compile_seconds: For all devices.
-      seconds: Of one run of `width` lanes on each device.
+      seconds: Of one run of `width` lanes on each device, or in each thread of one.
       total: Seconds for all lanes of the group, at this speed.
-      lanes: How many lanes were run to find out, or began to run; 0 where the seconds are counted
-        and not measured.
+      lanes: How many lanes were run to find out, or began to run, each as often as it was; 0 where
+        the seconds are counted and not measured.
       share: Of the work of these lanes that was run.
     """
 
@@ -108,6 +109,7 @@ class Autotuner:
         note = deadlock_note(group.jaxpr, devices)
         self.notes = [] if note is None else [note]
         self.compile_seconds = self._spent = 0.0
+        self._compile_cost = 0.0  # of a program, also of one that this process had
         self._timed, self._scale = group, 1.0  # whose programs are timed; of the seconds of a lane
 
     @property
@@ -187,12 +189,12 @@ class Autotuner:
           ``lanes`` are 0.
         """
         programs, compile_seconds = self._compile(choice)
-        chunk = min(choice.width * len(self.devices), self.lanes)
         self._shorten_long_lanes(choice, count_work(self.group.jaxpr).seconds)
         share = _count_share(self._timed, self.group)
-        if share * chunk <= _EXPLAIN_SHARE * self.lanes:
+        most = int(_EXPLAIN_SHARE * self.lanes / (share * choice.width))
+        if most:
             timed = programs if self._timed is self.group else self._compile(choice)[0]
-            probe = self._run(choice, timed, compile_seconds)[0]
+            probe = self._run(choice, timed, compile_seconds, most)[0]
         else:
             seconds = choice.width * count_work(self.group.jaxpr).seconds
             probe = self._make_probe(choice, programs, compile_seconds, seconds, 0)
@@ -236,13 +238,14 @@ class Autotuner:
     def _try_if_worth(self, choice: Choice) -> bool:
         """Try a choice if there is time for it; return whether it is the fastest so far.
 
-        It is taken to compile as long as the best one did, and to run for twice as long.
+        It is taken to compile as long as others did, and to run for twice as long.
         """
         before, choice = self.best, self._fit(choice)
         if any((probe.width, probe.options) == choice for probe in self.tried):
             return False
         lane_seconds = before.seconds / before.width
-        expected = before.compile_seconds + 2 * lane_seconds * choice.width / self._scale
+        cost = max(before.compile_seconds, self._compile_cost)
+        expected = cost + 2 * lane_seconds * choice.width / self._scale
         if self._spent + expected > _SEARCH_SHARE * self._job_seconds():
             return False
         return self.try_choice(choice) and self.best is not before
@@ -282,14 +285,19 @@ class Autotuner:
         programs = compile_group(self._timed, choice.width, self.devices, choice.options)
         seconds = time.perf_counter() - start
         self.compile_seconds += seconds
+        self._compile_cost = max(self._compile_cost, programs[0].compile_seconds)
         return programs, seconds
 
     def _run(
-        self, choice: Choice, programs: Sequence[Program], compile_seconds: float
+        self,
+        choice: Choice,
+        programs: Sequence[Program],
+        compile_seconds: float,
+        most: float = math.inf,
     ) -> tuple[Probe, dict[int, Arrays]]:
-        """Time the first chunks, one on each device, and return their results too."""
-        seconds, results = self._time_chunks(programs)
-        lanes = min(choice.width * len(results), self.lanes)
+        """Time the first chunks, one by each program, and return their results too."""
+        seconds, results, rounds = self._time_chunks(programs, most)
+        lanes = rounds * min(choice.width * len(results), self.lanes)
         seconds *= self._scale
         return self._make_probe(choice, programs, compile_seconds, seconds, lanes), results
 
@@ -306,23 +314,33 @@ class Autotuner:
         used = programs[0].bytes, compile_seconds, seconds, total, lanes
         return Probe(*choice, *used, 1 / self._scale)
 
-    def _time_chunks(self, programs: Sequence[Program]) -> tuple[float, dict[int, Arrays]]:
-        """Return the least seconds of some runs of the first chunks, and their results."""
-        count = min(len(programs), ceil_div(self.lanes, programs[0].width))
+    def _time_chunks(
+        self, programs: Sequence[Program], most: float
+    ) -> tuple[float, dict[int, Arrays], int]:
+        """Run the first chunks for some rounds, so many chunks at most and one at least.
+
+        Returns:
+          The least seconds of a round, the results, and the number of rounds.
+        """
+        count = int(min(len(programs), ceil_div(self.lanes, programs[0].width), most))
         columns = [self._columns(chunk, programs[0].width) for chunk in range(count)]
         times: list[float] = []
         results: dict[int, Arrays] = {}
         turns = ceil_div(ceil_div(self.lanes, programs[0].width), count)
         # The first run also warms up. In a short sweep that does not matter, and a long run is not
         # repeated for that.
-        while not times or (sum(times) < _TIMED_SECONDS and times[0] * turns > _SHORT_SWEEP):
+        while not times or (
+            (len(times) + 1) * count <= most
+            and sum(times) < _TIMED_SECONDS
+            and times[0] * turns > _SHORT_SWEEP
+        ):
             start = time.perf_counter()
             pairs = list(zip(programs, columns, strict=False))
             started = [self.dispatcher.start(*pair) for pair in pairs]
             outputs = [self.dispatcher.wait(one) for one in started]
             results = {i: pairs[i][0].finish(one) for i, one in enumerate(outputs)}
             times.append(time.perf_counter() - start)
-        return min(times), results
+        return min(times), results, len(times)
 
     def _columns(self, chunk: int, width: int) -> Arguments:
         """Return the arguments of a chunk; the last one is filled up with its last lane."""
@@ -334,4 +352,6 @@ class Autotuner:
 
 def _count_share(part: TracedGroup, whole: TracedGroup) -> float:
     """Return which share of the work of a lane another program of it does."""
+    if part is whole:
+        return 1.0  # there may be no work at all
     return count_work(part.jaxpr).seconds / max(count_work(whole.jaxpr).seconds, 1e-30)

@@ -98,8 +98,8 @@ def _choice_path(group: TracedGroup, devices: Sequence[Any]) -> pathlib.Path:
     That is the function with its data, the processor and how much of it this process may use, the
     devices, the versions of JAX and its settings.
     """
-    machine = [platform.machine(), _read_processor(), _count_cores()]
-    kinds = [len(devices), devices[0].platform, devices[0].device_kind]
+    machine = [platform.machine(), _read_processor(), count_cores()]
+    kinds = [len(devices), len(set(devices)), devices[0].platform, devices[0].device_kind]
     parts = [group.fingerprint, machine, kinds, read_versions(), read_settings()]
     digest = hashlib.sha256(json.dumps(parts, sort_keys=True, default=str).encode()).hexdigest()
     return cache_folder() / "choices" / f"{digest[:32]}.json"
@@ -115,9 +115,11 @@ def _read_processor() -> str:
     return next((line for line in lines if line.startswith("model name")), platform.processor())
 
 
-def _count_cores() -> int | None:
-    """Return the cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count()
+def count_cores() -> int:
+    """Return the number of cores that this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
 
 
 def _delete_oldest(folder: pathlib.Path) -> None:

@@ -32,9 +32,17 @@ def can_copy(program: Any, device: Any) -> bool:
         what JAX finds in its cache on disk, which has an entry for each device, cannot be written
         down again.
     """
-    calls_host = any("callback" in e.params for e in _jaxpr.all_equations(program))
     is_set = any(jax.config.values.get(name) for name in _IN_THE_WAY)
-    return device.platform == "cpu" and not calls_host and not is_set
+    return device.platform == "cpu" and not calls_host(program) and not is_set
+
+
+def calls_host(program: Any) -> bool:
+    """Return whether a program calls functions of the host.
+
+    Args:
+      program: A jaxpr.
+    """
+    return any("callback" in equation.params for equation in _jaxpr.all_equations(program))
 
 
 def copy_executable(compiled: Any, device: Any, options: Mapping[str, Any]) -> Any:

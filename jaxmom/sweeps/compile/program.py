@@ -5,6 +5,7 @@ import functools
 import hashlib
 import math
 import re
+import time
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeAlias
@@ -16,7 +17,7 @@ from jax.tree_util import Partial
 from numpy.typing import NDArray
 
 from jaxmom.sweeps.compile.callbacks import digest_callbacks
-from jaxmom.sweeps.compile.copies import can_copy, copy_executable
+from jaxmom.sweeps.compile.copies import calls_host, can_copy, copy_executable
 from jaxmom.sweeps.compile.executables import (
     find_executable,
     keep_executable,
@@ -31,7 +32,7 @@ from jaxmom.sweeps.compile.lane_checks import (
     warn_of_constants,
 )
 from jaxmom.sweeps.compile.lanes_last import UnsupportedPrimitive, lanes_last
-from jaxmom.sweeps.compile.lapack import avoid_deadlock
+from jaxmom.sweeps.compile.lapack import avoid_deadlock, deadlock_note
 from jaxmom.sweeps.compile.outputs import (
     STEP,
     Output,
@@ -167,6 +168,8 @@ class Program:
       device: Where it runs.
       compiled: The executable, ``compiled(data, columns) -> dict of arrays``.
       data: Those of the group, on the device.
+      compile_seconds: What it took to compile it, in this process; 0 if that is not known.
+      thread: Of those that start programs on its device, the number of the one that starts this.
     """
 
     group: TracedGroup
@@ -174,6 +177,8 @@ class Program:
     device: Any
     compiled: Any
     data: PyTree
+    compile_seconds: float = 0.0
+    thread: int = 0
 
     def start(self, columns: Arguments) -> Outputs:
         """Dispatch a chunk of lanes; `finish` waits for it."""
@@ -242,7 +247,10 @@ def compile_group(
     Args:
       group: From `trace_group`.
       width: With the options, it decides the bits of a lane.
-      devices: To run on. A program that could deadlock on several gets the first one only.
+      devices: To run on. One that is there several times runs so many programs at a time, each
+        started by a thread of its own: XLA runs what one thread starts on a CPU in turn. A program
+        that could deadlock beside itself gets the first device and one thread only, and one that
+        calls functions of the host has one thread.
       options: Of the program, as for `jaxmom.sweep`.
 
     Raises:
@@ -256,15 +264,22 @@ def compile_group(
     found = {device: find_executable((group.key, choice, device)) for device in distinct}
     absent = [device for device in distinct if found[device] is None]
     if absent:
+        start = time.perf_counter()
         made = _make_executables(group, width, absent, options, of_xla)
+        seconds = time.perf_counter() - start
         for device, executable in zip(absent, made, strict=True):
-            keep_executable((group.key, choice, device), executable)
-            found[device] = executable
+            found[device] = executable, seconds
+            keep_executable((group.key, choice, device), found[device])
     programs = {
-        device: Program(group, width, device, executable, jax.device_put(group.data, device))
-        for device, executable in found.items()
+        device: Program(group, width, device, made, jax.device_put(group.data, device), seconds)
+        for device, (made, seconds) in found.items()
     }
-    return [programs[device] for device in used]
+    is_alone = deadlock_note(group.jaxpr, devices) is not None or calls_host(group.jaxpr)
+    threads = [0 if is_alone else used[:i].count(device) for i, device in enumerate(used)]
+    return [
+        dataclasses.replace(programs[device], thread=thread)
+        for device, thread in zip(used, threads, strict=True)
+    ]
 
 
 def missing_rule(group: TracedGroup) -> str | None:

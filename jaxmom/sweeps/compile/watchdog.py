@@ -48,10 +48,10 @@ def describe_stall(where: str, error: StalledError) -> str:
 
 
 class Dispatcher:
-    """Starts programs in a thread of its own and waits for them, so that it can give up waiting.
+    """Starts programs in threads of its own and waits for them, so that it can give up waiting.
 
     XLA cannot be interrupted, and it runs some programs (those with callbacks) within the call
-    that starts them. The thread is left behind if one of them never ends.
+    that starts them. Threads are left behind if a program never ends.
 
     Args:
       devices: The devices that are used. Only on processors does a program that uses no processor
@@ -69,8 +69,8 @@ class Dispatcher:
         self.devices = devices
         is_watched = all(device.platform == "cpu" for device in devices)
         self.stall_seconds = stall_seconds if is_watched else math.inf
-        self._worker = _Worker()
-        weakref.finalize(self, self._worker.calls.put, None)
+        self._workers: dict[int, _Worker] = {}  # by the number of the thread
+        weakref.finalize(self, _end_workers, self._workers)
 
     def start(self, program: Program, columns: Arguments) -> "Future[Outputs]":
         """Dispatch a chunk of lanes."""
@@ -87,7 +87,9 @@ class Dispatcher:
             except BaseException as error:
                 future.set_exception(error)
 
-        self._worker.calls.put(call)
+        if program.thread not in self._workers:
+            self._workers[program.thread] = _Worker()
+        self._workers[program.thread].calls.put(call)
         return future
 
     def wait(self, future: "Future[Outputs]") -> Outputs:
@@ -105,7 +107,7 @@ class Dispatcher:
                 while not array.is_ready():
                     clock.wait_once(time.sleep)
         except StalledError:
-            _WORKERS.discard(self._worker)
+            _WORKERS.difference_update(self._workers.values())
             _keep_clients(self.devices)
             raise
         return future.result()
@@ -129,6 +131,12 @@ class _Worker(threading.Thread):
 
 
 _WORKERS: set[_Worker] = set()  # that can be expected to end
+
+
+def _end_workers(workers: dict[int, _Worker]) -> None:
+    """Let threads end after the calls that they have been given."""
+    for worker in workers.values():
+        worker.calls.put(None)
 
 
 @atexit.register
