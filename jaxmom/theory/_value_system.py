@@ -72,9 +72,9 @@ def _split_rest(small: LinearSystem, L: float) -> LinearSystem | None:
     a, b, c = _rational.change_basis(a, b, c, np.vstack([left, others]))
     inner, gain, read = (x.astype(float) for x in (a[1:, 1:], b[1:], c[1:]))
     inner, gain, read = balance(inner, L * gain, read)
-    # Powers of two round nothing; all states are then read as the first one is.
-    unit = 2.0 ** np.round(np.log2(np.max(np.abs(read), initial=0.0) or 1.0))
-    gain, read = gain * unit, read / unit
+    # Powers of two round nothing; a gradient of 1 then moves the other states by about 1.
+    unit = 2.0 ** np.round(np.log2(np.max(np.abs(gain), initial=0.0) or 1.0))
+    gain, read = gain / unit, read * unit
     A = np.eye(len(b))
     A[1:, 1:] = inner
     B, C = np.append(L * float(b[0]), gain), np.append(1.0, read)
