@@ -240,7 +240,7 @@ _OWNERS = {"explore": "explorer", "playground": "explorer", "lazy_momentum": "rl
 
 
 def __getattr__(name: str) -> Any:
-    """Import sub-packages, and names that are theirs, at their first use: the import stays fast."""
+    """Import sub-packages, and names that they define, at first use: this import stays fast."""
     if name in _LAZY:
         return importlib.import_module(f"jaxmom.{name}")
     if name in __all__:  # those that are not here already are of sweeps, but for these

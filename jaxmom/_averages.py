@@ -108,7 +108,7 @@ def read_averages(
       Trees like params.
 
     Raises:
-      TypeError: The optimizer is another.
+      TypeError: The optimizer was not made by `average`.
 
     Example:
       >>> import jax.numpy as jnp, jaxmom as jm

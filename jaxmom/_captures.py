@@ -19,7 +19,7 @@ _Tree = TypeVar("_Tree")
 
 @dataclasses.dataclass(frozen=True, repr=False)
 class Captured:
-    """A function that equals itself only as long as it captures the same."""
+    """A function that equals itself only as long as it captures the same values."""
 
     function: Callable[..., Any]
     captures: Any = dataclasses.field(hash=False)
@@ -30,7 +30,7 @@ class Captured:
 
     @property
     def __wrapped__(self) -> Callable[..., Any]:
-        """The function itself, whose signature is that of this."""
+        """The function itself, whose signature this one has."""
         return self.function
 
     def __repr__(self) -> str:
@@ -141,7 +141,7 @@ def _parts_of_function(function: types.FunctionType) -> tuple[dict[Any, Any], Na
 
 
 def _parts_of_object(value: Any, names: Names) -> tuple[dict[Any, Any], Names]:
-    """Return the attributes of an object, but those that the methods that code names write."""
+    """Return the attributes of an object, except those that its methods in use write."""
     methods: dict[Any, Any] = {}
     inner, named = names, {"__call__"} | names.attributes
     while named:

@@ -1,4 +1,4 @@
-"""The checks of arguments that are one of a few words, or a flag."""
+"""Checks of arguments that are one of a few words, or a flag."""
 
 from collections.abc import Sequence
 
@@ -27,7 +27,7 @@ def check_choice(name: str, given: object, choices: Sequence[str]) -> None:
 
 
 def check_flag(name: str, given: object) -> None:
-    """Refuse what is no truth value: any text is true, "no" too.
+    """Refuse what is not a truth value: to Python any string is true, even "no".
 
     Args:
       name: The name of the argument.

@@ -1,4 +1,4 @@
-"""The names that a code reads and writes, and whether it is a package's or the user's."""
+"""The names that a code object reads and writes, and whether its file is the user's own."""
 
 import dis
 import functools
@@ -25,7 +25,7 @@ NO_NAMES = Names(frozenset(), frozenset(), frozenset(), frozenset(), mutates=Fal
 
 @functools.lru_cache(maxsize=4096)
 def names_of(code: types.CodeType | None) -> Names:
-    """Return the names in a code, and none where there is no code."""
+    """Return the names in a code object, and none where there is no code."""
     if code is None:
         return NO_NAMES
     found: dict[str, set[str]] = {}
@@ -46,7 +46,7 @@ def names_of(code: types.CodeType | None) -> Names:
 
 
 def join_names(*names: Names) -> Names:
-    """Return the names of several codes together."""
+    """Return the names of several code objects together."""
     *groups, mutates = zip(*names, strict=True)
     return Names(*(frozenset().union(*group) for group in groups), mutates=any(mutates))
 

@@ -1,4 +1,4 @@
-"""What an optimizer shows of itself: its method and hyperparameters, in a line or as a table."""
+"""How an optimizer prints: its method and hyperparameters, on one line or as a table."""
 
 import inspect
 from collections.abc import Iterator
@@ -13,7 +13,7 @@ from jaxmom._html import as_table
 
 
 def describe(update: Any) -> str:
-    """Return an optimizer in a line, given its `update`, as in "heavy_ball(beta=0.9)"."""
+    """Return an optimizer on one line, given its `update`, as in "heavy_ball(beta=0.9)"."""
     if not _is_ours(update):
         return _name_of_plain(update)
     children = [describe(child) for child in _children(update)]
@@ -24,7 +24,7 @@ def describe(update: Any) -> str:
 
 
 def describe_as_table(update: Any) -> str:
-    """Return an optimizer as a table of HTML with a row for each hyperparameter."""
+    """Return an optimizer as an HTML table with a row for each hyperparameter."""
     return as_table([("transformation", "hyperparameter", "value"), *_list_rows(update)])
 
 

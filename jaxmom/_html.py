@@ -1,11 +1,11 @@
-"""Tables of HTML, as notebooks show them."""
+"""HTML tables, as notebooks show them."""
 
 import html
 from collections.abc import Iterable, Sequence
 
 
 def as_table(rows: Iterable[Sequence[str]]) -> str:
-    """Return rows of texts as a table.
+    """Return rows of strings as a table.
 
     Example:
       >>> as_table([("beta", "< 1")])

@@ -1,4 +1,4 @@
-"""Jaxprs, the programs that JAX traces: reading, interpreting and asking what they depend on.
+"""Jaxprs, the programs that JAX traces: how to read and interpret them, and what results depend on.
 
 This is the one module that touches JAX's internals. It knows the primitives as objects, the
 programs within their parameters, and the differences between the versions of JAX; a module that
@@ -74,7 +74,7 @@ class RuleTable(Generic[RuleT]):
         Args:
           *of: The primitives that have the rule.
           params: The names of the parameters that the rule takes into account, or whose values
-            do not matter to it, separated by blanks.
+            do not matter to it, separated by spaces.
         """
 
         def add(rule: Any) -> Any:
@@ -87,8 +87,8 @@ class RuleTable(Generic[RuleT]):
     def find(self, equation: "JaxprEqn") -> RuleT | None:
         """Return the rule for an equation, or None.
 
-        A rule is not for an equation with a parameter that it does not know, unless that is None:
-        another version of JAX may have added it, and with it another meaning.
+        A rule does not apply to an equation with a parameter that it does not know, unless that is
+        None: another version of JAX may have added it, and with it another meaning.
         """
         rule, known = self._rules.get(equation.primitive, (None, frozenset()))
         if any(name not in known and value is not None for name, value in equation.params.items()):
@@ -243,7 +243,7 @@ def dependencies(
     Args:
       program: What to analyze; branches and loops are followed.
       arguments: A set of any labels for each argument.
-      visit: Is called with each equation and the sets of its operands; within loops, several
+      visit: Called with each equation and the sets of its operands; within loops, several
         times, with sets that grow.
     """
 
@@ -334,7 +334,7 @@ def shared_draws(program: "Program", varying: Sequence[bool]) -> str | None:
     `jax.vmap` uses that of the first lane.
 
     Args:
-      program: Of one lane.
+      program: The program of one lane.
       varying: Whether each of its arguments differs between lanes.
 
     Returns:
@@ -361,7 +361,7 @@ def shared_draws(program: "Program", varying: Sequence[bool]) -> str | None:
 
 
 def fills(gather: "JaxprEqn") -> bool:
-    """Return whether a gather puts a number of its own where an index is out of bounds."""
+    """Return whether a gather fills in a number where an index is out of bounds."""
     return gather.params["mode"] == jax.lax.GatherScatterMode.FILL_OR_DROP
 
 

@@ -51,7 +51,7 @@ def optimize(
     batches it is the largest of these values on the first eight of them, because the loss of one
     batch may happen to be tiny.
 
-    A `Trajectory` in the place of params is continued: counts go on, frozen runs stay frozen, and
+    A `Trajectory` in place of params is continued: counts go on, frozen runs stay frozen, and
     the reference of `divergence` is kept. Segments are one long run, bit for bit, if their
     lengths are multiples of ``every * unroll`` and at least twice that (XLA puts a loop of one
     round in line, which may change last digits), and, with batches in an array, if the first
@@ -86,7 +86,7 @@ def optimize(
     Raises:
       ValueError: steps, every, check or unroll is below 1, the loss is not a real scalar, a leaf of
         batches has another leading axis than `steps`, key is missing, record has an unknown name
-        or one name twice, or the run to go on with is of an optimizer with another state.
+        or one name twice, or the run to continue is of an optimizer with another state.
       TypeError: steps, every, check or unroll is not an integer, params have integer leaves, or a
         function in record returns no dict.
 

@@ -60,7 +60,7 @@ def make_per_part(
         the next count.
 
     Raises:
-      ValueError: Of two trees, none is a prefix of the other.
+      ValueError: Neither of two trees is a prefix of the other.
     """
     values, named = _name_leaves(hyperparameters, vectors)
     if not named:
@@ -89,7 +89,7 @@ def make_per_part(
 def take_apart(hyperparameters: Mapping[str, Any]) -> dict[str, Any]:
     """Return hyperparameters whose trees are leaves, for what `put_together` makes of them.
 
-    Use these two in place of `make_per_part` where something is that of all of params.
+    Use these two in place of `make_per_part` where a step needs all of params at once.
     """
     values, named = _name_leaves(hyperparameters, ())
     return {**values, "trees": Static(as_hashable(named))}

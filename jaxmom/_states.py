@@ -16,7 +16,7 @@ class ScheduledState(NamedTuple):
 
 
 class InnerScheduledState(ScheduledState):
-    """The same of an optimizer inside, as the whole state of a transformation without schedules."""
+    """The same for an optimizer inside: the whole state of a transformation without schedules."""
 
     __slots__ = ()
 

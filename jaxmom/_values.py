@@ -191,7 +191,7 @@ def as_count(name: str, value: Any, what: str) -> int:
     """Return a plain integer of at least 1, from Python or NumPy.
 
     Args:
-      name: Of the argument, for the message.
+      name: The name of the argument, for the message.
       value: What was given.
       what: What it counts, as in "how many weights to return".
 

@@ -78,7 +78,7 @@ def scale_by_momentum(
       start: What the buffers hold before the first step. With "first_gradient" every buffer equals
         the first gradient after it, as in PyTorch's SGD and in an average that starts at g_0; a
         pure delay takes the first gradient for its own predecessor. Each leaf of params has its own
-        first gradient: None, for a leaf that is frozen at first, is none.
+        first gradient; the None of a leaf that is frozen at first does not count as one.
       accumulator_dtype: dtype of the buffers. The default is that of each parameter, and float32 at
         least: at a decay of 0.999, a bfloat16 buffer sticks at 256 where 950 is right. A real dtype
         leaves complex parameters alone; a complex one gives real parameters complex momentum, whose
@@ -130,7 +130,7 @@ def momentum_method(
     """Make an optimizer from a function of `jaxmom.coefficients`, as all named methods are made.
 
     Args:
-      coefficients_fn: A function at the top of a module, of hyperparameters alone, that returns
+      coefficients_fn: A function of hyperparameters alone, at the top of a module, that returns
         `Coefficients` or a `Recurrence`. A hyperparameter whose default is a tuple has one number
         for each buffer. A parameter ``next_<name>``, None by default, gets what a schedule of
         ``name`` returns for the next step. Complex coefficients give real params complex buffers.

@@ -166,7 +166,7 @@ def replace(optimizer: optax.GradientTransformation, **values: Any) -> Optimizer
       A new optimizer, with the same structure of its state unless a schedule comes or goes.
 
     Raises:
-      ValueError: There is no such name, or there are several of it.
+      ValueError: There is no such name, or more than one.
 
     Example:
       >>> import jax, jax.numpy as jnp, jaxmom as jm
@@ -307,7 +307,7 @@ def require_params(name: str, params: PyTree) -> None:
     """Raise ValueError if an update came without the params that a transformation needs.
 
     Args:
-      name: Of the transformation, for the message.
+      name: The name of the transformation, for the message.
       params: What its update was given.
     """
     if params is None:

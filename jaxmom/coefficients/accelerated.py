@@ -14,7 +14,8 @@ def nesterov(beta: ArrayLike = 0.9) -> Coefficients:
 
     The buffer is y - x. At constant beta and alpha this is PyTorch's and optax's Nesterov momentum,
     and Sutskever's seen at its look-ahead point. Under a schedule it is still Nesterov's, with
-    beta_t = mu_{t+1} of Sutskever's velocities; theirs use mu_t in both places, and are not.
+    beta_t = mu_{t+1} of Sutskever's velocities; theirs use mu_t in both places, so they are not
+    Nesterov's.
 
     Source:
       Nesterov 1983 (Soviet Math. Dokl. 27(2)); Sutskever et al. 2013 (ICML), section 2.

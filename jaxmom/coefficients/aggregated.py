@@ -22,7 +22,7 @@ def qhm(beta: ArrayLike = 0.999, nu: ArrayLike = 0.7) -> Coefficients:
 
 
 def aggmo(betas: Any = (0.0, 0.9, 0.99)) -> Coefficients:
-    """Aggregated: ``v_i <- beta_i v_i - g_t; y_{t+1} = y_t + (alpha / K) sum_i v_i``, K betas.
+    """AggMo: ``v_i <- beta_i v_i - g_t; y_{t+1} = y_t + (alpha / K) sum_i v_i``, K betas.
 
     Source:
       Lucas, Sun, Zemel and Grosse 2019 (arXiv 1804.00325), equation 2.

@@ -36,8 +36,8 @@ def gpa(
     with beta = mu_x and nu = mu_y.
 
     Args:
-      mu_x: Of the average, in [0, 1]; as slow as DiLoCo with 32 local steps by default.
-      mu_y: Of the point of the gradient, in [0, 1].
+      mu_x: That of the average, in [0, 1]; as slow as DiLoCo with 32 local steps by default.
+      mu_y: That of the point of the gradient, in [0, 1].
       next_mu_y: That of the next step; the same by default.
 
     Source:
@@ -57,7 +57,7 @@ def gpa(
 def schedule_free(
     beta: ArrayLike = 0.9, warmup: ArrayLike = 0.0, next_beta: ArrayLike | None = None
 ) -> Recurrence:
-    """Schedule-free SGD: an average of all iterates in the place of a falling learning rate.
+    """Schedule-free SGD: an average of all iterates in place of a falling learning rate.
 
     ``y_t = (1-beta) z_t + beta x_t; z_{t+1} = z_t - alpha s_t g(y_t); x_{t+1} = (1-c_{t+1}) x_t +
     c_{t+1} z_{t+1}``, with the warm-up ``s_t = min(1, (t+1) / warmup)`` and the weights

@@ -49,7 +49,7 @@ def _debiased(weight: Any, beta: Any) -> tuple[Any, Coefficients]:
 def sgd(
     momentum: ArrayLike = 0.0, dampening: ArrayLike = 0.0, nesterov: bool = False
 ) -> Coefficients:
-    """PyTorch's: ``b_{t+1} = mu b_t + (1 - tau) g_t; y_{t+1} = y_t - alpha b_{t+1}``.
+    """PyTorch's SGD: ``b_{t+1} = mu b_t + (1 - tau) g_t; y_{t+1} = y_t - alpha b_{t+1}``.
 
     With `nesterov` the step is ``alpha (g_t + mu b_{t+1})``. PyTorch's first buffer is g_0 without
     dampening, which is ``start="first_gradient"`` here; its mu = 0 ignores the dampening, and its

@@ -27,8 +27,8 @@ def optimistic_gradient(optimism: ArrayLike = 1.0) -> Coefficients:
 def extragradient() -> Recurrence:
     """Extra-gradient: ``z = y_t - alpha g(y_t); y_{t+1} = y_t - alpha g(z)``, two updates a step.
 
-    The first update goes to z and keeps what it has gone as its buffer. The second takes the
-    gradient there and steps from y_t, where `eval_params` is all the time.
+    The first update goes to z and keeps the way there in its buffer. The second takes the
+    gradient there and steps from y_t, which is `eval_params` throughout.
 
     Source:
       Korpelevich 1976; Gidel et al. 2019 (arXiv 1802.10551), extrapolation.

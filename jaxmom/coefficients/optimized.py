@@ -20,7 +20,7 @@ from jaxmom.filters import (
 
 
 def optimized_gradient(steps: ArrayLike = np.inf) -> Recurrence:
-    """Optimized gradient method (OGM), for smooth convex functions; nothing has a better bound.
+    """Optimized gradient method (OGM), for smooth convex functions; none has a better bound.
 
     ``x_{t+1} = y_t - alpha g_t``, then ``y_{t+1} = x_{t+1} + ((theta_t - 1) / theta_{t+1})
     (x_{t+1} - x_t) + (theta_t / theta_{t+1}) (x_{t+1} - y_t)``, with theta_0 = 1 and
@@ -69,7 +69,7 @@ def ogm_gradient(steps: ArrayLike) -> Recurrence:
     ``x_{t+1} = y_t - alpha g_t``, then ``y_{t+1} = x_{t+1} + ((theta_t - 1)(2 theta_{t+1} - 1) /
     (theta_t (2 theta_t - 1))) (x_{t+1} - x_t) + ((2 theta_{t+1} - 1) / (2 theta_t - 1))
     (x_{t+1} - y_t)``. theta runs backwards from ``theta_N = 1`` by ``theta_t =
-    (1 + sqrt(1 + 4 theta_{t+1}^2)) / 2``, with 8 in the place of 4 for theta_0. With alpha = 1/L,
+    (1 + sqrt(1 + 4 theta_{t+1}^2)) / 2``, with 8 in place of 4 for theta_0. With alpha = 1/L,
     ``|grad f(y_N)|^2 <= 2 L (f(y_0) - f*) / theta_0^2``. After N steps it is gradient descent.
 
     Args:

@@ -60,7 +60,7 @@ def _check_advantage(kappa: Any, xi: Any) -> None:
 
 
 def mass(gamma: ArrayLike = 0.9, compensation: ArrayLike = 0.5) -> Coefficients:
-    """Momentum-added stochastic solver (MaSS): Nesterov's with a term that keeps it stable.
+    """Momentum-added stochastic solver (MaSS): Nesterov's method with a term that keeps it stable.
 
     ``w_{t+1} = u_t - eta_1 g(u_t); u_{t+1} = w_{t+1} + gamma (w_{t+1} - w_t) + eta_2 g(u_t)``,
     where the learning rate is eta_1. params is u, and w is `eval_params`.

@@ -1,4 +1,4 @@
-"""What the methods share whose momentum depends on the data: states, scalars, and checks."""
+"""States, scalars and checks that methods share whose momentum depends on the data."""
 
 from collections.abc import Callable
 from typing import Any, NamedTuple

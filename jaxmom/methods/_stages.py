@@ -32,7 +32,7 @@ def descend(
 def descend_proximally(
     *stages: Optimizer, learning_rate: ScalarOrSchedule, weight_decay: ScalarOrSchedule | None
 ) -> Optimizer:
-    """Chain the same for ``y <- (y - alpha u) / (1 + alpha lambda)``."""
+    """Chain stages and proximal weight decay: ``y <- (y - alpha u) / (1 + alpha lambda)``."""
     if weight_decay is None:
         return chain(*stages, scale_by_learning_rate(learning_rate))
     hp = {"weight_decay": weight_decay, "learning_rate": learning_rate}

@@ -77,8 +77,8 @@ def synthesized_nesterov(
 
     Args:
       learning_rate: alpha.
-      beta1: Of the step, in (-1, 1).
-      beta2: Of the point of the gradient. A schedule is read at the step of that point.
+      beta1: That of the step, in (-1, 1).
+      beta2: That of the point of the gradient. A schedule is read at the step of that point.
 
     Example:
       >>> import jaxmom as jm

@@ -76,7 +76,7 @@ def sgd(
     weight_decay: ScalarOrSchedule | None = None,
     maximize: bool = False,
 ) -> Optimizer:
-    """PyTorch's SGD, to the last step: ``b <- mu b + (1 - tau) g; y <- y - alpha b``.
+    """PyTorch's SGD, first step included: ``b <- mu b + (1 - tau) g; y <- y - alpha b``.
 
     The first buffer is the first gradient, undamped. The learning rate is outside.
 

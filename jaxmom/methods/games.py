@@ -8,7 +8,7 @@ from jaxmom.transform import Optimizer, ScalarOrSchedule
 def optimistic_gradient(
     learning_rate: ScalarOrSchedule, optimism: ScalarOrSchedule = 1.0
 ) -> Optimizer:
-    """Optimistic gradient: ``y <- y - alpha (g + o (g - g_previous))``, for games above all.
+    """Optimistic gradient: ``y <- y - alpha (g + o (g - g_previous))``, mainly for games.
 
     Args:
       learning_rate: alpha.

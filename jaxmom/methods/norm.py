@@ -54,7 +54,7 @@ def nigt(
 
     ``m <- beta m + (1-beta) grad f(y); x' = x - eta m / |m|; y = x' + beta/(1-beta) (x' - x)``.
     params is y, where gradients are taken; `eval_params` is x. m starts at zero, as in the authors'
-    code (google-research, nigt_optimizer), which has a trust ratio in the place of 1 / |m|.
+    code (google-research, nigt_optimizer), which has a trust ratio in place of 1 / |m|.
 
     Args:
       learning_rate: eta, the length of the step of x.

@@ -90,7 +90,7 @@ def _update_momsps(
 
 
 def adaptive_heavy_ball(optimum: ScalarOrSchedule = 0.0) -> Optimizer:
-    """Heavy ball with Polyak's step and a momentum from two gradients, without other numbers.
+    """Heavy ball with Polyak's step and a momentum from two gradients; nothing else to tune.
 
     ``y_{t+1} = y_t - (1 + b_t) h_t g_t + b_t (y_t - y_{t-1})`` with
     ``h_t = 2 (f_t - f*) / |g_t|^2`` and

@@ -3,7 +3,7 @@
     plot.trajectories   paths of optimizers over the contours of the function they minimize
     plot.animate        the paths of thousands of lanes at once, as a GIF
     plot.curves         values over steps; over seeds, their median and a band
-    plot.sensitivity    one value over one hyperparameter; over seeds, likewise
+    plot.sensitivity    one value against one hyperparameter; over seeds, likewise
     plot.heatmap        one value over two hyperparameters; over seeds, the median
     plot.parallel       one value over any number of hyperparameters, a line for each lane
     plot.stability_map  theoretical rates and their boundary over a measured heatmap

@@ -57,7 +57,7 @@ def animate(
         are respected.
       file: A path or a binary file.
       loss: The function of the contours, as for `trajectories`.
-      color: The values that color the lanes: of a DataArray the name of a coordinate, of an array
+      color: What colors the lanes: for a DataArray the name of a coordinate, for an array values
         [lanes]. Numbers have a color bar, names such as those of methods a legend. The lanes of a
         mapping have the colors of their labels.
       scale: The scale of the color bar: "linear", "log", "memory" (for beta near 1: even in the

@@ -18,7 +18,7 @@ def frequency(
     title: str = "",
     legend: str = "right",
 ) -> Axes:
-    """Draw the gain of a method for a wave in the gradients, over the frequency of the wave.
+    """Draw the gain of a method for a wave in the gradients against the frequency of the wave.
 
     A low-pass filter falls to the right: it averages noise away. The gain at the left end is the
     effective learning rate; that at the right end, pi, bounds the stable curvature by 2 / gain.

@@ -1,4 +1,4 @@
-"""Heatmaps: one value over two hyperparameters, with the cells that diverged, failed or are missing."""
+"""Heatmaps: one value over two hyperparameters; cells without a value show why they have none."""
 
 from typing import Any
 
@@ -48,7 +48,7 @@ def heatmap(
     Args:
       data: A DataArray with two dims and perhaps `over`, or an array [rows of y, columns of x] or
         [seeds, rows, columns]. `Dataset.median` drops the status of lanes: give all seeds instead.
-      x: Of a DataArray the dim along the x axis, by default its last; of an array the
+      x: For a DataArray the dim along the x axis, by default its last; for an array the
         coordinates of the columns, by default 0, 1, 2, ...
       y: Likewise for the y axis, the first dim and the rows.
       over: The dim of the seeds.
@@ -61,7 +61,7 @@ def heatmap(
         beta)), or "auto" for the one that spaces the coordinates most evenly.
       y_scale: Likewise.
       star: Whether to mark the smallest value, the first of equal ones.
-      ax: The Axes; a new figure by default. The color bar takes its room from it.
+      ax: The Axes; a new figure by default. The color bar takes its space from it.
       title: The title of the Axes; given here, it stands clear of the legend above them.
       legend: "above" or "right" of the Axes, a matplotlib location inside it, or "" for none.
 

@@ -16,11 +16,11 @@ def kernel(
     title: str = "",
     legend: str = "right",
 ) -> Axes:
-    """Draw the weights of past gradients in a step, over their age.
+    """Draw the weights of past gradients in a step against their age.
 
     With `scale` "log" both axes are logarithmic: exponentials bend down, and a power law is
-    straight. The gradient of the step itself is at age 1 there, where an axis of logarithms can
-    show it. Weights are drawn by their modulus; those below zero have a dot, and those that are
+    straight. Ages then count from 1, for the gradient of the step itself, because a log axis has
+    no 0. Weights are drawn by their modulus; those below zero have a dot, and those that are
     zero or too small are drawn at the floor and marked with a triangle. The label counts weights
     that are not finite, whose place stays empty.
 

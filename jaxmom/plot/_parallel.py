@@ -37,7 +37,7 @@ def parallel(
     """Draw every lane as one line across an axis for each hyperparameter, colored by its value.
 
     The smaller the value, the further in front its line is; the smallest one has stars. Where lanes
-    share one of less than 16 values of an axis, their lines fan out around it, from the smallest
+    share one of fewer than 16 values of an axis, their lines fan out around it, from the smallest
     value at the bottom to those without one at the top, so that they do not hide others. Lanes that
     diverged are gray beneath all others, missing ones dotted, failed ones orange and dashed; the
     legend names those there are. Ten thousand lanes take a second.
@@ -47,14 +47,14 @@ def parallel(
         hyperparameter, or with both; a Dataset of one such variable; or an array [lanes]. The
         coordinates `status` (0 missing, 1 ok, 2 diverged, 3 failed) and `diverged_at` (-1 for
         never) are respected. A value that is not finite has diverged.
-      axes: Of a DataArray the names of the coordinates to draw, in order, by default all; of an
+      axes: For a DataArray the names of the coordinates to draw, in order, by default all; for an
         array name -> [lanes].
       log: Whether colors are logarithmic. Values at or below zero have the lowest color.
       limits: The values of the lowest and of the highest color; None is the data's own. The
         color bar is pointed where there are values beyond.
       scale: name -> "linear", "log", "memory" (for beta near 1: even in the logarithm of 1 / (1 -
         beta)), or "auto", the default, for the one that spaces the values most evenly.
-      ax: The Axes; a new figure by default. The color bar takes its room from it.
+      ax: The Axes; a new figure by default. The color bar takes its space from it.
       title: The title of the Axes; given here, it stands clear of the legend above them.
       legend: "above" or "right" of the Axes, a matplotlib location inside it, or "" for none.
 

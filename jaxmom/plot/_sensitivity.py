@@ -1,4 +1,4 @@
-"""Sensitivity: a value over one hyperparameter, for one or several methods."""
+"""Sensitivity: a value against one hyperparameter, for one or several methods."""
 
 from typing import Any
 
@@ -25,21 +25,21 @@ def sensitivity(
     title: str = "",
     legend: str = "right",
 ) -> Axes:
-    """Draw a value, such as the final loss, over one hyperparameter, one line for each label.
+    """Draw a value, such as the final loss, against one hyperparameter, one line for each label.
 
     With seeds a line is their median and the band around it. A seed that diverged counts as +inf: a
     line breaks where half of them did, and a band whose upper end did is open at the top. Each line
     has a row at the top edge with a cross for a cell that diverged, a small one where only some
-    seeds did, a ring where it is missing and a plus where it failed. Of neighbors of one kind the
-    first and the last have marks, joined by a thin line. A star marks the smallest value of all
-    lines.
+    seeds did, a ring where it is missing and a plus where it failed. Of neighbors
+    of one kind only the first and the last are marked, and a thin line joins them. A star marks the
+    smallest value of all lines.
 
     Args:
       data: label -> array [cells] or [seeds, cells], one such array, or a DataArray with the dim
         `x` and perhaps `over`, whose other dims (method, beta, ...) become labels. Its
         coordinates `status` (0 missing, 1 ok, 2 diverged, 3 failed) and `diverged_at` (-1 for
         never) are respected.
-      x: Of DataArrays the dim along the x axis, of plain arrays the coordinates of the cells.
+      x: For DataArrays the dim along the x axis, for plain arrays the coordinates of the cells.
       over: The dim of the seeds.
       log: Whether the y axis is logarithmic.
       floor: On a logarithmic axis, lower values are drawn at this height and marked with

@@ -26,7 +26,7 @@ def spectrum(
 ) -> Axes:
     """Draw eigenvalues in the unit circle as a hyperparameter moves, colored by it.
 
-    Inside the circle a run converges, the faster the nearer to the center; on the real axis it does
+    Inside the circle a run converges, faster the closer to the center; on the real axis it does
     not oscillate. An eigenvalue outside the frame is a square on its boundary, in the direction
     of the eigenvalue; the legend counts them and says how large they are. It counts those that are
     not finite, too.
@@ -38,7 +38,7 @@ def spectrum(
       name: The name of the parameter, for the color bar; by default the name of the dim.
       scale: The scale of the colors: "linear", "log", "memory" (for beta near 1: even in the
         logarithm of 1 / (1 - beta)), or "auto" for the one that spaces the values most evenly.
-      ax: The Axes; a new figure by default. The color bar takes its room from it.
+      ax: The Axes; a new figure by default. The color bar takes its space from it.
       title: The title of the Axes.
       legend: "above" or "right" of the Axes, a matplotlib location inside it, or "" for none.
 

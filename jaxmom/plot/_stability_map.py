@@ -43,7 +43,7 @@ def stability_map(
       limits: The rates of the lowest and of the highest color; None is the data's own.
       x_scale: As in `heatmap`.
       y_scale: As in `heatmap`.
-      ax: The Axes; a new figure by default. The color bar takes its room from it.
+      ax: The Axes; a new figure by default. The color bar takes its space from it.
       title: The title of the Axes.
       legend: As in `heatmap`.
 

@@ -30,26 +30,26 @@ def value_grid(
 ) -> Axes:
     """Draw the best value of each cell as its color, and the best actions in it as arrows.
 
-    Each of the actions of equal value has its arrow. Cells without actions (holes, goals, cliffs)
+    Each of several best actions has its own arrow. Cells without actions (holes, goals, cliffs)
     are gray; those whose values are not finite are marked as diverged.
 
     Args:
       q: Action values [states, actions], the cells row by row.
       shape: Rows and columns, as `Mdp.grid` has them.
       moves: The step (right, down) of each action: `LAKE` or `CLIFF`.
-      acted: [states] booleans, as `jaxmom.rl.reachable` finds them; by default all.
+      acted: [states] booleans, where an agent acts, as `jaxmom.rl.reachable` finds; by default all.
       limits: The values of the lowest and of the highest color; None is the data's own. The
         color bar is pointed where there are values beyond.
       tolerance: Actions whose values are this close to the best one count as equal.
       numbers: Whether to write the values into the cells.
-      ax: The Axes; a new figure by default. The color bar takes its room from it.
+      ax: The Axes; a new figure by default. The color bar takes its space from it.
       title: The title of the Axes.
 
     Returns:
       The Axes; its x axis is the column, its y axis the row, downward.
 
     Raises:
-      ValueError: q has other than rows x columns states, or as many actions as there are moves.
+      ValueError: q does not have rows x columns states, or does not have one action per move.
 
     Example:
       >>> import matplotlib.pyplot as plt

@@ -1,4 +1,4 @@
-"""Games between two players or more, whose fields are linear: bilinear and quadratic games.
+"""Games between two or more players, whose fields are linear: bilinear and quadratic games.
 
 In a game each player descends a loss of its own. Together they follow a field v(θ), which need not
 be the gradient of any function: the eigenvalues of its Jacobian, the curvatures of the game, may be
@@ -78,7 +78,7 @@ def quadratic_game(
     Args:
       spectrum: [k] eigenvalues, real or complex, one of each conjugate pair; see
         `jaxmom.theory.spectral_radius` for what an optimizer makes of them.
-      key: Of the random orthogonal matrix; coordinates are not mixed unless given.
+      key: The key of the random orthogonal matrix; coordinates are not mixed unless given.
       optimum: [d] the solution θ*, with two entries for each complex eigenvalue; zero unless given.
       start: [d] the starting point; θ* + 1 in every coordinate unless given.
 

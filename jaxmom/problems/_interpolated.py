@@ -70,7 +70,7 @@ def _envelope(
 
 @_envelope.defjvp
 def _(primals: Any, tangents: Any) -> tuple[jax.Array, jax.Array]:
-    """Differentiate with the weights held: where they are best, their change does not count."""
+    """Differentiate with the weights held fixed: at the optimum their change does not count."""
     centers, offsets, L, _, params = primals
     weights = _best_weights(centers, offsets, L, params)
     return jax.jvp(functools.partial(_evaluate_at, weights), primals, tangents)

@@ -73,7 +73,7 @@ def _init_layers(key: jax.Array, sizes: Sequence[int], dtype: jnp.dtype) -> Laye
 
 
 def _logits(activation: Partial, params: Layers, image: jax.Array) -> jax.Array:
-    """Return the ten logits of ONE image; over many, `jax.vmap`."""
+    """Return the ten logits of one image; map over many by `jax.vmap`."""
     signal = image
     for layer in params[:-1]:
         signal = activation(signal @ layer["weight"] + layer["bias"])

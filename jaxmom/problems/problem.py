@@ -33,7 +33,7 @@ class Problem(NamedTuple):
       minimum: The value of `full_loss` at the optimum.
       mu: Strong convexity: no eigenvalue of any Hessian of `full_loss` is smaller.
       L: Smoothness: no eigenvalue of any Hessian of `full_loss` is larger.
-      accuracy: `accuracy(params)`, the share of held-out samples that are classified rightly.
+      accuracy: `accuracy(params)`, the share of held-out samples that are classified correctly.
 
     Example:
       >>> import jax.numpy as jnp

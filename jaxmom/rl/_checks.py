@@ -36,7 +36,7 @@ def check_interval(
 
 
 def check_scalar(name: str, value: Any) -> None:
-    """Raise an error unless a value is a scalar here, be it a lane of a vmap."""
+    """Raise an error unless a value is a scalar, as it is in each lane of a vmap."""
     if not isinstance(value, (*NUMBER, tuple)):  # tracers are numbers, vectors may be tuples
         raise TypeError(f"{name} is a number, not {value!r}.")
     chex.assert_rank(

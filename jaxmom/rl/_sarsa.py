@@ -45,7 +45,7 @@ def sarsa(
       discount: gamma, a scalar in [0, 1]; 1 is for processes with a time limit.
       epsilon: The probability of a uniform action, in [0, 1]; a scalar or a schedule, whose value
         is that of the step in which the action is taken.
-      clock: The argument of schedules: steps, or the number of episodes that ended.
+      clock: What schedules count: steps, or the number of episodes that have ended.
       initial: Q before the first step, a number or [states, actions].
       target: [states, actions], such as the values of the policy; `rmse` is the distance to it.
       every: Keep a record after every so many steps, and after the last one.

@@ -34,10 +34,10 @@ def from_gymnasium(environment: Any, **kwargs: Any) -> Mdp:
     """Return the arrays of a Gymnasium environment that states its transitions as ``unwrapped.P``.
 
     FrozenLake, CliffWalking and Taxi do, in all their variants but one. Branches keep Gymnasium's
-    order, also where two lead to the same state, so that `step` maps a uniform number to the same
+    order, even where two lead to the same state, so that `step` maps a uniform number to the same
     branch as Gymnasium.
 
-    Wrappers that check, count or render are looked through, and TimeLimit gives its limit. All
+    Wrappers that check, count or render are ignored, and TimeLimit gives its limit. All
     others are refused by name, because arrays of the environment beneath would not be those of the
     wrapped one.
 
@@ -106,7 +106,7 @@ def random_mdp(
       actions: A.
       branches: K, at most S; the next states of one pair are different.
       termination: The share of branches that end the episode.
-      time_limit: Of the episodes, which start in any state.
+      time_limit: The time limit of the episodes, which start in any state.
 
     Returns:
       An `Mdp`.

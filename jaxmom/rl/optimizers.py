@@ -48,7 +48,7 @@ def lazy_momentum(learning_rate: ScalarOrSchedule, beta: ScalarOrSchedule = 0.9)
 
     Unvisited entries keep their velocity and do not move, so the memory of each entry is counted
     in its own visits. The mask of visited entries is explicit, because a zero gradient does not
-    mean an unvisited entry: temporal differences often are exactly 0. The learning rate is inside
+    mean an unvisited entry: temporal differences are often exactly 0. The learning rate is inside
     the velocity.
 
     Q-learning with this rule is stable only for a small alpha: see
@@ -233,7 +233,7 @@ def _round_product(product: jax.Array) -> jax.Array:
 
     XLA may contract a product and a sum into one operation that rounds once. Whether it does
     depends on the surrounding program, the version and the machine. The last bit decides whether
-    two values of Q are equal, so such runs would part. Contraction does not reach through a
+    two values of Q are equal, so such runs would drift apart. Contraction does not reach through a
     select; and a product that is not finite is the same when it is doubled.
     """
     return jnp.where(jnp.isfinite(product), product, 2 * product)

@@ -115,8 +115,8 @@ def value_iteration(
       A `Planning`, in float64. Its q is that of `jaxmom.eval_params`.
 
     Raises:
-      ValueError: gamma is outside [0, 1] or no scalar, `target` has another shape, or the optimizer
-        needs the value of a loss.
+      ValueError: gamma is outside [0, 1] or not a scalar, `target` has another shape, or the
+        optimizer needs the value of a loss.
 
     Example:
       >>> from jaxmom import rl

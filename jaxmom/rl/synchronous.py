@@ -51,7 +51,7 @@ def synchronous_q_learning(
       optimizer: Any optax transformation: `visit_descent` has the classical step sizes,
         ``optax.sgd(schedule, momentum=beta)`` is heavy ball.
       key: A JAX key.
-      iterations: Their number; each samples every pair once.
+      iterations: The number of iterations; each samples every pair once.
       discount: gamma, a scalar.
       target: [states, actions], such as Q*; the error leaves out the entries that are NaN.
       every: Keep a record after every so many iterations, a divisor of them; by default at the end.
@@ -60,8 +60,8 @@ def synchronous_q_learning(
       A `SynchronousQ`.
 
     Raises:
-      ValueError: `iterations` is below 1 or no multiple of `every`, `target` has another shape, or
-        gamma is outside [0, 1] or no scalar.
+      ValueError: `iterations` is below 1 or not a multiple of `every`, `target` has another shape,
+        or gamma is outside [0, 1] or not a scalar.
       TypeError: The process is traced.
 
     Example:
@@ -108,7 +108,7 @@ def speedy_q_learning(
     Args:
       mdp: The process; its arrays must not be traced.
       key: A JAX key.
-      iterations: Their number; each samples every pair once.
+      iterations: The number of iterations; each samples every pair once.
       discount: gamma, a scalar.
       target: [states, actions], such as Q*; the error leaves out the entries that are NaN.
       every: Keep a record after every so many iterations, a divisor of them; by default at the end.
@@ -117,8 +117,8 @@ def speedy_q_learning(
       A `SynchronousQ`.
 
     Raises:
-      ValueError: `iterations` is below 1 or no multiple of `every`, `target` has another shape, or
-        gamma is outside [0, 1] or no scalar.
+      ValueError: `iterations` is below 1 or not a multiple of `every`, `target` has another shape,
+        or gamma is outside [0, 1] or not a scalar.
       TypeError: The process is traced.
 
     Source: Azar, Munos, Ghavamzadeh and Kappen 2011 (NeurIPS), algorithm 1.
@@ -157,7 +157,7 @@ def momentum_q_learning(
 ) -> SynchronousQ:
     """Learn by MomentumQ: ``Q + a_k (T Q' - Q) + b_k (T Q - T Q') + c_k (Q - Q')``.
 
-    Q' is the previous Q, and both backups use the same sample of iteration k. Its cases are
+    Q' is the previous Q, and both backups use the same sample of iteration k. Special cases:
 
         b = a, c = 0                              Q-learning
         b = a, c = beta                           with Polyak's heavy ball
@@ -172,7 +172,7 @@ def momentum_q_learning(
       a: a_k, the step size; a number, or a function of k, from 0.
       b: b_k, the weight of the change of the backup.
       c: c_k, the weight of the last change of Q.
-      iterations: Their number; each samples every pair once.
+      iterations: The number of iterations; each samples every pair once.
       discount: gamma, a scalar.
       target: [states, actions], such as Q*; the error leaves out the entries that are NaN.
       every: Keep a record after every so many iterations, a divisor of them; by default at the end.
@@ -181,12 +181,12 @@ def momentum_q_learning(
       A `SynchronousQ`.
 
     Raises:
-      ValueError: `iterations` is below 1 or no multiple of `every`, `target` has another shape, or
-        gamma is outside [0, 1] or no scalar.
+      ValueError: `iterations` is below 1 or not a multiple of `every`, `target` has another shape,
+        or gamma is outside [0, 1] or not a scalar.
       TypeError: The process is traced.
 
     Source: Weng, Xiong, Zhao, Liang and Zhang 2021 (UAI, arXiv 2007.15418): Nesterov's and Polyak's
-      momentum in one method that has SpeedyQ among its cases; Weng, Xiong and Zhang 2019 (arXiv
+      momentum in one method, of which SpeedyQ is a special case; Weng, Xiong and Zhang 2019 (arXiv
       1905.02841) for accelerated targets. The letters and the form are ours; no schedule of the
       papers is built in.
 

@@ -92,13 +92,13 @@ def cosine(init_value: ArrayLike, end_value: ArrayLike, steps: ArrayLike) -> Par
 
 
 def exponential(init_value: ArrayLike, rate: ArrayLike, steps: ArrayLike = 1.0) -> Partial:
-    """A factor of `rate` in every `steps` steps: ``init rate^(t / steps)``.
+    """A factor of `rate` every `steps` steps: ``init rate^(t / steps)``.
 
     Args:
       init_value: The value at count 0.
-      rate: The factor of `steps` steps.
-      steps: In how many steps; positive. A traced 0 is the limit of small ones: `init_value` at
-        count 0, and after it 0 (infinity, if `rate` exceeds 1).
+      rate: The factor over `steps` steps.
+      steps: The steps that each factor of `rate` takes; positive. A traced 0 is the limit of small
+        ones: `init_value` at count 0, and after it 0 (infinity, if `rate` exceeds 1).
 
     Returns:
       A schedule, without an end.
@@ -171,7 +171,7 @@ def sutskever(beta_max: ArrayLike = 0.99, period: ArrayLike = 250.0) -> Partial:
 
     Args:
       beta_max: The limit, in [0, 1).
-      period: The length of each stair, in steps; positive. A traced 0 is the limit of short ones:
+      period: How long each value holds, in steps; positive. A traced 0 is the limit of short ones:
         1/2 at count 0, and `beta_max` after it.
 
     Returns:

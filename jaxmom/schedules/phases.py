@@ -24,8 +24,8 @@ def join(schedules: Sequence[ArrayLike | Callable[[Any], Any]], boundaries: Any)
     """Several schedules in turn; each counts from its own boundary.
 
     Args:
-      schedules: n schedules, or numbers for constant ones. A function of yours gets a whole count.
-      boundaries: n - 1 counts, in rising order, at which the next schedule takes over.
+      schedules: n schedules, or numbers for constant ones. Your own functions get a whole count.
+      boundaries: n - 1 counts, in ascending order, at which the next schedule takes over.
 
     Returns:
       A schedule.
@@ -81,7 +81,7 @@ def warmup_cosine(
       init_value: The value at count 0.
       peak_value: The value at count `warmup`.
       warmup: The length of the line, in steps.
-      steps: The length of the whole, in steps; `end_value` holds after it.
+      steps: The total length, in steps; `end_value` holds after it.
       end_value: The last value.
 
     Returns:
@@ -174,11 +174,11 @@ def trapezoid(
     """Warm-up, stable phase and decay: ``min(1, (t + 1) / warmup)`` times a line at the end.
 
     The line falls from `peak_value` at count ``steps - decay`` to `end_value` at `steps`. So a run
-    can be prolonged: until the decay, schedules of all lengths are the same.
+    can be extended: until the decay, schedules of all lengths are the same.
 
     Args:
       peak_value: The value of the stable phase.
-      steps: The length of the whole, in steps; `end_value` holds after it.
+      steps: The total length, in steps; `end_value` holds after it.
       warmup: The length of the warm-up, in steps, which begins at ``peak_value / warmup``.
       decay: The length of the decay, in steps.
       end_value: The last value.

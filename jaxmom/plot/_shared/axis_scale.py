@@ -154,7 +154,7 @@ def _set_ticks(axis: Axis, low: float, high: float, kind: str) -> None:
 class RoundDecades(LogLocator):
     """Ticks at powers of ten whose exponents are multiples of 1, 2, 5, 10, 20, 50, ...
 
-    That of matplotlib has strides such as 24 where an axis spans 200 decades, from any exponent.
+    Matplotlib's own locator takes strides such as 24, from any exponent, over 200 decades.
     """
 
     def tick_values(self, vmin: float, vmax: float) -> Any:
@@ -202,7 +202,7 @@ def _share_along(scale: AxisScale, values: NDArray[np.float64]) -> NDArray[np.fl
 
 
 def choose_ticks(scale: AxisScale) -> tuple[NDArray[np.float64], list[str]]:
-    """Return the places of ticks along a scale, from 0 to 1, and their texts.
+    """Return the places of ticks along a scale, from 0 to 1, and their labels.
 
     Up to six values have a tick each; more have ticks at round numbers.
     """

@@ -1,4 +1,4 @@
-"""Figures in motion, written as a GIF."""
+"""Animated figures, written as a GIF."""
 
 import os
 from collections.abc import Iterable, Sequence

@@ -30,10 +30,10 @@ def name_axis(array: xarray.DataArray) -> str:
 
 
 def format_numbers(values: ArrayLike) -> list[str]:
-    """Return numbers as short texts, with enough digits to tell them from each other and from 1.
+    """Return numbers as short strings, with enough digits to tell them from each other and from 1.
 
-    A text keeps both the value and 1 - value to a thousandth, because a beta of 0.9999999 is not 1.
-    It has no more digits than that, so that 0.9 in float32 is written 0.9.
+    Both the value and 1 - value are kept to a thousandth, because a beta of 0.9999999 is not 1.
+    There are no more digits than that, so that 0.9 in float32 is written 0.9.
 
     Example:
       >>> format_numbers([0.9, 0.9999999, np.float32(0.3)])
@@ -47,7 +47,7 @@ def format_numbers(values: ArrayLike) -> list[str]:
 
 
 def _format_number(number: float) -> str:
-    """Return the shortest of some texts that keeps the number and its distance from 1."""
+    """Return the shortest of some strings that keeps the number and its distance from 1."""
     texts = [f"{number:.{digits}g}" for digits in (6, 9, 12, 17)]
     error = 1e-3 * min(abs(number), abs(1 - number))
     return next((text for text in texts if abs(float(text) - number) <= error), texts[-1])

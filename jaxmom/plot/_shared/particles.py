@@ -100,7 +100,7 @@ def _read_color(one: xarray.DataArray, color: Any, ran: NDArray) -> xarray.DataA
 def _freeze_diverged(
     points: NDArray, steps: NDArray, diverged: NDArray[np.bool_], flags: NDArray
 ) -> tuple[NDArray[np.float64], NDArray[np.int_], NDArray[np.bool_]]:
-    """Return the points with every lane held at its last one, the record of it, and who diverged.
+    """Return the points with every lane held at its last one, the record of it, and which diverged.
 
     A lane ends before its first point that cannot be drawn, and at the step in its flag.
     """

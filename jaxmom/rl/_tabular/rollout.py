@@ -69,7 +69,7 @@ def run_rollout(
       epsilon: A scalar, or a schedule as a Partial.
       target: [states, actions], which records are compared with; or None.
       key: A JAX key.
-      dtype: Of the rewards that are summed.
+      dtype: The dtype of the summed rewards.
       config: What is static.
 
     Returns:

@@ -41,7 +41,7 @@ class DatasetLayout(NamedTuple):
     """Lanes that have the same outputs: one Dataset.
 
     Attributes:
-      name: Of the group, if the result is a tree of groups; else empty.
+      name: That of the group, if the result is a tree of groups; else empty.
       dims: The dimensions of the lanes.
       outputs: The arrays of one lane, by name.
       members: For the number of each group, its lanes among those of the layout.
@@ -71,8 +71,8 @@ def dataset_layouts(
 
     Args:
       space: What is swept.
-      groups: Of the space, in its order.
-      outputs: Of each group.
+      groups: The groups of the space, in its order.
+      outputs: The outputs of each group.
     """
     complete = [dict(own) | LANE_OUTPUTS for own in outputs]
     if all(own == complete[0] for own in complete):
@@ -140,7 +140,7 @@ def assemble_dataset(
       layouts: From `dataset_layouts`.
       variable: The array of an output, of the shape of the layout and then the output's.
       steps: The coordinate of the records of a layout.
-      attrs: Of the result; what netCDF has no type for becomes JSON.
+      attrs: The attributes of the result; what netCDF has no type for becomes JSON.
 
     Returns:
       A Dataset, or a DataTree with one for each group if their outputs differ.

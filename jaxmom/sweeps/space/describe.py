@@ -1,4 +1,4 @@
-"""What a space shows of itself: its lanes and axes, in a line or as a table."""
+"""How a space prints: its lanes and axes, on one line or as a table."""
 
 from typing import Any
 
@@ -16,7 +16,7 @@ def describe(components: tuple[Component, ...]) -> str:
 
 
 def describe_as_table(components: tuple[Component, ...]) -> str:
-    """Return a table of HTML with a row for each component."""
+    """Return an HTML table with a row for each component."""
     rows = [("dimension", "lanes", "values")]
     rows += [(part.dim, f"{part.size:,}", _describe_component(part)) for part in components]
     return as_table(rows)

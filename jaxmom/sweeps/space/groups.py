@@ -16,7 +16,7 @@ class Group(NamedTuple):
       labels: Their labels in the result.
       names: The arguments that differ from lane to lane.
       rows: The lanes.
-      parts: Those of each component of the space; `rows` is their product.
+      parts: The lanes of each component of the space; `rows` is their product.
     """
 
     static: dict[str, Any]

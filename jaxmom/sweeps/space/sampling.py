@@ -24,10 +24,10 @@ def unit_points(
 
     Args:
       method: One of `METHODS`. "sobol" and "halton" are SciPy's scrambled ones.
-      count: How many points there are to be.
-      dimension: Of the cube.
-      seed: Of the scrambling, or of the random numbers.
-      tables: Of a Sobol sequence, as `make_sobol_tables` returns them, from a store.
+      count: The number of points.
+      dimension: The dimension of the cube.
+      seed: The seed of the scrambling, or of the random numbers.
+      tables: Those of a Sobol sequence in a store, as `make_sobol_tables` returns them.
 
     Returns:
       A function of arrays of indices.
@@ -48,9 +48,9 @@ def make_sobol_tables(count: int, dimension: int, seed: int) -> dict[str, Any]:
     code of i, so any point costs the same. Point 2^(b+1) - 1 has bit b alone.
 
     Args:
-      count: How many points there are to be.
-      dimension: Of the cube.
-      seed: Of the scrambling.
+      count: The number of points.
+      dimension: The dimension of the cube.
+      seed: The seed of the scrambling.
 
     Returns:
       ``{"shift": [dimension], "directions": [bits of count, dimension]}``, plain lists.

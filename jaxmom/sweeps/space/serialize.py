@@ -32,7 +32,7 @@ def to_json(space: SpaceLike) -> list[Any]:
     whether their values have changed.
 
     Args:
-      space: Any.
+      space: Any space.
     """
     return [_component_to_json(component) for component in space.components]
 
@@ -58,7 +58,7 @@ def hash_lanes(
     together, so that an extension finds the lanes of the sweep that it extends.
 
     Args:
-      space: Any.
+      space: Any space.
       digests: From `digest_labels`; two pytrees of the same label may differ in their values.
       block: How many lanes to look at at once.
     """
@@ -203,7 +203,7 @@ def _hash_space(
 def _hash_union(
     union: Concatenation, index: Index, digests: Mapping[str, str], path: str
 ) -> NDArray[np.uint64]:
-    """Return the hashes of lanes of a union; the arguments that a space has not add nothing."""
+    """Return the hashes of lanes of a union; arguments that a space does not have add nothing."""
     hashes = np.zeros((len(index), 2), np.uint64)
     which = union.locate(index)
     for number in np.unique(which):
@@ -218,7 +218,7 @@ def _hash_column(
 ) -> NDArray[np.uint64]:
     """Return two words [n, 2] for the values of one argument.
 
-    Labels of one text and another type, such as True and "True", are other labels.
+    Labels that read alike but differ in type, such as True and "True", are different labels.
     """
     if column.dtype.kind in "fiu":
         number = column.astype(np.float64) + 0.0  # + 0.0 for the zero with a sign
