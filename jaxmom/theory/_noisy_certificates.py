@@ -128,7 +128,8 @@ def certified_noisy_rate(
     whatever the errors are. For gradient descent with the learning rate alpha and delta =
     relative_noise it is exact: ``max(1 - alpha mu (1 - delta), alpha L (1 + delta) - 1)``. Others
     may be faster than what is proved; none is faster than on quadratics with curvatures in
-    ``[mu (1 - delta), L (1 + delta)]``, which such errors reach.
+    ``[mu (1 - delta), L (1 + delta)]``, which such errors reach. In float64 the search reaches
+    condition numbers of about 10^3, more for some methods; `reason` says where it found nothing.
 
     Args:
       optimizer: A linear optimizer, or its `LinearSystem`; plain numbers only.
@@ -146,8 +147,8 @@ def certified_noisy_rate(
       ValueError: As in `certified_rate`, or relative_noise is not in [0, 1).
 
     Source:
-      Lessard, Recht and Packard 2016 (arXiv 1408.3595), section 5.2, with the constraint of its
-      theorem 4 and lemma 10; Cyrus, Hu, Van Scoy and Lessard 2018 (arXiv 1710.04753).
+      Lessard, Recht and Packard 2016 (arXiv 1408.3595), theorem 4 with lemmas 6 and 10 and their
+      constraint for multiplicative gradient noise; Cyrus, Hu, Van Scoy and Lessard 2018 (arXiv 1710.04753).
 
     Example:
       >>> import jaxmom as jm
@@ -207,8 +208,8 @@ def certified_variance(optimizer: Linear, mu: float, L: float) -> NoiseFloor:
       ImportError: cvxpy or clarabel is missing; they come with ``pip install jaxmom[certify]``.
       ValueError: As in `certified_rate`.
 
-    Source: Van Scoy and Lessard 2021 (arXiv 2109.05059), sections III and IV, with the constraints
-      of `certified_rate`.
+    Source: Van Scoy and Lessard 2021 (arXiv 2109.05059), the bound of the sensitivity, with the
+      constraints of `certified_rate`.
 
     Example:
       >>> import jaxmom as jm
@@ -263,7 +264,7 @@ class _Task(NamedTuple):
     L: float
     whole: LinearSystem
     system: LinearSystem  # minimal, in states that suit a proof
-    best: _proof.Best | None  # without errors; None if there is none
+    best: _proof.Best | None  # without errors; None if nothing can be proved
     reason: str
 
     @property
@@ -296,6 +297,7 @@ def _prepare(optimizer: Linear, mu: float, L: float, relative: float) -> _Task:
             f"[(1 - relative_noise) mu, (1 + relative_noise) L] = [{low:g}, {high:g}], which such "
             "errors reach."
         )
+        return _Task(mu, L, whole, system, None, reason)
     return _Task(mu, L, whole, system, best, reason)
 
 

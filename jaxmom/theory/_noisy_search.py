@@ -28,8 +28,11 @@ _SHARES = (0.3, 0.03, 0.003, 0.0003)
 _ROOMS = (1e-8, 1e-7, 1e-6, 1e-5, 1e-4, 1e-3)
 # Above every price that is found; the worst that a search has to compare.
 _NO_PRICE = 1e200
+# A margin closer to zero than this may have either sign, for the solver's errors: in the units of
+# a proof with errors, and in those of a proof without.
+_UNCLEAR, _MORE_UNCLEAR = 1e-6, 1e-3
 # Halvings of 1 - rate before the search gives up.
-_HALVINGS = 30
+_HALVINGS = 12
 
 
 class Solution(NamedTuple):
@@ -193,13 +196,14 @@ def prove_rates(
 
     It bisects on 1 - rate, of which the best rate without errors is the upper end.
     """
-    units = next(iter(program.starts(best)), None)
-    if units is None:
-        return []
+    starts = program.starts(best)
     slow, fast, found = 0.0, best.slow, None
     for _ in range(_HALVINGS):
         trial = fast * (1 - tolerance) if fast == best.slow else fast / 2
-        found = _prove_at(program, 1 - trial, units, propose)
+        tried = (
+            _prove_at(program, 1 - trial, units, propose, 4, _MORE_UNCLEAR) for units in starts
+        )
+        found = next((proof for proof in tried if proof is not None), None)
         if found is not None:
             slow = trial
             break
@@ -217,14 +221,19 @@ def prove_rates(
 
 
 def _prove_at(
-    program: Program, rate: float, units: Solution, propose: ProposeFn
+    program: Program,
+    rate: float,
+    units: Solution,
+    propose: ProposeFn,
+    rounds: int = 2,
+    unclear: float = _UNCLEAR,
 ) -> Solution | None:
-    """Return a solution that is a proof of a rate, in these units or in those of the first one."""
-    for _ in range(2):
+    """Return a solution that is a proof of a rate, in these units or in those of the last one."""
+    for _ in range(rounds):
         found = program.widen(rate, units)
-        if found is None or found.margin <= 0:
+        if found is None or found.margin <= -unclear:
             return None
-        if _propose(program, rate, found, propose) is not None:
+        if found.margin > 0 and _propose(program, rate, found, propose) is not None:
             return found
         units = units_of(found)
     return None
