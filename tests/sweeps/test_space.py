@@ -214,7 +214,7 @@ def test_keys_of_lanes_agree_exactly_where_all_arguments_do():
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (lambda: grid(), "one axis at least"),
+        (lambda: grid(), "at least one axis"),
         (lambda: grid(beta=[]), "empty"),
         (lambda: grid(beta=[0.1, 0.2, 0.1]), "repeats \\[0.1\\]"),
         (lambda: grid(step=[1.0]), "none of"),
@@ -229,7 +229,7 @@ def test_keys_of_lanes_agree_exactly_where_all_arguments_do():
         (lambda: paired(a=[1], b=grid(b=[1])), "multiply spaces"),
         (lambda: grid(a=[1]).lane(1), "lane 1"),
         (lambda: sample(8, method="latin", a=uniform(0, 1)), "method of"),
-        (lambda: sample(8), "one argument at least"),
+        (lambda: sample(8), "at least one argument"),
         (lambda: sample(8, a=["x", "y"]), "multiply by jm.grid"),
         (lambda: sample(8, seed=range(3), a=uniform(0, 1)), "multiply the sample"),
         (lambda: uniform(1, 0), "not an interval"),
@@ -637,7 +637,7 @@ def test_the_dimension_of_a_sample_is_lane_beside_any_axis():
 @pytest.mark.parametrize("name", ["lane", "step", "status", "diverged_at", "lane_1", "lane_12"])
 @pytest.mark.parametrize("make", [grid, paired, functools.partial(sample, 2)])
 def test_names_that_every_result_has_are_refused(make, name):
-    with pytest.raises(ValueError, match="an axis is the name of an argument"):
+    with pytest.raises(ValueError, match="an axis has the name of an argument"):
         make(**{name: [1.0]})
 
 
@@ -709,7 +709,7 @@ def test_only_spaces_are_multiplied_and_added(other):
 
 @pytest.mark.parametrize("seed", [-1, 0.5, 2**63, None, "0"])
 def test_seeds_of_a_sample_are_integers_from_zero_on(seed):
-    with pytest.raises(ValueError, match="an integer from 0 on"):
+    with pytest.raises(ValueError, match="an integer of at least 0"):
         sample(8, seed=seed, a=uniform(0, 1))
 
 

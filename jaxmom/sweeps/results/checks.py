@@ -102,8 +102,8 @@ def _check_steps(layout: DatasetLayout, traced: Sequence[TracedGroup]) -> None:
     if different:
         ends = [f"{label!r} at {_summarize(known[label])}" for label in (first, different[0])]
         raise ValueError(
-            f"groups have records of the same number at different steps, {' and '.join(ends)}, "
-            "which have no common coordinate; sweep them apart, or return a dict of arrays."
+            f"groups have the same number of records at different steps, {' and '.join(ends)}, "
+            "which have no common coordinate; use separate sweeps, or return a dict of arrays."
         )
 
 

@@ -83,7 +83,7 @@ class ResultWriter(Protocol):
         """Keep the lanes of a chunk.
 
         Args:
-          number: Of the lane set.
+          number: The number of the lane set.
           chunk: The number of the chunk in its lane set.
           arrays: The outputs with their status, [lanes, ...].
         """
@@ -93,7 +93,7 @@ class ResultWriter(Protocol):
         """Record that a chunk failed.
 
         Args:
-          number: Of the lane set.
+          number: The number of the lane set.
           chunk: The number of the chunk in its lane set.
           message: What the error says.
         """
@@ -110,7 +110,7 @@ class InMemoryResults:
     Args:
       space: What is swept.
       traced: Its groups.
-      widths: Of each group.
+      widths: The width of each group.
 
     Raises:
       MemoryError: The result does not fit.
@@ -169,8 +169,8 @@ class InMemoryResults:
             known = self.steps.setdefault(layout.name, steps)
             if not np.array_equal(known, steps):
                 raise ValueError(
-                    "two groups have records of the same number at different steps, which have no "
-                    "common coordinate; sweep them apart, or return a dict of arrays."
+                    "two groups have the same number of records at different steps, which have no "
+                    "common coordinate; use separate sweeps, or return a dict of arrays."
                 )
         for name, array in arrays.items():
             self.arrays[layout.name][name][places] = array

@@ -88,7 +88,7 @@ def bands(
       name: The variable.
       over: The dimension of the seeds.
       quantiles: Those of `low` and `high`; linear, as NumPy's.
-      resamples: Of the bootstrap of the median; its generator always starts at the same state.
+      resamples: How many the bootstrap of the median takes, always from the same random numbers.
 
     Returns:
       A Dataset without `over`: ``middle``, ``low``, ``high``, the ends ``middle_low`` and
@@ -146,7 +146,7 @@ def _as_dataset(given: Result) -> "xarray.Dataset":
     """Return a Dataset, or that of a node of a DataTree.
 
     Raises:
-      ValueError: It is a whole tree, of which a node is to be given, or no result of a sweep.
+      ValueError: It is a whole tree and not one of its nodes, or is not the result of a sweep.
     """
     import xarray
 
@@ -208,12 +208,12 @@ def _check_values(runs: "xarray.Dataset", name: str) -> None:
 
 
 def _check_numbers(quantiles: Any, resamples: Any) -> None:
-    """Refuse quantiles that are not two in order from 0 to 1, and counts that are none."""
+    """Refuse quantiles that are not two in order from 0 to 1, and counts below 1 or not whole."""
     is_count = isinstance(resamples, int | np.integer) and resamples >= 1
     if not is_count or np.shape(quantiles) != (2,) or not 0 <= quantiles[0] <= quantiles[1] <= 1:
         raise ValueError(
-            "bands takes two quantiles in order, from 0 to 1, and a whole number of resamples from "
-            f"1 on; got {quantiles} and {resamples}."
+            "bands takes two quantiles in order, from 0 to 1, and a whole number of resamples, at "
+            f"least 1; got {quantiles} and {resamples}."
         )
 
 

@@ -80,7 +80,7 @@ def read_axis(name: str, given: Any) -> Axis:
     else:
         axis = _read_sequence(name, given)
     if not len(axis.labels):
-        raise ValueError(f"the axis {name!r} is empty; give it one value at least.")
+        raise ValueError(f"the axis {name!r} is empty; give it at least one value.")
     return axis
 
 
@@ -88,7 +88,7 @@ def check_name(name: str) -> None:
     """Refuse names that are not arguments or are in every result; warn of those hard to select."""
     if not name.isidentifier() or name in RESERVED or _LANE_DIM.fullmatch(name):
         raise ValueError(
-            f"an axis is the name of an argument and none of {RESERVED} or lane_1, lane_2, ..., "
+            f"an axis has the name of an argument, which is none of {RESERVED} or lane_1, ..., "
             f"not {name!r}."
         )
     if name in _SEL_KEYWORDS:
@@ -280,7 +280,7 @@ def _join_numbers(name: str, entries: Sequence[Any]) -> NDArray[Any]:
     inexact = [entry for entry in whole if abs(entry) > EXACT_IN_FLOAT]
     if inexact:
         raise ValueError(
-            f"the axis {name!r} has floats, which {inexact[0]} among them would be rounded to; "
+            f"the axis {name!r} has floats, among which the integer {inexact[0]} would be rounded; "
             "give integers alone, or none beyond 2^53."
         )
     return np.asarray(entries)

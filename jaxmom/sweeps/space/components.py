@@ -137,9 +137,9 @@ class QuasiRandomSample:
     Attributes:
       scales: For each argument a scale, or an axis of numbers to choose from.
       size: The number of points.
-      method: Of the sequence, see `sample`.
-      seed: Of its scrambling.
-      tables: Of a Sobol sequence from a store, so that no SciPy is needed to repeat it.
+      method: The method of the sequence, see `sample`.
+      seed: The seed of its scrambling.
+      tables: Those of a Sobol sequence from a store, so that no SciPy is needed to repeat it.
       dim: The name of its dimension in the result.
     """
 
@@ -188,7 +188,7 @@ class Concatenation:
     """Spaces one after another.
 
     Attributes:
-      spaces: Which may have different arguments.
+      spaces: The spaces, which may have different arguments.
       dim: The name of its dimension in the result.
     """
 
@@ -196,7 +196,7 @@ class Concatenation:
     dim: str = "lane"
 
     def check(self) -> None:
-        """Refuse spaces whose values do not go into common arrays.
+        """Refuse spaces whose values do not fit into common arrays.
 
         Raises:
           ValueError: They give an argument pytrees of different shapes, or integers that the
@@ -299,8 +299,9 @@ def _check_integers(spaces: Sequence[SpaceLike]) -> None:
         largest = max((size for size in sizes if size is not None), default=0)
         if None in sizes and largest > EXACT_IN_FLOAT:
             raise ValueError(
-                f"the integer {largest} of {name!r} is beside floats, or beside a space without "
-                f"{name!r}, and would be rounded; use integers up to 2^53, or sweep them apart."
+                f"the integer {largest} of {name!r} is in a union with floats, or with a space "
+                f"without {name!r}, and would be rounded; use integers up to 2^53, or separate "
+                "sweeps."
             )
 
 
@@ -323,9 +324,9 @@ def _check_leaves_of_integers(spaces: Sequence[SpaceLike]) -> None:
         is_exact = len(whole) == len(found) and np.result_type(*whole).kind in "iu"
         if largest > EXACT_IN_FLOAT and not is_exact:
             raise ValueError(
-                f"the integer {largest} in the values of {name!r}{path} is beside floats or "
-                "unsigned integers, and would be rounded; use integers up to 2^53 or one type, or "
-                "sweep them apart."
+                f"the integer {largest} in the values of {name!r}{path} is in a union with floats "
+                "or unsigned integers, and would be rounded; use integers up to 2^53 or one "
+                "type, or separate sweeps."
             )
 
 
@@ -334,7 +335,7 @@ def _magnitude(column: NDArray[Any]) -> int:
 
 
 def warn_of_union(left: SpaceLike, right: SpaceLike) -> None:
-    """Warn of numbers of two spaces that the type JAX computes in makes one."""
+    """Warn of numbers of two spaces that become equal in the type that JAX computes in."""
     columns = [
         {name: np.concatenate(found) for name, found in _number_columns(space).items()}
         for space in (left, right)
@@ -367,7 +368,7 @@ def _check_shapes(
                     raise ValueError(
                         f"two spaces of a union give {name!r} values of different shapes, "
                         f"{first} and {found}, which cannot share one program; rename the "
-                        "argument in one of them, or sweep them apart."
+                        "argument in one of them, or use separate sweeps."
                     )
 
 

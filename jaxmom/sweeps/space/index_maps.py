@@ -31,7 +31,7 @@ def as_index(given: Any) -> int:
       TypeError: It is something else; truth values count as that.
     """
     if isinstance(given, bool | np.bool_):
-        raise TypeError(f"{given} is a truth value, and no count")
+        raise TypeError(f"{given} is a truth value, not a count")
     return operator.index(given)
 
 
@@ -66,8 +66,8 @@ def product_map(left: IndexMap, right: IndexMap, size: int) -> IndexMap:
     """Return the map of a product.
 
     Args:
-      left: Of the slower component.
-      right: Of the faster component.
+      left: The map of the slower component.
+      right: The map of the faster component.
       size: How many lanes the faster component has in all.
     """
 

@@ -106,7 +106,7 @@ def memory(low: float, high: float) -> Scale:
     Values near 1 make all the difference there: 0.99 and 0.999 are as far apart as 0 and 0.9.
 
     Args:
-      low: The shortest memory in steps, 1 (beta = 0) at least.
+      low: The shortest memory in steps, at least 1 (beta = 0).
       high: The longest.
 
     Example:

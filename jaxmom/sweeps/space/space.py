@@ -159,7 +159,7 @@ class Space:
         "lane_1", "lane_2" and so on.
 
         Args:
-          parts: Of a `Group`, for the result of its lanes alone.
+          parts: Those of a `Group`, for the result of its lanes alone.
         """
         dims, lane_dims = [], 0
         for number, component in enumerate(self.components):
@@ -212,7 +212,7 @@ def grid(**axes: Any) -> Space:
     """
     columns = _read_columns(axes)
     if not columns:
-        raise ValueError("a grid needs one axis at least, as in jm.grid(beta=[0.0, 0.9]).")
+        raise ValueError("a grid needs at least one axis, as in jm.grid(beta=[0.0, 0.9]).")
     for axis in columns:
         check_distinct(axis)
     return Space(tuple(ListedAxes((axis,), paired=False) for axis in columns))
@@ -239,7 +239,7 @@ def paired(**axes: Any) -> Space:
     columns = _read_columns(axes)
     lengths = {axis.name: len(axis.labels) for axis in columns}
     if len(set(lengths.values())) != 1:
-        raise ValueError(f"paired needs axes of the same length, one at least; got {lengths}.")
+        raise ValueError(f"paired needs one or more axes of the same length; got {lengths}.")
     return Space((ListedAxes(tuple(columns), paired=True),))
 
 
@@ -252,8 +252,8 @@ def sample(count: int, /, *, method: str = "sobol", seed: int = 0, **scales: Any
     Args:
       count: How many, at most 2^30. A Sobol sequence is even at powers of two.
       method: "sobol" or "halton" (SciPy's scrambled sequences), or "random".
-      seed: Of the scrambling, an integer, 0 or more. For the seeds of the runs, multiply the sample
-        by ``jm.grid(seed=...)``.
+      seed: That of the scrambling, an integer, 0 or more. For the seeds of the runs, multiply the
+        sample by ``jm.grid(seed=...)``.
       **scales: For each argument a `uniform`, `log_uniform`, `memory` or `half_life`, or a sequence
         of numbers to choose from.
 
@@ -272,13 +272,13 @@ def sample(count: int, /, *, method: str = "sobol", seed: int = 0, **scales: Any
     size = _as_integer(count)
     if method not in METHODS or size is None or not 1 <= size <= 2**30 or not scales:
         raise ValueError(
-            f"sample takes 1 to 2^30 points, one argument at least, and a method of {METHODS}; "
+            f"sample takes 1 to 2^30 points, at least one argument, and a method of {METHODS}; "
             f"got {count} points of {list(scales)} by {method!r}."
         )
     start = _as_integer(seed)
     if start is None or not 0 <= start < 2**63:
         raise ValueError(
-            f"seed={seed!r} is that of the sequence, an integer from 0 on; for the seeds of the "
+            f"the seed of a sample is an integer of at least 0, got {seed!r}; for the seeds of the "
             "runs, multiply the sample by jm.grid(seed=...)."
         )
     return Space((QuasiRandomSample(_read_scales(scales), size, method, start),))
@@ -304,7 +304,7 @@ def _read_scales(scales: dict[str, Any]) -> dict[str, Scale | Axis]:
             continue
         columns[name] = axis = read_axis(name, given)
         if axis.kind != "number":
-            raise ValueError(f"a sample is of numbers; multiply by jm.grid({name}=...) instead.")
+            raise ValueError(f"a sample has numbers only; multiply by jm.grid({name}=...) instead.")
     return columns
 
 
@@ -317,7 +317,7 @@ def _as_integer(given: Any) -> int | None:
 
 
 def _union_terms(space: Space) -> tuple[SpaceLike, ...]:
-    """Return the spaces that a union is of, so that a + b + c has one dimension."""
+    """Return the spaces of a union, so that a + b + c has one dimension."""
     first, *others = space.components
     return first.spaces if isinstance(first, Concatenation) and not others else (space,)
 
@@ -326,8 +326,8 @@ def _multiply_groups(left: Group, right: Group, size: int) -> Group:
     """Return the group of a product, whose right component is the faster one.
 
     Args:
-      left: Of the components before.
-      right: Of the next component.
+      left: A group of the components before.
+      right: A group of the next component.
       size: How many lanes the next component has in all.
     """
     return Group(
