@@ -36,7 +36,7 @@ SMALL = {
     "speed_against_noise": ["--points", "3", "--curvatures", "5"],
     "heavy_ball_cycle": ["--starts", "10", "--kappas", "3"],
     "certified_rates": ["--kappas", "2"],
-    "robustness_tradeoff": ["--rates", "2", "--noises", "2", "--largest", "0.1"],
+    "robustness_tradeoff": ["--rates", "2", "--noises", "1"],
     "methods_as_axis": ["--learning-rates", "8", "--dimension", "3", "--steps", "20"],
     "which_momentum": ["--steps", "20"],
     "catalogue": ["--steps", "20", "--rates", "3", "--methods", "2"],

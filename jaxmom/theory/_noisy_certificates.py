@@ -148,7 +148,8 @@ def certified_noisy_rate(
 
     Source:
       Lessard, Recht and Packard 2016 (arXiv 1408.3595), theorem 4 with lemmas 6 and 10 and their
-      constraint for multiplicative gradient noise; Cyrus, Hu, Van Scoy and Lessard 2018 (arXiv 1710.04753).
+      constraint for multiplicative gradient noise; Cyrus, Hu, Van Scoy and Lessard 2018 (arXiv
+      1710.04753).
 
     Example:
       >>> import jaxmom as jm
