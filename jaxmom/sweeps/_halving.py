@@ -117,7 +117,7 @@ def halving(
             folder = Store(store)
             stack.enter_context(folder.locked())
             begun = read_choice(folder)
-            if begun is not None and begun.widths is None:
+            if begun is not None and not begun.has_group_widths:
                 lanes.fill_up()
             saved = Checkpoint(folder, lanes.identity(used, lengths[0], share, over))
             lanes.restore(*saved.load(), lengths)

@@ -73,7 +73,8 @@ def sweep(
     The lanes run in chunks of a fixed width over one compiled program for each group. A lane's bits
     depend on that width and on `options` alone: not on its neighbors, on the order of the lanes,
     the number of devices, the executor, or interruptions. A group that has at most a quarter as
-    many lanes when its sweep begins runs at a smaller width, which a store keeps.
+    many lanes runs at a smaller width, which a store records; lanes that join it later run at the
+    width of the group as it is then.
 
     Args:
       fn: ``fn(**axes)``, pure and traceable: it gets a scalar array for each axis of numbers (make
@@ -309,6 +310,6 @@ def _choose_config(
     number = traced.index(tuner.group)
     computed = {(number, chunk): arrays for chunk, arrays in tuner.computed.items()}
     found = computed, tuple(tuner.notes), tuner.compile_seconds
-    recorded = {} if stored is None else stored.widths
-    widths = None if recorded is None else plan_widths(traced, width, options, recorded)
+    has_widths = stored is None or stored.has_group_widths
+    widths = plan_widths(traced, width, options) if has_widths else None
     return SweepConfig(space, traced, devices, width, options, widths, *found)

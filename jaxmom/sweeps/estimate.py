@@ -124,7 +124,7 @@ def explain(
             choice = tuner.choose_first(given)
         else:
             choice = Choice(asked, default_options(used) if given is None else given)
-        widths = plan_widths(traced, *choice, {})
+        widths = plan_widths(traced, *choice)
         tuner.explain(choice._replace(width=widths[group_key(tuner.group.group)]))
     except StalledError as error:
         raise RuntimeError(describe_stall("while it tries widths", error)) from None

@@ -140,32 +140,33 @@ def test_a_store_without_widths_goes_on_at_the_whole_width(tmp_path, capsys):
     assert chunk_counts(store, capsys) == ["3 of 3 chunks of 16", "1 of 1 chunks of 16"]
 
 
-def test_a_small_group_that_grows_keeps_its_width(tmp_path, capsys):
+def test_lanes_that_join_a_small_group_run_at_its_width_as_it_is_then(tmp_path, capsys):
     store = tmp_path / "store"
     sweep(train, SPACE, width=WIDTH, store=store)
     before = parts(store)
     larger = grid(x=np.arange(20.0), kind=["a"]) + small(9) + small(3, "c")
     runs = sweep(train, larger, store=store, resume="extend")
-    assert recorded(store, 1) == {"a": 16, "b": 2, "c": 4}
+    assert recorded(store) == {"a": 16, "b": 2}
+    assert recorded(store, 1) == {"a": 16, "b": 16, "c": 4}
     assert parts(store).items() >= before.items()
     for found in (runs, open_sweep(store), sweep(train, larger, store=store)):
         np.testing.assert_allclose(found.y, expected(larger), rtol=1e-13)
         assert (found.status == 1).all()
-    # Seven new lanes of "b" by twos, and three of "c".
-    assert chunk_counts(store, capsys) == ["3 of 3 chunks of 16", "5 of 5 chunks of 16"]
+    # Seven new lanes of "b" at a time, and three of "c".
+    assert chunk_counts(store, capsys) == ["3 of 3 chunks of 16", "2 of 2 chunks of 16"]
     assert cli.main(["verify", str(store)]) == 0
 
 
 @pytest.mark.parametrize("number", [0, 1])
 def test_a_damaged_manifest_is_mended_with_the_widths_that_it_had(number, tmp_path):
     store = tmp_path / "store"
-    larger = grid(x=np.arange(20.0), kind=["a"]) + small(9)
+    larger = grid(x=np.arange(20.0), kind=["a"]) + small(9) + small(3, "c")
     sweep(train, SPACE, width=WIDTH, store=store)
     sweep(train, larger, store=store, resume="extend")
     before, manifest = parts(store), store / manifest_name(number)
     widths = recorded(store, number)
     manifest.write_text("{")
-    (store / "parts-1/1-3.npz").unlink()
+    (store / "parts-1/1-0.npz").unlink()
     runs = sweep(train, larger, store=store)
     np.testing.assert_allclose(runs.y, expected(larger), rtol=1e-13)
     assert recorded(store, number) == widths
@@ -183,6 +184,22 @@ def test_a_damaged_manifest_of_a_store_without_widths_gets_none(tmp_path):
     sweep(train, SPACE, store=store)
     assert "widths" not in json.loads((store / "sweep.json").read_text())["identity"]
     assert parts(store) == before
+
+
+@pytest.mark.parametrize("way", ["whole", "executor", "segments"])
+def test_a_chunk_from_before_a_group_grew_is_computed_again_at_its_width(way, tmp_path):
+    store, larger = tmp_path / "store", grid(x=np.arange(20.0), kind=["a"]) + small(9)
+    fn, more = (segment, {"segments": [2, 3]}) if way == "segments" else (train, {})
+    sweep(fn, SPACE, width=WIDTH, store=store, **more)
+    runs = sweep(fn, larger, store=store, width=WIDTH, resume="extend", **more)
+    before = parts(store)
+    for name in ("parts/1-0.npz", "parts-1/1-0.npz", "parts/0-1.npz"):
+        (store / name).unlink()
+    with concurrent.futures.ThreadPoolExecutor(1) as executor:
+        own = {"executor": executor} if way == "executor" else {}
+        again = sweep(fn, larger, store=store, width=WIDTH, **more, **own)
+    assert parts(store) == before
+    np.testing.assert_array_equal(*(r["value" if more else "y"] for r in (again, runs)))
 
 
 def segment(state, steps, x, kind):

@@ -109,6 +109,8 @@ def digest_identity(identity: Identity) -> str:
 def diff_identities(old: Identity, new: Identity) -> list[IdentityChange]:
     """Return the fields in which two identities differ, in the order of their kinds.
 
+    The widths of groups follow from the space, the width and the options, which are told.
+
     Example:
       >>> import jaxmom as jm
       >>> space = jm.grid(a=[1.0, 2.0])
@@ -121,9 +123,6 @@ def diff_identities(old: Identity, new: Identity) -> list[IdentityChange]:
     if set(old["programs"]) != set(new["programs"]):
         old, new = _name_alike(old, new)
     before, after = _identity_fields(old), _identity_fields(new)
-    old_widths, new_widths = old.get(GROUP_WIDTHS, {}), new.get(GROUP_WIDTHS, {})
-    for key in old_widths.keys() & new_widths.keys():  # another group is told by the function
-        before["width", key], after["width", key] = str(old_widths[key]), str(new_widths[key])
     return [
         IdentityChange(*field, before.get(field), after.get(field))
         for field in dict.fromkeys([*before, *after])

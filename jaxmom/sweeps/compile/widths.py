@@ -23,7 +23,7 @@ def group_width(width: int, options: Mapping[str, Any], lanes: int) -> int:
     Args:
       width: Of the sweep.
       options: Of the sweep.
-      lanes: Of the group, when the sweep begins.
+      lanes: Of the group.
 
     Example:
       >>> [group_width(512, {}, lanes) for lanes in (1000, 129, 128, 100, 3, 1)]
@@ -37,10 +37,7 @@ def group_width(width: int, options: Mapping[str, Any], lanes: int) -> int:
 
 
 def plan_widths(
-    traced: Sequence[TracedGroup],
-    width: int,
-    options: Mapping[str, Any],
-    recorded: Mapping[str, int],
+    traced: Sequence[TracedGroup], width: int, options: Mapping[str, Any]
 ) -> dict[str, int]:
     """Return the width of each group, by its key.
 
@@ -48,17 +45,13 @@ def plan_widths(
       traced: The groups.
       width: Of the sweep.
       options: Of the sweep.
-      recorded: The widths of groups that have run before, which they keep however they grow.
 
     Raises:
       ValueError: The width is not a multiple of the block.
     """
     _check_blocks(width, options)
     groups = {group_key(one.group): one.group.rows.size for one in traced}
-    return {
-        key: recorded.get(key) or group_width(width, options, lanes)
-        for key, lanes in groups.items()
-    }
+    return {key: group_width(width, options, lanes) for key, lanes in groups.items()}
 
 
 def _check_blocks(width: int, options: Mapping[str, Any]) -> None:

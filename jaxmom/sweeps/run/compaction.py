@@ -8,7 +8,7 @@ which lanes share a program is decided here, as they come.
 import contextlib
 import itertools
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
-from typing import Any, NamedTuple, Protocol, TypeAlias
+from typing import Any, NamedTuple, Protocol
 
 import jax
 import numpy as np
@@ -56,7 +56,7 @@ def run_segments(
     Args:
       sweep: The segments.
       runner: What runs its programs.
-      widths: Of each group: how many lanes a program takes.
+      widths: Of each lane set: how many lanes a program takes.
       tasks: The chunks.
       columns: The arguments of the lanes of a chunk, [lanes, ...].
       saved: Where lanes are safe between two segments; None for nowhere.
@@ -153,8 +153,19 @@ class _Lanes(NamedTuple):
     rows: Index
 
 
-# A group, and how many segments its lanes have run: what lanes must share to run in one program.
-_Stage: TypeAlias = tuple[int, int]
+class _Stage(NamedTuple):
+    """What lanes must share to run together.
+
+    Attributes:
+      group: Their group.
+      width: How many lanes a program takes. A group that has grown has two, if lanes from before
+        are left.
+      level: How many segments they have run.
+    """
+
+    group: int
+    width: int
+    level: int
 
 
 class _Batch(NamedTuple):
@@ -169,14 +180,14 @@ class _Scheduler:
 
     Args:
       sweep: The segments.
-      widths: Of each group: how many lanes a program takes.
+      widths: Of each lane set: how many lanes a program takes.
       tasks: The chunks, of which one is opened when no program can be filled otherwise.
       columns: The arguments of the lanes of a chunk.
       saved: Where lanes are safe between two segments.
 
     Attributes:
       waiting: Lanes that do not run, by stage.
-      counts: The counts of the runs in the states of a stage, common to all lanes.
+      counts: The counts of the runs in the states, common to the lanes of a group and a level.
       running: The batches that have been started.
     """
 
@@ -191,7 +202,7 @@ class _Scheduler:
         self.sweep, self.widths, self.tasks = sweep, widths, tasks
         self.columns, self.saved = columns, saved
         self.waiting: dict[_Stage, list[_Lanes]] = {}
-        self.counts: dict[_Stage, list[NDArray[Any]]] = {}
+        self.counts: dict[tuple[int, int], list[NDArray[Any]]] = {}
         self.running: dict[Task, _Batch] = {}
         self.numbers = itertools.count()
 
@@ -204,7 +215,7 @@ class _Scheduler:
         upcoming = next(self.tasks, None)
         while True:
             stage = self._find_full()
-            if stage is None and upcoming is not None and not self._has_left(upcoming.group):
+            if stage is None and upcoming is not None and not self._has_left(upcoming):
                 self._open(upcoming)
                 upcoming = next(self.tasks, None)
                 continue
@@ -218,18 +229,18 @@ class _Scheduler:
 
     def batch_columns(self, batch: Task) -> Arguments:
         """Return the arguments of the lanes of a batch; it is filled up with its last lane."""
-        (group, level), lanes = self.running[batch]
+        stage, lanes = self.running[batch]
         parts = []
         for chunk, rows in lanes:
-            columns = chunk.columns | ({STATE: chunk.leaves} if level else {})
+            columns = chunk.columns | ({STATE: chunk.leaves} if stage.level else {})
             parts.append(jax.tree.map(lambda array, rows=rows: array[rows], columns))
-        missing = self.widths[group] - sum(len(rows) for _, rows in lanes)
+        missing = stage.width - sum(len(rows) for _, rows in lanes)
         return jax.tree.map(lambda *arrays: fill_up(np.concatenate(arrays), missing), *parts)
 
     def batch_data(self, batch: Task) -> list[NDArray[Any]] | None:
         """Return the counts that the lanes of a batch share."""
         stage = self.running[batch].stage
-        return self.counts[stage] if stage[1] else None
+        return self.counts[stage.group, stage.level] if stage.level else None
 
     def finish(self, batch: Task, outcome: Arrays | Exception) -> Iterator[Outcome]:
         """Keep the results of a batch, and yield the chunks whose last lanes were in it.
@@ -238,7 +249,8 @@ class _Scheduler:
           batch: From `batches`.
           outcome: Its results, or its error.
         """
-        (group, level), lanes = self.running.pop(batch)
+        stage, lanes = self.running.pop(batch)
+        group, _, level = stage
         if isinstance(outcome, Exception):
             yield from self._fail(lanes, outcome)
             return
@@ -253,7 +265,7 @@ class _Scheduler:
             own = {name: array[here] for name, array in outputs.items()}
             left = chunk.keep(level, rows, own, [leaf[here] for leaf in leaves])
             if len(left):
-                self.waiting.setdefault((group, level + 1), []).append(_Lanes(chunk, left))
+                self._wait(stage._replace(level=level + 1), _Lanes(chunk, left))
             if chunk.is_over.all():
                 yield chunk.task, chunk.join()
             elif self.saved is not None:
@@ -278,12 +290,19 @@ class _Scheduler:
                 self.counts[task.group, level] = numbered(before, f"counts{level}.")
         for level in np.unique(chunk.ended[~chunk.is_over]).tolist():
             rows = np.flatnonzero((chunk.ended == level) & ~chunk.is_over)
-            self.waiting.setdefault((task.group, level), []).append(_Lanes(chunk, rows))
+            self._wait(_Stage(*self._program_of(task), level), _Lanes(chunk, rows))
+
+    def _wait(self, stage: _Stage, lanes: _Lanes) -> None:
+        self.waiting.setdefault(stage, []).append(lanes)
+
+    def _program_of(self, task: Task) -> tuple[int, int]:
+        """Return the group and the width of a chunk."""
+        return task.group, self.widths[task.number]
 
     def _number_counts(self, group: int) -> Arrays:
         """Return the counts of a group as arrays of a snapshot."""
-        stages = {stage[1]: counts for stage, counts in self.counts.items() if stage[0] == group}
-        return {f"counts{n}.{i}": c for n, some in stages.items() for i, c in enumerate(some)}
+        levels = {level: counts for (own, level), counts in self.counts.items() if own == group}
+        return {f"counts{n}.{i}": c for n, some in levels.items() for i, c in enumerate(some)}
 
     def _count(self, stage: _Stage) -> int:
         """Return how many lanes of a stage wait."""
@@ -291,34 +310,36 @@ class _Scheduler:
 
     def _find_full(self) -> _Stage | None:
         """Return the stage of most segments of which enough lanes wait to fill a program."""
-        full = [stage for stage in self.waiting if self._count(stage) >= self.widths[stage[0]]]
-        return max(full, key=lambda stage: stage[1], default=None)
+        full = [stage for stage in self.waiting if self._count(stage) >= stage.width]
+        return max(full, key=lambda stage: stage.level, default=None)
 
-    def _has_left(self, group: int) -> bool:
-        """Return whether lanes of other groups wait, to which no more will come."""
-        return any(stage[0] != group and self._count(stage) for stage in self.waiting)
+    def _has_left(self, upcoming: Task) -> bool:
+        """Return whether lanes of other programs wait, to which no more will come."""
+        program = self._program_of(upcoming)
+        return any(stage[:2] != program and self._count(stage) for stage in self.waiting)
 
     def _find_last(self, upcoming: Task | None) -> _Stage | None:
         """Return a stage whose lanes no others can join, the one of fewest segments first."""
         running = [batch.stage for batch in self.running.values()]
         present = [stage for stage in self.waiting if self._count(stage)]
-        for group, level in sorted(present):
-            if upcoming is not None and group == upcoming.group:
+        for stage in sorted(present):
+            program = stage[:2]
+            if upcoming is not None and program == self._program_of(upcoming):
                 continue
-            if not any(g == group and n < level for g, n in (*running, *present)):
-                return group, level
+            if not any(p[:2] == program and p.level < stage.level for p in (*running, *present)):
+                return stage
         return None
 
     def _make_batch(self, stage: _Stage) -> Task:
         """Take lanes that wait, as many as a program has room for."""
-        group, level = stage
-        lanes, room, waiting = [], self.widths[group], self.waiting[stage]
+        lanes, room, waiting = [], stage.width, self.waiting[stage]
         while waiting and room:
             chunk, rows = waiting.pop(0)
             if len(rows) > room:
                 waiting.insert(0, _Lanes(chunk, rows[room:]))
             lanes.append(_Lanes(chunk, rows[:room]))
             room -= len(rows[:room])
-        task = Task(next(self.numbers), level, self.sweep.program_index(group, level))
+        program = self.sweep.program_index(stage.group, stage.level)
+        task = Task(next(self.numbers), stage.level, program)
         self.running[task] = _Batch(stage, lanes)
         return task

@@ -134,7 +134,8 @@ class Driver:
             self.prefetched = {}
             run = run_tasks(runner, self._tasks(), self._columns)
             if loop is not None:
-                run = loop(runner, self.config.group_widths(), self._tasks(), self._arguments)
+                widths = [lane_set.width for lane_set in lane_sets]
+                run = loop(runner, widths, self._tasks(), self._arguments)
             with contextlib.closing(run) as outcomes:
                 for task, outcome in outcomes:
                     self._keep(task, outcome, progress)
@@ -231,7 +232,7 @@ class Driver:
         warnings.warn(
             f"{width} lanes at a time do not fit into memory; going on with {half}.", stacklevel=4
         )
-        widths = plan_widths(self.config.traced, half, options, {})
+        widths = plan_widths(self.config.traced, half, options)
         chosen = {"width": half, "options": options, "widths": widths}
         self._set_config(self.config._replace(**chosen, computed={}))
 

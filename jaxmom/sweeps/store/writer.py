@@ -50,13 +50,12 @@ class Choice(NamedTuple):
     Attributes:
       width: Lanes at a time.
       options: Of the program, as for `jaxmom.sweep`.
-      widths: Of its groups, by their keys; None if all have that of the sweep, as in stores that
-        were written before small groups had a narrower one.
+      has_group_widths: Whether small groups have a narrower one; in older stores they do not.
     """
 
     width: int
     options: Mapping[str, Any]
-    widths: Mapping[str, int] | None
+    has_group_widths: bool
 
 
 def read_choice(store: Store) -> Choice | None:
@@ -80,24 +79,17 @@ def read_choice(store: Store) -> Choice | None:
 def _choice_of_manifest(manifest: Manifest) -> Choice:
     identity = manifest["identity"]
     options = manifest.get("options", identity["options"])
-    return Choice(identity["width"], options, identity.get(GROUP_WIDTHS))
+    return Choice(identity["width"], options, GROUP_WIDTHS in identity)
 
 
 def _choice_of_parts(store: Store, extension_index: int) -> Choice | None:
-    """Return the choice of a sweep whose manifest is damaged: of the next one, or of a part.
-
-    A part has no widths of the groups. They are those of the sweep that this one extends; other
-    groups of it, and those of a first sweep, had the lanes then that they have in its call.
-    """
+    """Return the choice of a sweep whose manifest is damaged: of the next one, or of a part."""
     with contextlib.suppress(ValueError):
         return _choice_of_manifest(read_manifest(store.path, extension_index + 1))
-    widths: Mapping[str, int] | None = {}
-    with contextlib.suppress(ValueError):
-        widths = _choice_of_manifest(read_manifest(store.path, extension_index - 1)).widths
     for name in sorted(store.list_parts(extension_index)):
         meta = store.read_meta(extension_index, name)
         if meta is not None and "options" in meta:
-            return Choice(meta["width"], meta["options"], widths if _LANES in meta else None)
+            return Choice(meta["width"], meta["options"], _LANES in meta)
     return None
 
 
