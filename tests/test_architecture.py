@@ -85,7 +85,10 @@ MAY_IMPORT = {
     },
     "plot._shared": {"_outcomes"},
     "plot": {"plot._shared", "_outcomes"},
-    "explorer": {"_optimize", "methods", "plot", "problems", "sweeps.store", "theory", "transform"},
+    "explorer": {
+        *["_optimize", "methods", "plot", "problems", "sweeps.compile", "sweeps.store", "theory"],
+        "transform",
+    },
     "cli": {"_version", "explorer", "sweeps"},
     "__main__": {"cli"},
 }

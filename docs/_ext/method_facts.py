@@ -17,7 +17,7 @@ import numpy as np
 
 import jaxmom as jm
 from jaxmom import theory
-from jaxmom.sweeps.compile.lapack import avoid_deadlock
+from jaxmom.sweeps.compile.lapack import jit_with_lapack
 
 TESTS = str(pathlib.Path(__file__).parents[2] / "tests")
 LAGS, HORIZON, CURVATURES = 60, 101, 90
@@ -110,10 +110,7 @@ def describe_all(systems: Mapping[str, theory.LinearSystem]) -> dict[str, dict[s
     size = max(len(system.names) for system in systems.values())
     padded = [pad_system(system, size) for system in systems.values()]
     stacked = jax.tree.map(lambda *leaves: jnp.stack(leaves), *padded)
-    traced = jax.jit(jax.vmap(describe)).trace(stacked)
-    # Batches of eigenvalues and of solutions wait for each other forever in some versions of XLA.
-    _, options = avoid_deadlock(traced.jaxpr, jax.devices()[:1], {})
-    found = jax.tree.map(np.asarray, traced.lower().compile(options)(stacked))
+    found = jax.tree.map(np.asarray, jit_with_lapack(jax.vmap(describe))(stacked))
     return {
         name: {key: values[row] for key, values in found.items()}
         for row, name in enumerate(systems)

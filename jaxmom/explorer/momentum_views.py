@@ -19,6 +19,7 @@ from jaxmom.methods import (
     nesterov,
     qhm,
 )
+from jaxmom.sweeps.compile.lapack import jit_with_lapack
 from jaxmom.transform import Optimizer
 
 STEPS = 100
@@ -153,7 +154,7 @@ def view_momentum(setting: Setting) -> MomentumView:
     return MomentumView(path=path, diverged_at=int(at), **found, **scalars)
 
 
-@jax.jit
+@jit_with_lapack
 def _study(optimizer: Optimizer, mu: Any, L: Any, noise: Any, batch: Any) -> dict[str, jax.Array]:
     """Return what theory says of an optimizer, by the names of `MomentumView`."""
     curvatures = mu / 10 * (20 * L / mu) ** jnp.linspace(0.0, 1.0, _CURVATURES)

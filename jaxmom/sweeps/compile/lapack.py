@@ -8,8 +8,10 @@ run one after the other with another scheduler, on one device.
 
 import functools
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
+
+import jax
 
 from jaxmom import _jaxpr
 
@@ -27,9 +29,7 @@ def deadlock_note(program: Any, devices: Sequence[Any]) -> str | None:
     Returns:
       A sentence, or None if nothing needs to be done.
     """
-    if devices[0].platform != "cpu":
-        return None
-    if not _FIRST_FAULTY <= _jaxpr.jaxlib_version() < _FIRST_SOUND:
+    if not _may_wait_forever(devices[0].platform):
         return None
     calls = _jaxpr.lapack_calls(program)
     if not calls:
@@ -61,6 +61,22 @@ def avoid_deadlock(
         return list(devices), dict(options)
     _log_once(note)
     return [devices[0]] * len(devices), _ONE_CALL_AT_A_TIME | dict(options)
+
+
+def jit_with_lapack(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Return `jax.jit` of a function with several LAPACK calls, which ends on every jaxlib."""
+
+    @functools.cache
+    def compiled(platform: str) -> Callable[..., Any]:
+        options = _ONE_CALL_AT_A_TIME if _may_wait_forever(platform) else None
+        return jax.jit(function, compiler_options=options)
+
+    return lambda *args: compiled(jax.default_backend())(*args)
+
+
+def _may_wait_forever(platform: str) -> bool:
+    """Return whether two LAPACK calls of a program may wait for each other forever."""
+    return platform == "cpu" and _FIRST_FAULTY <= _jaxpr.jaxlib_version() < _FIRST_SOUND
 
 
 @functools.cache
