@@ -94,7 +94,7 @@ def bind_arguments(
 
 
 def _is_default_function(parameter: inspect.Parameter, value: Any) -> bool:
-    """Whether to leave an argument to the factory: such defaults are closures, not for pickle."""
+    """Whether to leave an argument to the factory: such defaults are closures, without a pickle."""
     return value is parameter.default and (
         callable(value) or isinstance(value, optax.GradientTransformation)
     )
@@ -123,7 +123,7 @@ def classify(kind: Kind, argument: Argument) -> Any:
     if _is_optimizer(value):
         return as_pytree(value)
     if kind == "number" and isinstance(value, str):
-        raise TypeError(f"{argument.label}={value!r} is a text; give a number or a schedule.")
+        raise TypeError(f"{argument.label}={value!r} is a string; give a number or a schedule.")
     opaque = _is_count(parameter, value) or _is_opaque_function(parameter, value)
     if kind == "static" or (kind == "unknown" and opaque):
         return _as_argument(value)
@@ -140,7 +140,7 @@ def _is_numeric(value: Any) -> bool:
 
 
 def is_integer(value: Any) -> bool:
-    """Whether a value is an integer, and no flag."""
+    """Whether a value is an integer, and not a flag."""
     return _is_numeric(value) and jnp.issubdtype(jnp.result_type(value), jnp.integer)
 
 

@@ -49,7 +49,7 @@ def average(
     half_life: ScalarOrSchedule | Sequence[Any] | None = None,
     beta: ScalarOrSchedule | Sequence[Any] | None = None,
 ) -> Optimizer:
-    """Keep an average of params beside training, which goes on as without it.
+    """Keep an average of params beside training, which it does not change.
 
     ``x_0 = y_0; x_t = x_{t-1} + w (y_t - x_{t-1})``, where y_t are the params after t updates and w
     is ``1 - beta``, or ``1 - 2^(-1/h)`` for a half-life of h updates, or ``1/t`` if neither is

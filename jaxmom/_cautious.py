@@ -102,8 +102,8 @@ def _read_inner(hp: Hyperparameters, state: PyTree, params: PyTree) -> PyTree | 
     offset = read_out(update, state, params)
     if offset is not None and not has_node(update, "absolute"):
         raise ValueError(
-            "cautious leaves out coordinates of the steps of a method that evaluates at a point of "
-            "its own, which is not a sum of the steps that are left; report the loss at params."
+            "cautious leaves out coordinates of the steps, so the point at which this method "
+            "evaluates is no longer the sum of its steps; report the loss at params."
         )
     return offset
 

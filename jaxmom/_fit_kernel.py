@@ -25,12 +25,12 @@ def fit_kernel(
     """Return the filter whose kernel is nearest to given weights of past gradients.
 
     ``w_k ~ sum_i c_i d_i^k``: each buffer is a sum ``m_i <- d_i m_i + g``, and the update is
-    ``sum_i c_i m_i``. The sum of squares of what is missed is minimal, as far as a search from
-    several starts tells. What it misses is `kernel_error`; `tolerance` refuses what is too far off.
+    ``sum_i c_i m_i``. The sum of squared errors is the smallest that a search from several
+    starts finds. `kernel_error` measures what is left, and `tolerance` refuses a poor fit.
 
     Decays are real, so that the filter fits parameters of any kind. A sum of real exponentials
-    decays, or changes its sign at every lag. A kernel that swings more slowly, as that of
-    `complex_momentum` does, is missed by a third and more of its weights.
+    decays, or changes its sign at every lag. A kernel that oscillates more slowly, as that of
+    `complex_momentum` does, is missed by a third of its weights or more.
 
     Args:
       weights: w [lags], of the gradient of k = 0, 1 ... steps ago; at least one of them not zero.
@@ -75,7 +75,7 @@ def fit_kernel(
             f"the nearest kernel of {buffers} buffers is off by {error:.2g} of the weights, more "
             f"than tolerance = {tolerance}; give more buffers"
             + (", or nonnegative=False." if nonnegative else ".")
-            + (" Decays are real: weights that swing are out of their reach." if swings else "")
+            + (" Real decays cannot follow weights that oscillate." if swings else "")
         )
     return found
 
@@ -106,7 +106,7 @@ def _round(
 ) -> tuple[Coefficients, float]:
     """Return the filter in the floats of JAX, and its error.
 
-    Large weights that nearly cancel do so no more when they are rounded: then smaller weights,
+    Large weights that nearly cancel no longer do so once rounded: then smaller weights,
     which would miss more if they were exact, are nearer.
     """
     found = _as_filter(decay, read, buffers)
@@ -121,7 +121,7 @@ def _round(
 
 
 def _as_filter(decay: _Floats, read: _Floats, buffers: int) -> Coefficients:
-    """Return the filter, the longest memory first, with zeros for buffers of no use."""
+    """Return the filter, the longest memory first, with zeros for unused buffers."""
     used = read != 0
     order = np.argsort(-np.abs(decay[used]), kind="stable")
     parts = (decay[used][order], np.ones(np.sum(used)), read[used][order])

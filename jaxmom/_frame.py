@@ -1,4 +1,4 @@
-"""The frame of an optimizer: static callables for `init` and `update`, and what is bound to them.
+"""What an optimizer consists of: static callables for `init` and `update`, with bound values.
 
 `jax.tree_util.Partial` binds two arguments to each: the hyperparameters by name, and the `init` or
 `update` of the optimizers that it is made of (its children).
@@ -172,7 +172,7 @@ def call_update(
         if not refused:
             raise
         raise TypeError(
-            f"a transformation inside of this one takes no {refused[0]!r}, which it is passed "
+            f"a transformation inside this one is passed {refused[0]!r}, which it does not take "
             f"({error}); compose with jm.chain, which passes to each what it takes."
         ) from error
 
@@ -233,7 +233,7 @@ def _check_schedule(name: str, schedule: Partial) -> None:
 
 
 def _check_origin(state: PyTree, scheduled: bool) -> None:
-    """Refuse the state of an optimizer from before a schedule came or went."""
+    """Refuse the state of an optimizer from before a schedule was added or removed."""
     of_schedule = isinstance(state, ScheduledState)
     if (scheduled and not of_schedule) or (not scheduled and type(state) is ScheduledState):
         now, then = ("a", "without") if scheduled else ("no", "with")

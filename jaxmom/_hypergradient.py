@@ -33,7 +33,8 @@ class HypergradientState(NamedTuple):
 
     Attributes:
       change: [], what the hyperparameter has changed by since the start.
-      slope: A tree like params, the derivative of the last update by the hyperparameter.
+      slope: A tree like params, the derivative of the last update with respect to the
+        hyperparameter.
       inner: The state of the optimizer inside.
     """
 
@@ -112,9 +113,9 @@ def _check_slope(name: str, differentiate: Callable[[Any], PyTree], change: jax.
     moves = inputs_needed(lambda inputs: differentiate(inputs["tangent"]), {"tangent": change})
     if jax.tree.leaves(slope) and not moves:
         raise ValueError(
-            f"hypergradient_descent cannot move {name!r}: the derivative of an update by it is "
-            "zero everywhere, as it is for counts and periods, for what only a sign sees, and for "
-            "averages of params. It would stand still; sweep over it instead."
+            f"hypergradient_descent cannot move {name!r}: the derivative of an update with respect "
+            "to it is zero everywhere, as it is for counts and periods, for what only a sign sees, "
+            "and for averages of params. It would stand still; sweep over it instead."
         )
 
 

@@ -185,7 +185,7 @@ class _Call:
                 raise
             raise TypeError(
                 f"{name} fails ({error}), perhaps because {list(self.integers)}, given as "
-                "integers, are floats to it. What it counts with is static: "
+                "integers, reach it as floats. Keep its counts static: "
                 f"jaxmom.lift({name}, static={list(self.integers)})."
             ) from error
 
@@ -251,7 +251,7 @@ def _widen_leaf(leaf: Any, dtype: Any) -> Any:
 
 
 def _labels_needed(call: _Call, hp: Mapping[str, Any]) -> tuple[str, ...] | None:
-    """Return the leaves that `init` depends on, as its jaxpr says, or None if nobody can say."""
+    """Return the leaves that `init` depends on, as its jaxpr says, or None if it cannot say."""
     values = {label: v.value if isinstance(v, Static) else v for label, v in hp.items()}
     if not any(isinstance(values[label], Partial) for label in call.leaves):
         with call.explain_failures(values):

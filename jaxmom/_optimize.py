@@ -53,8 +53,8 @@ def optimize(
 
     A `Trajectory` in place of params is continued: counts go on, frozen runs stay frozen, and
     the reference of `divergence` is kept. Segments are one long run, bit for bit, if their
-    lengths are multiples of ``every * unroll`` and at least twice that (XLA puts a loop of one
-    round in line, which may change last digits), and, with batches in an array, if the first
+    lengths are multiples of ``every * unroll`` and at least twice that (XLA inlines a loop of
+    one round, which may change last digits), and, with batches in an array, if the first
     segment has eight of them. Where two meet, both have a record; the later one's is that of the
     long run, whose history is ``concatenate([earlier[:-1], later])``.
 
@@ -65,7 +65,7 @@ def optimize(
         optimizer. In `jax.vmap`, let its `steps` be unmapped (``Trajectory(0, 0, None, 0, 0, 0)``
         for its axes), so that runs with a common key go on sharing their batches.
       optimizer: Any optax transformation.
-      steps: The number of updates, an integer, 1 at least.
+      steps: The number of updates, an integer of at least 1.
       batches: A pytree whose leaves have a leading axis of length `steps`, those of this call, or
         a function ``(key, count) -> batch``, whose count goes on with the run.
       key: For a function `batches`, which gets ``fold_in(key, count)``.

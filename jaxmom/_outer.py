@@ -60,14 +60,14 @@ def lookahead(
 
     Args:
       optimizer: The inner optimizer, whose state goes on from one period to the next.
-      period: K, 1 at least and whole. A traced one is rounded, and counts as 1 below that.
+      period: K, a whole number of at least 1. A traced one is rounded, and counts as 1 below that.
       step: a, the outer learning rate: 0.5 in Lookahead, 0.7 in DiLoCo. With 1 and beta = 0 this is
         the inner optimizer.
       beta: The outer momentum, in (-1, 1); 0.9 in DiLoCo.
 
     Returns:
       A pytree optimizer; its state is a `LookaheadState`. Its `update` needs params, and in a
-      chain it is the last stage.
+      chain it must be the last stage.
 
     Raises:
       ValueError: A plain number is out of bounds, params are missing, or `optimizer` contains

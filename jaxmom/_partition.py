@@ -41,7 +41,7 @@ def partition(transforms: Mapping[str, optax.GradientTransformation], labels: La
     """Give each part of params an optimizer of its own, as `optax.partition`, and stay a pytree.
 
     A hyperparameter is named by its label and its own name, as in ``"matrices.beta"``. Each
-    optimizer sees its part alone, of params, gradients and the extra arguments that are like them;
+    optimizer sees only its part of params, of gradients and of extra arguments shaped like them;
     ``value`` is the loss at all of params, and ``value_fn`` that of a part, the rest held fixed.
 
     Args:
@@ -54,8 +54,8 @@ def partition(transforms: Mapping[str, optax.GradientTransformation], labels: La
 
     Raises:
       ValueError: A label has no transformation, or labels and params differ in structure (at
-        `init`, for a function); or a transformation has no label in a given tree. The labels of a
-        function may leave one without a part.
+        `init`, for a function); or a transformation has no label in a given tree. If `labels`
+        is a function, a transformation may be left without a part.
       TypeError: A label is not a string.
 
     Example:
@@ -70,7 +70,7 @@ def partition(transforms: Mapping[str, optax.GradientTransformation], labels: La
     """
     if not isinstance(transforms, Mapping) or not transforms:
         raise TypeError(
-            "partition needs a mapping from labels to optimizers, one at least, not "
+            "partition needs a mapping from labels to one or more optimizers, not "
             f"{type(transforms).__name__} of {len(transforms)}."
         )
     if wrong := [name for name in transforms if not isinstance(name, str)]:
@@ -81,8 +81,8 @@ def partition(transforms: Mapping[str, optax.GradientTransformation], labels: La
         if unused := sorted(set(names) - set(jax.tree.leaves(labels))):
             raise ValueError(
                 f"the transformations {unused} of partition have no label among "
-                f"{sorted(set(jax.tree.leaves(labels)))}; leave them out, or label a part of "
-                "params so."
+                f"{sorted(set(jax.tree.leaves(labels)))}; leave them out, or give a part of "
+                "params their label."
             )
     static = (("labels", as_hashable(labels)), ("names", names))
     return assemble(_PARTITION, static, {}, [as_pytree(transforms[name]) for name in names], ())

@@ -76,7 +76,7 @@ def _trace_coefficients(
 def _require_coefficients(found: Any) -> Coefficients:
     if not isinstance(found, Coefficients):
         raise TypeError(
-            f"a function of coefficients returned {type(found).__name__}, not Coefficients; "
+            f"a coefficients function returned {type(found).__name__}, not Coefficients; "
             "jaxmom.coefficients has those of the named methods."
         )
     return found

@@ -49,7 +49,7 @@ def rescale(
     Each changes the hyperparameters that it names and no other, so that they combine:
     ``rescale(rescale(optimizer, batch=b, rule="half_life"), batch=b, rule="linear")``. Where a
     method sums gradients (`heavy_ball`, `sgd`), another beta also changes the step in a steady
-    gradient; `jaxmom.conversions` holds it.
+    gradient, which `jaxmom.conversions` can hold fixed.
 
     Args:
       optimizer: A pytree optimizer.
@@ -101,7 +101,7 @@ def rescale(
     if schedules:
         raise TypeError(
             f"{schedules} are schedules, whose steps change with the batch as their values do; "
-            "rescale what they are made of, or leave them out by names=."
+            "rescale the numbers that they are made from, or leave them out with names=."
         )
     new = {name: change(*kinds[name], old[name], ratio) for name in names or known}
     for name, value in new.items():

@@ -63,10 +63,10 @@ def restart(
     the learning rate goes on. The gradient scheme is sensitive to noise in gradients.
 
     Args:
-      optimizer: Any transformation but a `jaxmom.average` or a `jaxmom.lookahead`, which stand
+      optimizer: Any transformation but a `jaxmom.average` or a `jaxmom.lookahead`, which go
         around a restart.
       scheme: One of the three.
-      period: K of "scheduled", 1 at least; a schedule of the count of all updates may let it grow.
+      period: K of "scheduled", at least 1; a schedule of the count of all updates may let it grow.
 
     Returns:
       A pytree optimizer; its state is a `RestartState`. Its `update` needs params, and with

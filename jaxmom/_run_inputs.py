@@ -73,10 +73,10 @@ def check_scalar(value_fn: LossAtFn, params: PyTree) -> None:
 
 
 def check_state(run: Trajectory, optimizer: Optimizer) -> None:
-    """Raise ValueError if a run cannot go on with an optimizer, whose state is another."""
+    """Raise ValueError if a run cannot continue with an optimizer, whose state is another."""
     given, needed = map(jax.tree.structure, (run.state, jax.eval_shape(optimizer.init, run.params)))
     if given != needed:
         raise ValueError(
-            f"the run to go on with has the optimizer state {given}, but this optimizer's is "
+            f"the run to continue has the optimizer state {given}, but this optimizer's is "
             f"{needed}; give the optimizer of that run, or only its params."
         )

@@ -22,7 +22,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     can wait for a sweep.
 
     Args:
-      arguments: Those of the command line by default.
+      arguments: The command and its arguments; those of the command line by default.
 
     Returns:
       The exit status.
@@ -59,15 +59,15 @@ def _make_parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(dest="command", metavar="command")
     for name, summary in (
         ("status", "how much of a sweep is done"),
-        ("verify", "read every part and check its sum"),
-        ("export", "write the sweep as one file (or folder) that others can read"),
+        ("verify", "read every part and verify its checksum"),
+        ("export", "write the sweep as one file (or folder) that other programs can read"),
         ("explore", "look at the sweep in a browser, on this machine only"),
     ):
         command = commands.add_parser(name, help=summary, description=summary)
         command.add_argument("store", help="the folder of the sweep")
         if name == "export":
             command.add_argument("--to", choices=list(FORMATS), default="netcdf")
-            command.add_argument("--out", help="where to; beside the store by default")
+            command.add_argument("--out", help="where to write it; beside the store by default")
         if name == "explore":
             fn = "the name of the swept function, for the calls that are shown"
             command.add_argument("--fn", default="train", help=fn)

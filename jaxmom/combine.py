@@ -153,8 +153,8 @@ def _is_floating(leaf: Any) -> bool:
 
 def _explain_stop(position: int, reason: str) -> str:
     return (
-        f"stage {position} of the chain {reason}, so that eval_params cannot pass from a method "
-        "through it; put the stage before the method, or report the loss at params."
+        f"stage {position} of the chain {reason}, so that eval_params cannot carry the point of a "
+        "method through it; put the stage before the method, or report the loss at params."
     )
 
 

@@ -61,7 +61,7 @@ def to_pytorch(learning_rate: Any, beta: Any, nu: Any = 1.0) -> dict[str, Any]:
     """Convert to `torch.optim.SGD`.
 
     Args:
-      learning_rate: Of `jaxmom.qhm`, a plain number.
+      learning_rate: That of `jaxmom.qhm`, a plain number.
       beta: A plain number in [0, 1).
       nu: 1 or beta; PyTorch has nothing between them.
 
@@ -104,7 +104,7 @@ def to_keras(learning_rate: Any, beta: Any, nu: Any = 1.0) -> dict[str, Any]:
 
 
 def from_optax(learning_rate: Any, momentum: Any = None, nesterov: bool = False) -> QhmKeywords:
-    """Convert from `optax.sgd`, whose momentum None is none; otherwise as in PyTorch."""
+    """Convert from `optax.sgd`, where momentum=None means 0; otherwise as in PyTorch."""
     return from_pytorch(learning_rate, 0.0 if momentum is None else momentum, nesterov=nesterov)
 
 
@@ -118,13 +118,13 @@ def from_curvatures(mu: Any, L: Any, method: Tuning = "heavy_ball") -> QhmKeywor
 
     Args:
       mu: The least curvature, above 0.
-      L: The greatest.
+      L: The greatest curvature.
       method: "heavy_ball", the best on quadratics: ``alpha = (2 / (sqrt L + sqrt mu))^2`` and
         ``beta = ((sqrt L - sqrt mu) / (sqrt L + sqrt mu))^2``. Or "nesterov", for strongly convex
         functions: ``alpha = 1 / L`` and ``beta = (sqrt L - sqrt mu) / (sqrt L + sqrt mu)``.
 
     Raises:
-      ValueError: mu and L are not in this order, or another method.
+      ValueError: mu and L are not in this order, or `method` is neither of the two.
 
     Source:
       Polyak 1964; Nesterov 2004, Introductory Lectures on Convex Optimization, scheme 2.2.11.
@@ -143,10 +143,10 @@ def from_curvatures(mu: Any, L: Any, method: Tuning = "heavy_ball") -> QhmKeywor
 
 
 def to_curvatures(learning_rate: Any, beta: Any, nu: Any = 1.0) -> dict[str, Any]:
-    """Return mu and L, for which these are the best numbers: the inverse of `from_curvatures`.
+    """Return the mu and L for which these numbers are best: the inverse of `from_curvatures`.
 
     Args:
-      learning_rate: Of `jaxmom.qhm`, a plain number above 0.
+      learning_rate: That of `jaxmom.qhm`, a plain number above 0.
       beta: A plain number in [0, 1).
       nu: 1 for heavy ball, beta for Nesterov's method.
 
@@ -158,7 +158,7 @@ def to_curvatures(learning_rate: Any, beta: Any, nu: Any = 1.0) -> dict[str, Any
     """
     rate, beta, nesterov = _as_sum(learning_rate, beta, nu)
     if rate == 0:
-        raise ValueError("a learning rate of 0 is the best for no curvature; give one above 0.")
+        raise ValueError("a learning rate of 0 is best for no curvature; give one above 0.")
     root = beta if nesterov else beta**0.5
     high = (1 if nesterov else 1 + root) / rate**0.5
     return {"mu": (high * (1 - root) / (1 + root)) ** 2, "L": high**2}
@@ -192,7 +192,7 @@ def to_effective(learning_rate: Any, beta: Any, nu: Any = 1.0) -> dict[str, Any]
     """Return the effective learning rate and the memory: the inverse of `from_effective`.
 
     Args:
-      learning_rate: Of `jaxmom.qhm`.
+      learning_rate: That of `jaxmom.qhm`.
       beta: In [0, 1).
       nu: The share of the average in the step.
     """
@@ -209,7 +209,7 @@ def _as_sum(learning_rate: Any, beta: Any, nu: Any) -> tuple[float, float, bool]
     if not (is_average or is_nesterov):
         raise ValueError(
             f"nu = {nu} is neither 1 nor beta = {beta}, and other libraries have no momentum "
-            "between heavy ball and Nesterov's; keep jaxmom.qhm."
+            "between heavy ball and Nesterov's; stay with jaxmom.qhm."
         )
     return rate * (1 - beta), beta, is_nesterov and not is_average
 

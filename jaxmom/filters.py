@@ -145,7 +145,7 @@ def reading_new(
     Args:
       decay: [..., k], or a number for one buffer.
       gain: As `decay`.
-      read: As `decay`; of the buffers after they were written.
+      read: As `decay`; what the update takes of the buffers after they were written.
       direct: A number, or None for zero.
       evaluate: As in `Coefficients`.
 
@@ -223,7 +223,7 @@ def as_hyperparameter(
       name: For the message.
       value: A number, an array, a tracer, or a sequence of them.
       bounds: The admissible plain numbers, as in "[0, 1)". Arrays of JAX are not checked: they may
-        be traced, and what happens outside is a fair question.
+        be traced, and what happens outside may be the question.
       per_buffer: Whether the hyperparameter is a vector, with one number for each buffer.
 
     Returns:
@@ -261,7 +261,7 @@ def as_hyperparameter(
 
 
 def check_bounds(name: str, number: Any, bounds: str) -> None:
-    """Raise ValueError if a plain number is out of bounds; whatever else it is, it is admitted.
+    """Raise ValueError if a plain number is out of bounds; any other value is admitted.
 
     Example:
       >>> check_bounds("weight_decay", -1.0, "[0, inf)")
@@ -276,7 +276,7 @@ def check_bounds(name: str, number: Any, bounds: str) -> None:
 
 
 def check_period(owner: str, period: Any) -> None:
-    """Raise ValueError if a plain period is not a whole number of updates, 1 at least.
+    """Raise ValueError if a plain period is not a whole number of updates, at least 1.
 
     Args:
       owner: Whose period it is, for the message.
@@ -319,7 +319,7 @@ def as_curvatures(mu: Any, L: Any) -> tuple[Number, Number]:
     if isinstance(least, float) and isinstance(greatest, float) and least > greatest:
         raise ValueError(
             f"mu = {mu} is above L = {L}, but mu is the least curvature and L the greatest; "
-            "exchange them."
+            "swap them."
         )
     return least, greatest
 

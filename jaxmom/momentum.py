@@ -1,4 +1,4 @@
-"""The momentum filter as an optax transformation, and the frame of every named method."""
+"""The momentum filter as an optax transformation, and `momentum_method` for the named methods."""
 
 import dataclasses
 import functools

@@ -59,7 +59,7 @@ def test_weights_and_decays_of_any_sign_are_found_if_they_are_admitted(decays, w
 def test_a_kernel_that_swings_is_refused_with_the_reason():
     w = np.asarray(0.9**LAGS * np.cos(0.4 * LAGS))[:60]
     assert jm.kernel_error(jm.fit_kernel(w, 4), w) > 0.3
-    with pytest.raises(ValueError, match="Decays are real: weights that swing are out of their"):
+    with pytest.raises(ValueError, match="Real decays cannot follow weights that oscillate"):
         jm.fit_kernel(w, 4, tolerance=0.1)
     with pytest.raises(ValueError, match=r"give more buffers\.$"):
         jm.fit_kernel((1 + LAGS) ** -1.0, 2, tolerance=0.01)
@@ -146,7 +146,7 @@ def test_the_error_is_relative_and_of_any_coefficients():
         ("finite numbers", [1.0, np.nan], {"buffers": 1}),
         ("not zero", [0.0, 0.0], {"buffers": 1}),
         (
-            r"tolerance = 0.01; give more buffers\. Decays are real",
+            r"tolerance = 0.01; give more buffers\. Real decays",
             np.cos(LAGS[:9]),
             {"buffers": 1, **CLOSE},
         ),

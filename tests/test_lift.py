@@ -756,7 +756,7 @@ def test_mistakes_get_a_sentence():
         jm.lift(optax.inject_hyperparams)(optax.adam)
     with pytest.raises(TypeError, match=r"lift the factory itself, as in jm.lift\(optax.sgd\)"):
         jm.lift(optax.inject_hyperparams(optax.sgd))
-    with pytest.raises(TypeError, match=r"learning_rate='0.1' is a text; give a number"):
+    with pytest.raises(TypeError, match=r"learning_rate='0.1' is a string; give a number"):
         jm.lift(optax.sgd)("0.1")
     with pytest.raises(TypeError, match=r"\['lr', 'scale', 'lr'\] need different names"):
         jm.lift(lambda lr, /, scale=1.0, **options: optax.sgd(lr))(0.1, lr=0.2)

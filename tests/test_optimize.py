@@ -710,7 +710,7 @@ def sam():
 
 def test_a_stage_that_takes_no_extra_arguments_is_named():
     """optax.chain passes value, grad and value_fn to all of its stages, and sam takes none."""
-    with pytest.raises(TypeError, match=r"takes no 'value'.*compose with jm.chain"):
+    with pytest.raises(TypeError, match=r"is passed 'value'.*compose with jm.chain"):
         jm.optimize(quadratic, START, optax.chain(optax.clip(1.0), sam()), 4)
     clip = optax.clip(1.0)
     ours, lifted = (

@@ -168,7 +168,7 @@ def yellowfin(
       >>> optimizer = jm.yellowfin()
     """
     if isinstance(window, bool) or not isinstance(window, int) or window < 1:
-        raise ValueError(f"window = {window!r} of yellowfin is a number of gradients, 1 at least.")
+        raise ValueError(f"window = {window!r} of yellowfin is a number of gradients, at least 1.")
     hp = {"learning_rate": learning_rate, "initial": initial, "beta": beta}
     hp |= {"window": Static(window)}
     return transformation(_init_yellowfin, _update_yellowfin, hp, check=check_within(_YELLOWFIN))

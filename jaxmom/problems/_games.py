@@ -111,7 +111,7 @@ def quadratic_game(
     if jnp.iscomplexobj(values):
         if isinstance(values, Tracer):
             raise ValueError(
-                "which eigenvalues are complex decides how many params there are, so a complex "
+                "the number of params depends on which eigenvalues are complex, so a complex "
                 "spectrum cannot be traced; trace the optimizer, or build the game outside."
             )
         is_pair = [bool(b != 0) for b in parts[1]]

@@ -1,4 +1,4 @@
-"""What a Gymnasium environment does, its wrappers included, beside what its P states."""
+"""Checks that a Gymnasium environment, with its wrappers, does what its P states."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -58,8 +58,8 @@ def read_wrappers(gymnasium: Any, environment: Any) -> int | None:
         if changed or spaces != (inner.action_space, inner.observation_space):
             raise ValueError(
                 f"the wrapper {type(layer).__name__} may change what the environment does (it has "
-                f"its own {changed or 'spaces'}), but arrays can only be made of the transitions "
-                "beneath. Take it off, and change the arrays instead, as in "
+                f"its own {changed or 'spaces'}), but arrays can only state the transitions "
+                "beneath it. Remove it, and change the arrays instead, as in "
                 "dataclasses.replace(mdp, reward=...)."
             )
         if isinstance(layer, gymnasium.wrappers.TimeLimit):
@@ -88,7 +88,7 @@ def check_transitions(bare: Any, name: str) -> None:
     if not (hasattr(bare, "P") and hasattr(bare, "initial_state_distrib")):
         raise ValueError(
             f"{name} does not state its transitions (it has no unwrapped.P, or no "
-            "initial_state_distrib), so no arrays can be made of it. FrozenLake, CliffWalking and "
+            "initial_state_distrib), so it cannot become arrays. FrozenLake, CliffWalking and "
             "Taxi do; others can be built as rl.Mdp."
         )
     shipped = (c for c in type(bare).__mro__ if c.__module__.startswith("gymnasium.envs.toy_text"))

@@ -79,15 +79,15 @@ def q_learning(
         run ends with the first to be spent; without steps, they are episodes times the time limit.
       discount: gamma, a scalar in [0, 1]; 1 is for processes with a time limit.
       epsilon: The probability of a uniform action, in [0, 1]; a scalar or a schedule.
-      clock: The argument of schedules, of epsilon and among the hyperparameters of the optimizer:
-        steps, or the number of episodes that ended. A plain optax transformation that has a
+      clock: What schedules count, that of epsilon and those of the optimizer: steps, or the number
+        of episodes that have ended. A plain optax transformation that has a
         schedule counts its updates, which are steps.
       initial: Q before the first step, a number or [states, actions]; its dtype is that of Q.
       target: [states, actions], such as Q*; `rmse` leaves out the entries that are NaN.
       every: Keep a record after every so many steps, and after the last one; by default only
         there.
       divergence: The size of an entry beyond which the run is frozen; `jnp.inf` for never.
-      double: Double Q: two tables, of which a fair coin decides which one learns; q is their mean.
+      double: Double Q: two tables; a fair coin decides which one learns, and q is their mean.
       path: "fast" touches one row per step and needs `lazy_momentum` or `dense_momentum`; "plain"
         moves the whole table by autodiff; "auto" is fast if it can be. Lazy momentum has the same
         bits on both. Dense momentum has the same numbers to 1e-11, until such a difference decides
@@ -197,7 +197,7 @@ def _count_steps(mdp: Mdp, steps: int | None, episodes: int | None) -> int:
         return operator.index(steps)
     if mdp.time_limit is None:
         raise ValueError(
-            "this process has no time limit, so that an episode may never end: give steps as well."
+            "this process has no time limit, so an episode may never end: give steps as well."
         )
     check_count("episodes times the time limit", budgets[0] * mdp.time_limit)
     return budgets[0] * mdp.time_limit

@@ -127,7 +127,7 @@ def step(
       mdp: The process.
       state: An integer scalar.
       action: An integer scalar.
-      uniform: A scalar in [0, 1): the branch is the first whose cumulated probability exceeds it.
+      uniform: A scalar in [0, 1): the branch is the first whose cumulative probability exceeds it.
 
     Returns:
       The next state, the reward, and whether the episode terminates.
@@ -185,8 +185,8 @@ def check_mdp(mdp: Any) -> None:
     """Raise TypeError unless an argument is an `Mdp`."""
     if not isinstance(mdp, Mdp):
         raise TypeError(
-            f"the process is an rl.Mdp, not a {type(mdp).__name__}; rl.from_gymnasium makes one of "
-            "an environment."
+            f"the process is an rl.Mdp, not a {type(mdp).__name__}; rl.from_gymnasium makes one "
+            "from an environment."
         )
 
 

@@ -355,5 +355,5 @@ def test_a_hyperparameter_without_derivative_is_refused(what):
 
 @pytest.mark.parametrize("window", [0, 2.5, True])
 def test_the_window_of_yellowfin_is_a_count(window):
-    with pytest.raises(ValueError, match="number of gradients, 1 at least"):
+    with pytest.raises(ValueError, match="number of gradients, at least 1"):
         jm.yellowfin(window=window)

@@ -246,7 +246,7 @@ def test_curvatures_in_the_wrong_order_are_refused(name):
     others = {n: v for n, v in case.hyperparameters.items() if n not in ("mu", "L")}
     for mu, L in ((25.0, 1.0), (25, 1), (np.float32(25), np.float64(1)), (1 + 1e-9, 1.0)):
         for attempt in (case.make, function):
-            with pytest.raises(ValueError, match=r"mu = .* is above L = .*exchange them"):
+            with pytest.raises(ValueError, match=r"mu = .* is above L = .*swap them"):
                 attempt(mu, L, **others)
     with pytest.raises(ValueError, match=r"mu = 13.0 is above L = 12.0"):
         jm.replace(make(case), mu=13.0)

@@ -88,7 +88,7 @@ def check_name(name: str) -> None:
     """Refuse names that are not arguments or are in every result; warn of those hard to select."""
     if not name.isidentifier() or name in RESERVED or _LANE_DIM.fullmatch(name):
         raise ValueError(
-            f"an axis has the name of an argument, which is none of {RESERVED} or lane_1, ..., "
+            f"an axis has the name of an argument and none of {RESERVED} or lane_1, lane_2, ..., "
             f"not {name!r}."
         )
     if name in _SEL_KEYWORDS:
