@@ -79,7 +79,7 @@ def run(
     folder = options.pop("output")
     jax.config.update("jax_enable_x64", True)
     with contextlib.suppress(RuntimeError):  # JAX keeps devices that it has already
-        jax.config.update("jax_num_cpu_devices", os.cpu_count())  # so that sweeps use all cores
+        jax.config.update("jax_num_cpu_devices", os.cpu_count())  # a device for each core
     dataset = compute(config(**options))
     print(report(dataset))
     folder.mkdir(parents=True, exist_ok=True)
