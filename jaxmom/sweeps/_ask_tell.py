@@ -1,5 +1,6 @@
 """Optuna proposes a batch of trials, and one compiled program runs them."""
 
+import inspect
 import math
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -7,9 +8,13 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 from jaxmom._outcomes import Status
 from jaxmom._values import as_count
+from jaxmom.sweeps.compile.outputs import STEP
 from jaxmom.sweeps.engine import sweep
+from jaxmom.sweeps.estimate import trace_groups
 from jaxmom.sweeps.results.summary import last_values
 from jaxmom.sweeps.run.live import OnChunkFn, Progress
+from jaxmom.sweeps.run.segmented import SegmentedSweep
+from jaxmom.sweeps.run.segments import as_lengths
 from jaxmom.sweeps.space.axes import Axis
 from jaxmom.sweeps.space.components import ListedAxes, QuasiRandomSample
 from jaxmom.sweeps.space.scales import Scale
@@ -54,9 +59,11 @@ def ask_tell(
       number that the study has given them.
 
     Raises:
-      ValueError: The study has several objectives, `batch` or `rounds` is not 1 or more, the
-        space has an axis that Optuna cannot choose from, or there is a `store`.
-      TypeError: `space` is not a space.
+      ValueError: The study has several objectives, there is no output `value`, `batch` or `rounds`
+        is not 1 or more, the space has an axis that Optuna cannot choose from, or there is a
+        `store`.
+      TypeError: `study` is no study, `space` is not a space, or `options` has a keyword that
+        `jaxmom.sweep` does not know.
 
     Source: Optuna's ask-and-tell interface, in batches.
 
@@ -70,12 +77,16 @@ def ask_tell(
       >>> len(study.trials), abs(study.best_params["beta"] - 0.7) < 0.05
       (64, True)
     """
+    import optuna
     import xarray
 
+    if not isinstance(study, optuna.study.Study):
+        raise TypeError(f"study is from optuna.create_study(), not {study!r}.")
     check_space(space)
     batch = as_count("batch", batch, "how many trials run at a time")
     rounds = as_count("rounds", rounds, "how many batches run")
     _refuse_store(options)
+    inspect.signature(sweep).bind(fn, space, **options)  # before a trial is asked for
     if len(study.directions) != 1:
         raise ValueError(f"the study has {len(study.directions)} objectives; ask_tell tells one.")
     asks = dict(_read_axes(space))
@@ -85,7 +96,7 @@ def ask_tell(
     for _ in range(rounds):
         if callable(on_chunk):
             options["on_chunk"] = _go_on(on_chunk, answers, batch * rounds, start)
-        answers.append(_run_round(study, fn, asks, batch, value, options))
+        answers.append(_run_round(study, fn, asks, batch, value, options, is_first=not answers))
     return xarray.concat(answers, "lane")
 
 
@@ -123,12 +134,15 @@ def _run_round(
     batch: int,
     value: str,
     options: dict[str, Any],
+    is_first: bool,
 ) -> "xarray.Dataset":
     from optuna.trial import TrialState
 
     trials = [study.ask() for _ in range(batch)]
     try:
         proposed = {name: [ask(trial) for trial in trials] for name, ask in asks.items()}
+        if is_first:
+            _check_output(fn, paired(**{n: v[:1] for n, v in proposed.items()}), value, options)
         runs: Any = sweep(fn, paired(**proposed), **options)
         values = last_values(runs, value).values
     except BaseException:  # none of them is left as running
@@ -141,6 +155,25 @@ def _run_round(
         else:
             study.tell(trial, state=TrialState.FAIL)
     return runs.assign_coords(trial=("lane", [trial.number for trial in trials]))
+
+
+def _check_output(fn: Callable[..., Any], lane: Space, value: str, options: dict[str, Any]) -> None:
+    """Refuse a name that the function does not return, before a round has run.
+
+    Args:
+      fn: As for `ask_tell`.
+      lane: A space of one lane.
+      value: As for `ask_tell`.
+      options: As for `ask_tell`; segments are traced as a whole run.
+    """
+    segments = options.get("segments")
+    if segments is None:
+        (traced,) = trace_groups(fn, lane)
+    else:
+        (traced,) = SegmentedSweep(fn, as_lengths("segments", segments), lane).whole
+    names = [name for name in traced.outputs if name != STEP]
+    if value not in names:
+        raise ValueError(f"value is the name of an output, one of {names}, not {value!r}.")
 
 
 # trial -> the value of one argument, as the study proposes it

@@ -124,6 +124,30 @@ def test_outputs_that_differ_from_group_to_group_are_refused_by_name():
     assert {trial.state.name for trial in study.trials} == {"FAIL"}
 
 
+@pytest.mark.parametrize("value", ["los", "x", "status", ["value"], None])
+@pytest.mark.parametrize("segments", [None, [1, 2]])
+def test_a_value_that_is_no_output_is_refused_before_a_round_runs(value, segments, monkeypatch):
+    fn = (lambda x: {"loss": x}) if segments is None else lambda state, steps, x: (x, {"loss": x})
+    monkeypatch.setattr("jaxmom.sweeps._ask_tell.last_values", lambda *_: pytest.fail("it ran"))
+    study, space = study_of(), jm.sample(1, x=jm.uniform(0, 1))
+    with pytest.raises(ValueError, match=r"name of an output, one of .*'loss'"):
+        jm.ask_tell(study, fn, space, 4, 1, value=value, segments=segments)
+    assert {trial.state.name for trial in study.trials} == {"FAIL"}
+
+
+@pytest.mark.parametrize("study", [None, "study", optuna.study.Study])
+def test_other_things_are_no_studies(study):
+    with pytest.raises(TypeError, match="study is from optuna"):
+        jm.ask_tell(study, final, SPACE, 4, 1)
+
+
+def test_an_unknown_keyword_is_refused_before_a_trial_is_asked_for():
+    study = study_of()
+    with pytest.raises(TypeError, match="unexpected keyword argument 'widht'"):
+        jm.ask_tell(study, final, jm.grid(x=[1.0]), 4, 1, widht=2)
+    assert not study.trials
+
+
 class Writer:
     def __init__(self):
         self.rows = []

@@ -6,7 +6,8 @@ import jax
 import numpy as np
 import pytest
 
-from jaxmom.sweeps import best, explain, grid, halving, log_to, sweep
+from jaxmom import cli
+from jaxmom.sweeps import best, explain, grid, halving, log_to, open_sweep, sweep
 from jaxmom.sweeps.store.export import FORMATS, export
 from jaxmom.sweeps.store.files import Store
 
@@ -161,6 +162,21 @@ def test_an_export_into_a_folder_that_is_not_there_is_refused(form, tmp_path):
     with pytest.raises(ValueError, match="is not a folder that exists"):
         export(Store(tmp_path / "store"), form, target)
     assert not target.parent.exists()
+
+
+def test_a_file_or_a_path_that_no_folder_can_have_is_no_store(tmp_path):
+    sweep(fn, SPACE, width=2, store=tmp_path)
+    for given in (tmp_path / "sweep.json", "a\0b"):
+        for run in (open_sweep, lambda path: sweep(fn, SPACE, width=2, store=path)):
+            with pytest.raises(ValueError, match="a store is"):
+                run(given)
+    assert cli.main(["status", str(tmp_path / "sweep.json")]) == 2
+
+
+@pytest.mark.parametrize("resume", ["fresh", "extend"])
+def test_there_is_nothing_to_resume_without_a_store(resume):
+    with pytest.raises(ValueError, match="give store= too"):
+        RUNS["sweep"](resume=resume)
 
 
 STATES = {

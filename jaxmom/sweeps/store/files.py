@@ -71,15 +71,17 @@ class Store:
       share: Of a job array, while the store is locked for one.
 
     Raises:
-      ValueError: It is not a path.
+      ValueError: It is not a path, or that of a file.
     """
 
     def __init__(self, path: str | os.PathLike[str]):
         text = os.fspath(path) if isinstance(path, str | os.PathLike) else None
-        if not text or not isinstance(text, str):
+        if not text or not isinstance(text, str) or "\0" in text:
             raise ValueError(f"a store is the path of a folder, such as 'runs'; got {path!r}.")
         # Absolute, since a result that is read later may be read from another folder.
         self.path = pathlib.Path(path).expanduser().absolute()
+        if self.path.is_file():
+            raise ValueError(f"a store is a folder, and {self.path} is a file; give its folder.")
         self.write_error: OSError | None = None
         self.share: Share | None = None
 

@@ -39,12 +39,15 @@ def as_share(part: Any, store: Any, resume: str) -> Share | None:
       resume: As for `jaxmom.sweep`.
 
     Raises:
-      ValueError: It is not such a pair, there is no store, or the store is to be deleted.
+      ValueError: It is not such a pair, there is no store that it needs, or the store is to be
+        deleted.
 
     Example:
       >>> as_share((2, 8), "runs", "strict")
       Share(process=2, processes=8)
     """
+    if store is None and resume != "strict":
+        raise ValueError(f"resume={resume!r} is about the sweep in a folder: give store= too.")
     if part is None:
         return None
     try:
