@@ -7,6 +7,7 @@ import numpy as np
 from jax.typing import ArrayLike
 
 from jaxmom.theory import _constraints, _proof, _states
+from jaxmom.theory._numbers import known_values, to_numbers
 from jaxmom.theory._systems import Linear, as_system
 from jaxmom.theory.certificate import (
     Certificate,
@@ -51,7 +52,8 @@ def certified_rates(
       `CertifiedRates` of the m optimizers.
 
     Raises:
-      ValueError: As in `certified_rate`, or the leading axes differ.
+      ValueError: As in `certified_rate`, or the leading axes differ, or mu or L is of another
+        length.
 
     Source: As `certifiable_rate`, whose search this is; its proofs are those of `certified_rate`.
 
@@ -63,8 +65,8 @@ def certified_rates(
       [0.9 0.8 inf]
     """
     check_tolerance(tolerance)
-    wholes, early = _split_systems(optimizers)
-    mus, Ls = (np.broadcast_to(np.asarray(x, float), len(wholes)) for x in (mu, L))
+    wholes, early = zip(*_split_systems(optimizers), strict=True)
+    mus, Ls = _spread("mu", mu, len(wholes)), _spread("L", L, len(wholes))
     curvatures = [(float(x), float(y)) for x, y in zip(mus, Ls, strict=True)]
     for pair in curvatures:
         check_curvatures(*pair)
@@ -83,16 +85,27 @@ def certified_rates(
     return CertifiedRates(np.array([proof.rate for proof in proofs]), proofs)
 
 
+def _spread(name: str, value: ArrayLike, size: int) -> np.ndarray:
+    """Return as many curvatures as there are optimizers, from one or from all of them."""
+    to_numbers(name, value)
+    numbers = known_values(value)
+    if numbers is None or numbers.shape not in ((), (size,)):
+        raise ValueError(
+            f"{name} is one plain number, or one for each of the {size} optimizers, got {value}."
+        )
+    # A proof is of the number that was given, which JAX may hold in float32.
+    return np.broadcast_to(np.asarray(value, float), size)
+
+
 @jax.jit  # of the module, so that a second call compiles nothing
 @jax.vmap
-def _linearize_all(optimizer: Linear) -> list[LinearSystem]:
-    if isinstance(optimizer, LinearSystem):
-        return [as_system(optimizer)]
-    return [as_system(optimizer), *_states.early_systems(optimizer)]
+def _linearize_all(optimizer: Linear) -> tuple[LinearSystem, _states.Early | None]:
+    early = None if isinstance(optimizer, LinearSystem) else _states.early_systems(optimizer)
+    return as_system(optimizer), early
 
 
-def _split_systems(optimizers: Linear) -> tuple[list[LinearSystem], list[list[LinearSystem]]]:
-    """Linearize a batch; return each system, and those of its first two updates."""
+def _split_systems(optimizers: Linear) -> list[tuple[LinearSystem, _states.Early | None]]:
+    """Linearize a batch; return each system, and how its runs begin."""
     sizes = {np.shape(leaf)[:1] for leaf in jax.tree.leaves(optimizers)}
     if len(sizes) != 1 or sizes == {()}:
         raise ValueError(
@@ -101,5 +114,4 @@ def _split_systems(optimizers: Linear) -> tuple[list[LinearSystem], list[list[Li
         )
     batches = jax.tree.map(np.asarray, _linearize_all(optimizers))
     size = next(iter(sizes))[0]
-    rows = [[jax.tree.map(lambda x, i=i: x[i], b) for b in batches] for i in range(size)]
-    return [row[0] for row in rows], [row[1:] for row in rows]
+    return [jax.tree.map(lambda x, i=i: x[i], batches) for i in range(size)]

@@ -6,7 +6,7 @@ import numpy as np
 
 from jaxmom._values import as_count
 from jaxmom.theory._filters import Filter, filter_at_rest, steps_that_vary, steps_to_rest
-from jaxmom.theory._systems import Linear
+from jaxmom.theory._systems import Linear, as_number
 
 
 @dataclasses.dataclass(frozen=True)
@@ -51,7 +51,8 @@ def equivalent(
 
     Raises:
       NotLinearError: A stage of one of them is not linear.
-      ValueError: Numbers are traced, `steps` is not a positive integer, or a `LinearSystem` has
+      ValueError: Numbers are traced or not finite, `steps` is not a positive integer, the tolerance
+        is not in [0, 1), or a `LinearSystem` has
         weight decay in a basis other than that of `linearize`, which hides it.
 
     Example:
@@ -64,6 +65,8 @@ def equivalent(
       'the reading of the buffers: Nesterov against none'
     """
     steps = as_count("steps", steps, "how many steps to compare")
+    if tolerance is not None and not 0 <= as_number("tolerance", tolerance) < 1:
+        raise ValueError(f"the tolerance is a relative difference, in [0, 1), got {tolerance}.")
     first, second = filter_at_rest(a), filter_at_rest(b)
     if first is None or second is None:
         return _compare_varying(steps_that_vary(a, steps), steps_that_vary(b, steps), tolerance)

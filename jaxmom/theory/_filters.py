@@ -138,15 +138,14 @@ class _OpenLoop(NamedTuple):
 def _open_loop(system: LinearSystem) -> _OpenLoop:
     if not system.names:  # nothing moves
         return _OpenLoop(np.zeros((0, 0)), np.zeros((0, 2)), np.zeros(0), np.zeros(2))
-    if isinstance(system.A, Tracer):
-        raise ValueError(_TRACED)
+    numbers = _to_numpy(system)
     held = np.asarray(held_state(system))
     if np.any(np.isnan(held)):
         raise ValueError(
             "this LinearSystem has weight decay in a basis that does not tell params from buffers; "
             "give the optimizer, or its system as linearize returns it."
         )
-    return _hold_params(_to_numpy(system), held)
+    return _hold_params(numbers, held)
 
 
 def _hold_params(system: LinearSystem, held: np.ndarray) -> _OpenLoop:
@@ -161,7 +160,13 @@ def _hold_params(system: LinearSystem, held: np.ndarray) -> _OpenLoop:
 def _to_numpy(system: LinearSystem) -> LinearSystem:
     if isinstance(system.A, Tracer):
         raise ValueError(_TRACED)
-    return jax.tree.map(np.asarray, system)
+    numbers = jax.tree.map(np.asarray, system)
+    if not all(np.all(np.isfinite(x)) for x in jax.tree.leaves(numbers)):
+        raise ValueError(
+            "equivalent compares finite numbers, and a coefficient of one of these optimizers is "
+            "not finite; look at the hyperparameters."
+        )
+    return numbers
 
 
 _TRACED = "equivalent compares plain numbers; call it outside of jit, vmap and grad."

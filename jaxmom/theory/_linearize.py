@@ -165,6 +165,12 @@ def linearize_steps_at_rest(
     return _systems_of_steps(program, proof, steps, last), rest
 
 
+def start_state(optimizer: optax.GradientTransformation) -> jax.Array:
+    """Return the state [n] before the first update if params are at zero; zeros if empty."""
+    program = UpdateProgram(optimizer)
+    return StateBasis(program, prove_linear(program)).vector(program.start())
+
+
 def _systems_to_rest(
     program: UpdateProgram, proof: LinearityProof, start: int
 ) -> list[LinearSystem]:

@@ -7,7 +7,8 @@ import numpy as np
 import scipy.linalg
 from jax.core import Tracer
 
-from jaxmom.theory.linear_system import LinearSystem, check_is_system
+from jaxmom.theory._numbers import to_numbers
+from jaxmom.theory.linear_system import LinearSystem, check_is_system, check_system
 
 
 def minimal(system: LinearSystem, tolerance: float = 1e-9) -> LinearSystem:
@@ -35,12 +36,22 @@ def minimal(system: LinearSystem, tolerance: float = 1e-9) -> LinearSystem:
     check_is_system(system)
     if isinstance(system.A, Tracer) or isinstance(system.B, Tracer):
         raise ValueError("minimal needs plain numbers; call it outside jit, vmap and grad.")
+    _check_numbers(system, tolerance)
     a, b, c = balance(*(np.asarray(x, float) for x in (system.A, system.B, system.C)))
     a, b, c = _project(a, b, c, _reachable_basis(a, b, tolerance))
     a, b, c = _project(a, b, c, _reachable_basis(a.T, c, tolerance))
     # NumPy arrays keep their float64 where JAX is set to float32.
     parts = cast("list[jax.Array]", [a, b, c, np.zeros([])])
     return LinearSystem(*parts, names=tuple(f"x{i}" for i in range(len(b))))
+
+
+def _check_numbers(system: LinearSystem, tolerance: float) -> None:
+    check_system(system)
+    for part in (system.A, system.B, system.C):
+        if not np.all(np.isfinite(np.asarray(part))):
+            raise ValueError(f"a system has finite entries; one of this one is not:\n{part}")
+    if to_numbers("tolerance", tolerance).ndim > 0 or not 0 <= float(tolerance) < 1:
+        raise ValueError(f"the tolerance is one relative size, in [0, 1), got {tolerance}.")
 
 
 def balance(

@@ -12,6 +12,7 @@ from jax.typing import ArrayLike
 from jaxmom._choices import check_choice
 from jaxmom._values import as_count
 from jaxmom.theory._linearize import linearize_steps
+from jaxmom.theory._numbers import known_values, to_numbers
 from jaxmom.theory._systems import Linear, refuse_complex
 from jaxmom.theory.linear_system import LinearSystem, check_system, rest_state
 from jaxmom.transform import PyTree, eval_params
@@ -164,9 +165,7 @@ def _check_rest(systems: LinearSystem, held: jax.Array, record: str) -> None:
 
 def _check_vectors(curvatures: ArrayLike, start: ArrayLike) -> tuple[jax.Array, jax.Array]:
     refuse_complex(curvatures)
-    if jnp.iscomplexobj(start):
-        raise ValueError(f"the start is a vector of real numbers, got {start}.")
-    rates, error = jnp.asarray(curvatures), jnp.asarray(start)
+    rates, error = to_numbers("a curvature", curvatures), to_numbers("start", start)
     if rates.ndim != 1 or rates.shape != error.shape or rates.size == 0:
         raise ValueError(
             f"curvatures and start are vectors of one length, got shapes {rates.shape} and "
@@ -180,10 +179,12 @@ def _check_vectors(curvatures: ArrayLike, start: ArrayLike) -> tuple[jax.Array, 
 
 
 def _check_numbers(noise: ArrayLike, batch_size: ArrayLike) -> None:
-    for name, value, least in (("noise", noise, 0), ("batch_size", batch_size, 1)):
-        if np.ndim(value) > 0:
-            raise ValueError(f"{name} is one number, got shape {np.shape(value)}; use jax.vmap.")
-        if jnp.iscomplexobj(value):
-            raise ValueError(f"the noise and the size of a batch are real numbers, got {value}.")
-        if not isinstance(value, Tracer) and not np.asarray(value) >= least:
-            raise ValueError(f"{name} is at least {least}, got {value}.")
+    # An infinite batch has the gradient without noise; infinite noise has no loss to speak of.
+    bounds = ("noise", noise, 0, "and finite"), ("batch_size", batch_size, 1, "or infinite")
+    for name, value, least, end in bounds:
+        number = to_numbers(name, value)
+        if number.ndim > 0:
+            raise ValueError(f"{name} is one number, got shape {number.shape}; use jax.vmap.")
+        known = known_values(value)
+        if known is not None and not (known >= least and (name != "noise" or known < np.inf)):
+            raise ValueError(f"{name} is at least {least}, {end}, got {value}.")

@@ -1,6 +1,6 @@
 """The minimal system of an optimizer in exact arithmetic, in states that suit a certificate."""
 
-from typing import cast
+from typing import NamedTuple, cast
 
 import jax
 import numpy as np
@@ -8,7 +8,7 @@ import optax
 
 from jaxmom.theory import _constraints, _proof, _rational
 from jaxmom.theory._dyadic import to_dyadics
-from jaxmom.theory._linearize import linearize
+from jaxmom.theory._linearize import linearize, start_state
 from jaxmom.theory._minimal import balance
 from jaxmom.theory.linear_system import LinearSystem
 
@@ -53,17 +53,40 @@ def rest_state(system: LinearSystem) -> np.ndarray | None:
     return None if state is None else state.astype(float)
 
 
-def early_systems(optimizer: optax.GradientTransformation) -> list[LinearSystem]:
-    return [linearize(optimizer, count=count) for count in (0, 1)]
+class Early(NamedTuple):
+    """How a run begins.
+
+    Attributes:
+      first: The system of the first update.
+      second: That of the second.
+      start: [n], the state before them if params are at zero.
+    """
+
+    first: LinearSystem
+    second: LinearSystem
+    start: jax.Array
 
 
-def first_step(
-    early: list[LinearSystem], whole: LinearSystem, system: LinearSystem
-) -> np.ndarray | None:
-    """What the first update makes of the start, in the states of the minimal system."""
-    if not early or _is_same(early[0], whole):
+def early_systems(optimizer: optax.GradientTransformation) -> Early:
+    """Read the beginning of a run off the code; it may be traced."""
+    first, second = (linearize(optimizer, count=count) for count in (0, 1))
+    return Early(first, second, start_state(optimizer))
+
+
+def first_step(early: Early | None, whole: LinearSystem, system: LinearSystem) -> np.ndarray | None:
+    """What the first update makes of the start, in the states of the minimal system.
+
+    None if it is an update as all others, of params that stay where they are without gradients. It
+    is infinite if that is not known: a buffer that is not at rest at first moves params away even
+    from the optimum, so that no multiple of their first distance bounds the later ones.
+    """
+    if early is None:
         return None
-    first, second = early
+    first, second, start = early
+    if np.any(np.asarray(start) != 0) or not _stays(whole):
+        return np.full((2, len(system.names)), np.inf)
+    if _is_same(first, whole):
+        return None
     # The same params in all the future make the same state of both systems.
     steps = len(whole.names)
     ours, theirs = observe(system, steps), observe(whole, steps)
@@ -78,6 +101,12 @@ def _is_same(one: LinearSystem, other: LinearSystem) -> bool:
     return one.names == other.names and all(
         np.allclose(x, y, rtol=1e-12, atol=0.0) for x, y in ((one.A, other.A), (one.B, other.B))
     )
+
+
+def _stays(system: LinearSystem) -> bool:
+    """Whether params alone, with the buffers as they are at first, stay without gradients."""
+    after = np.asarray(system.A)[:, 0]
+    return np.allclose(after, np.eye(len(after))[0], rtol=0.0, atol=1e-12)
 
 
 def observe(system: LinearSystem, steps: int) -> np.ndarray:

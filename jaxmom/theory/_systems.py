@@ -8,10 +8,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-from jax.core import Tracer
 from jax.typing import ArrayLike
 
 from jaxmom.theory._linearize import linearize, linearize_cycle
+from jaxmom.theory._numbers import known_values, to_numbers
 from jaxmom.theory.linear_system import LinearSystem, PeriodicSystem, check_periodic, check_system
 
 Linear: TypeAlias = optax.GradientTransformation | LinearSystem
@@ -53,6 +53,8 @@ def map_numbers(
 ) -> jax.Array:
     """Apply a function of a system and scalars to arrays of numbers, each on its own.
 
+    The result is NaN where a number, or an entry of the system, is.
+
     Args:
       function: (system, *scalars) -> array.
       system: A system that has been checked.
@@ -67,20 +69,34 @@ def map_numbers(
     shape = jnp.broadcast_shapes(*(array.shape for array in arrays))
     arrays = [jnp.broadcast_to(array, shape) for array in arrays]
     signature = ",".join(["()"] * len(arrays)) + f"->{result}"
-    return jnp.vectorize(functools.partial(function, system), signature=signature)(*arrays)
+
+    def apply(*scalars: jax.Array) -> jax.Array:
+        return nan_if_unknown(function(system, *scalars), system, *scalars)
+
+    return jnp.vectorize(apply, signature=signature)(*arrays)
+
+
+def nan_if_unknown(
+    result: jax.Array, system: LinearSystem | PeriodicSystem, *scalars: jax.Array
+) -> jax.Array:
+    """Return NaN in place of a result if an entry of the system, or a scalar, is NaN.
+
+    Comparisons with NaN are false, so that a search would end with a plain number.
+    """
+    sums = [jnp.sum(x) for x in jax.tree.leaves(system)]
+    unknown = [jnp.isnan(x) for x in (*sums, *scalars)]
+    return jnp.where(functools.reduce(jnp.logical_or, unknown), jnp.nan, result)
 
 
 def _as_numbers(real: Any, number: ArrayLike, may_be_complex: bool) -> jax.Array:
-    if not jnp.iscomplexobj(number):
-        return jnp.asarray(number, real)
     if not may_be_complex:
         refuse_complex(number)
-    return jnp.asarray(number, np.result_type(real, np.complex64))
+    return to_numbers("a curvature or a variance", number, real, may_be_complex=may_be_complex)
 
 
 def refuse_complex(number: ArrayLike) -> None:
     """Raise ValueError if a number is complex, and say where complex curvatures are at home."""
-    if jnp.iscomplexobj(number):
+    if jnp.iscomplexobj(to_numbers("a curvature or a variance", number, may_be_complex=True)):
         raise ValueError(
             f"this is about real curvatures, the eigenvalues of a Hessian, got {number}. For those "
             f"of a game, which may be complex, there are {_COMPLEX}, and "
@@ -92,19 +108,32 @@ def check_interval(mu: ArrayLike, L: ArrayLike, *, may_be_zero: bool = False) ->
     """Raise ValueError if the curvatures are known and not 0 < mu <= L."""
     refuse_complex(mu)
     refuse_complex(L)
-    if isinstance(mu, Tracer) or isinstance(L, Tracer):
+    low, high = known_values(mu), known_values(L)
+    if low is None or high is None:
         return
-    low, high = np.asarray(mu, float), np.asarray(L, float)
+    _check_broadcast(low, high)
     is_positive = low >= 0 if may_be_zero else low > 0
     if not np.all(is_positive & (low <= high) & np.isfinite(high)):
         first = "0 <= mu" if may_be_zero else "0 < mu"
         raise ValueError(f"curvatures are {first} <= L, got mu={mu} and L={L}.")
 
 
+def _check_broadcast(mu: np.ndarray, L: np.ndarray) -> None:
+    try:
+        np.broadcast_shapes(mu.shape, L.shape)
+    except ValueError as error:
+        raise ValueError(
+            f"mu and L have shapes {mu.shape} and {L.shape}, which do not broadcast; give as many "
+            "of one as of the other, or a single one."
+        ) from error
+
+
 def as_number(name: str, value: ArrayLike) -> float:
     """Convert an argument that must be one plain number."""
+    to_numbers(name, value, may_be_complex=True)
     refuse_complex(value)
-    if isinstance(value, Tracer) or np.ndim(value) > 0:
+    numbers = known_values(value)
+    if numbers is None or numbers.ndim > 0:
         raise ValueError(
             f"{name} is one plain number, got {value}; call the function once for each."
         )

@@ -158,6 +158,10 @@ def _step_matrix(optimizer: optax.GradientTransformation, steps: int) -> np.ndar
         moved = run(jnp.ones([], float), zeros)
     if isinstance(columns, Tracer):
         raise ValueError("worst_case needs plain numbers; call it outside jit, vmap and grad.")
+    if not np.all(np.isfinite(columns)):
+        raise ValueError(
+            "the steps of this optimizer are not finite numbers; look at the hyperparameters."
+        )
     if np.max(np.abs(np.asarray(moved) - 1)) > 1e-12:
         raise ValueError(
             "without gradients this optimizer moves params, as weight decay does, so that they do "

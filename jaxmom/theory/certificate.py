@@ -41,6 +41,7 @@ class Certificate:
       multipliers: [2] not negative: of the sector and of the weighted off-by-one constraint.
       first_step: [2, n], if the first update differs from the later ones, as the undamped one of
         PyTorch does: the state after it is the first row plus the gradient times the second.
+        Infinite if the state that runs begin with is not known.
       reason: Why there is no certificate; empty if there is one.
       factor: [n + 1, n + 1], whose ``factor' factor``, in exact arithmetic, is the P of the proof.
         Rounded to floats, P itself may miss the inequality at large condition numbers.
@@ -90,11 +91,12 @@ class Certificate:
     def bound(self) -> float:
         """Return the constant before rate^t, for params at distance 1 and an optimizer's own start.
 
-        All buffers are empty at the start. It is infinite if there is no certificate, or if more
-        than the first update differs from the later ones.
+        A `LinearSystem` starts at rest. The bound is infinite if there is no certificate, if more
+        than the first update differs from the later ones, or if a buffer is not at rest at the
+        start: then params leave the optimum even from there.
         """
         rest = _states.rest_state(self.system)
-        if self.P is None or rest is None:
+        if self.P is None or rest is None or not _is_known(self.first_step):
             return float("inf")
         starts = [np.append(rest, 0.0)]
         if self.first_step is not None:
@@ -138,6 +140,12 @@ class Certificate:
         rest = _states.rest_state(self.system)
         if self.P is None or self.multipliers is None or rest is None:
             raise ValueError(f"there is no certificate, and so no Lyapunov function: {self.reason}")
+        if not _is_known(self.first_step):
+            raise ValueError(
+                "the state of a run is not known from its start: more than the first update "
+                "differs from the later ones, or a buffer is not at rest at first. For runs from "
+                "rest, give certified_rate the system of the updates, theory.linearize(optimizer)."
+            )
         away = np.asarray(params, float) - np.asarray(optimum, float)
         away, steps = away.reshape(len(away), -1), len(away) - 1
         slopes = np.asarray(gradients, float).reshape(len(np.asarray(gradients)), -1)[:steps]
@@ -222,11 +230,15 @@ def certified_rate(
     system = _states.well_scaled(system, mu, L, best)
     rest, found = _states.rest_state(system), []
     if best.slow > 0 and rest is not None:
-        early = [] if isinstance(optimizer, LinearSystem) else _states.early_systems(optimizer)
+        early = None if isinstance(optimizer, LinearSystem) else _states.early_systems(optimizer)
         first = _states.first_step(early, whole, system)
         problem, propose = _constraints.pose(system, mu, L), proposer(system, mu, L, first)
         found = _proof.prove_tightly(problem, best, tolerance, rest, propose)
     return min(found, key=Certificate.bound, default=no_certificate(system, mu, L))
+
+
+def _is_known(first_step: np.ndarray | None) -> bool:
+    return first_step is None or bool(np.all(np.isfinite(first_step)))
 
 
 def check_curvatures(mu: float, L: float) -> None:
@@ -240,7 +252,7 @@ def check_curvatures(mu: float, L: float) -> None:
 
 def check_tolerance(tolerance: float) -> None:
     """Raise ValueError unless a proof may be a share above 0 and up to a half from the best."""
-    if not 0 < tolerance <= 0.5:
+    if not 0 < as_number("tolerance", tolerance) <= 0.5:
         raise ValueError(
             "the tolerance is the share of 1 minus the best rate that a proof may give away, above "
             f"0 and at most 0.5; got {tolerance}."

@@ -20,6 +20,8 @@ import numpy as np
 from jax.core import Tracer
 from jax.typing import ArrayLike
 
+from jaxmom.theory._numbers import to_numbers
+
 
 @functools.partial(
     jax.tree_util.register_dataclass, data_fields=["A", "B", "C", "D"], meta_fields=["names"]
@@ -98,8 +100,7 @@ def transfer_function(system: LinearSystem, z: ArrayLike) -> jax.Array:
     system = check_system(system)
     if not system.names:  # nothing moves
         return jnp.zeros(jnp.shape(z), system.A.dtype)
-    real = np.dtype(system.A.dtype)
-    z = jnp.asarray(z, np.result_type(real, np.complex64) if jnp.iscomplexobj(z) else real)
+    z = to_numbers("z", z, system.A.dtype, may_be_complex=True)
     return jnp.vectorize(functools.partial(_gain, system, rest_state(system)))(z)
 
 
@@ -125,7 +126,7 @@ def check_is_system(system: LinearSystem) -> None:
 def check_system(system: LinearSystem) -> LinearSystem:
     """Return the system with JAX arrays; raise ValueError if their shapes do not fit together."""
     check_is_system(system)
-    a, b, c, d = (jnp.asarray(x) for x in (system.A, system.B, system.C, system.D))
+    a, b, c, d = _to_floats(system.A, system.B, system.C, system.D)
     try:
         chex.assert_rank([a, b, c, d], [2, 1, 1, 0])
         chex.assert_shape(a, (b.size, b.size))
@@ -137,19 +138,34 @@ def check_system(system: LinearSystem) -> LinearSystem:
         ) from error
     if not isinstance(d, Tracer) and np.asarray(d) != 0:
         raise ValueError(f"D must be 0, for gradients are taken at params, got {d}.")
+    _check_names(system.names, b.size)
     return dataclasses.replace(system, A=a, B=b, C=c, D=d)
 
 
 def check_periodic(system: PeriodicSystem) -> PeriodicSystem:
     """Return the system with JAX arrays; raise ValueError if their shapes do not fit together."""
-    a, b, c = (jnp.asarray(x) for x in (system.A, system.B, system.C))
+    a, b, c = _to_floats(system.A, system.B, system.C)
     n, p = c.size, len(b) if b.ndim else 0
     if (a.shape, b.shape, c.shape) != ((p, n, n), (p, n), (n,)) or p == 0:
         raise ValueError(
             "a PeriodicSystem has A [p, n, n], B [p, n] and C [n], got shapes "
             f"{a.shape}, {b.shape} and {c.shape}; map a batch of systems with jax.vmap."
         )
+    _check_names(system.names, n)
     return dataclasses.replace(system, A=a, B=b, C=c)
+
+
+def _to_floats(*matrices: ArrayLike) -> list[jax.Array]:
+    """Convert the matrices of a system to one real dtype, floating; refuse complex ones."""
+    kinds = [getattr(x, "dtype", None) for x in matrices]
+    floats = [kind for kind in kinds if kind is not None and jnp.issubdtype(kind, jnp.floating)]
+    dtype = jax.dtypes.canonicalize_dtype(np.result_type(*floats) if floats else float)
+    return [to_numbers("an entry of a system", x, dtype) for x in matrices]
+
+
+def _check_names(names: tuple[str, ...], size: int) -> None:
+    if len(names) != size:
+        raise ValueError(f"a system has a name for each of its {size} states, got {names!r}.")
 
 
 class RestState(NamedTuple):

@@ -9,9 +9,9 @@ from typing import NamedTuple
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.core import Tracer
 from jax.typing import ArrayLike
 
+from jaxmom.theory._numbers import known_values
 from jaxmom.theory._systems import Linear, as_system, map_numbers, refuse_complex
 from jaxmom.theory.linear_system import LinearSystem
 from jaxmom.theory.spectrum import closed_loop, matrix_eigenvalues
@@ -197,5 +197,6 @@ def _solve_lyapunov(system: LinearSystem, curvature: jax.Array) -> _Stationary:
 
 def _check_variance(variance: ArrayLike) -> None:
     refuse_complex(variance)
-    if not isinstance(variance, Tracer) and not np.all(np.asarray(variance) >= 0):
+    known = known_values(variance)
+    if known is not None and not np.all(known >= 0):
         raise ValueError(f"a variance is not negative, got {variance}.")

@@ -5,6 +5,7 @@ import jax.numpy as jnp
 from jax.typing import ArrayLike
 
 from jaxmom.theory._kernel import filter_matrix, mean_age
+from jaxmom.theory._numbers import to_numbers
 from jaxmom.theory._systems import Linear, as_system
 from jaxmom.theory.linear_system import transfer_function
 from jaxmom.theory.spectrum import matrix_radius
@@ -28,7 +29,7 @@ def frequency_response(optimizer: Linear, frequency: ArrayLike) -> jax.Array:
       0.00526
     """
     system = as_system(optimizer)
-    frequency = jnp.asarray(frequency, system.A.dtype)
+    frequency = to_numbers("frequency, in radians per step,", frequency, system.A.dtype)
     return transfer_function(system, jax.lax.complex(jnp.cos(frequency), jnp.sin(frequency)))
 
 

@@ -18,9 +18,11 @@ import numpy as np
 from jax.typing import ArrayLike
 
 from jaxmom._values import as_count
+from jaxmom.theory._numbers import to_numbers
 from jaxmom.theory._systems import (
     Linear,
     Repeating,
+    as_number,
     as_repeating,
     as_system,
     check_interval,
@@ -96,7 +98,7 @@ def characteristic_polynomial(optimizer: Linear, curvature: ArrayLike) -> jax.Ar
     Source: the recursion of Faddeev and LeVerrier; it needs no eigenvalues.
     """
     system = as_system(optimizer)
-    return map_numbers(_polynomial, system, curvature, result="(m)", may_be_complex=True)
+    return map_numbers(polynomial, system, curvature, result="(m)", may_be_complex=True)
 
 
 def spectral_radius(optimizer: Repeating, curvature: ArrayLike) -> jax.Array:
@@ -191,7 +193,7 @@ def regime(optimizer: Linear, curvature: ArrayLike, tolerance: float = 1e-6) -> 
       tolerance: The distance from critical damping that counts as zero.
 
     Raises:
-      ValueError: There are several curvatures, or it is NaN.
+      ValueError: There are several curvatures, or it is NaN, or the tolerance is negative.
 
     Example:
       >>> import jaxmom as jm
@@ -199,14 +201,17 @@ def regime(optimizer: Linear, curvature: ArrayLike, tolerance: float = 1e-6) -> 
       >>> [theory.regime(jm.heavy_ball(0.25, beta), 1.0) for beta in (0.2, 0.25, 0.3)]
       ['over', 'critical', 'under']
     """
-    if np.ndim(curvature) > 0:
+    if to_numbers("curvature", curvature, may_be_complex=True).ndim > 0:
         raise ValueError(
             f"regime is a word for one curvature, got {curvature}; use damping for arrays."
         )
+    margin = as_number("tolerance", tolerance)
+    if not margin >= 0:
+        raise ValueError(f"the tolerance is a distance, at least 0, got {tolerance}.")
     ratio = float(damping(optimizer, curvature))
     if np.isnan(ratio):
         raise ValueError(f"there is no damping at the curvature {curvature}: it is NaN.")
-    if abs(ratio - 1) <= tolerance:
+    if abs(ratio - 1) <= margin:
         return "critical"
     return "under" if ratio < 1 else "over"
 
@@ -221,7 +226,7 @@ def period(optimizer: Linear, curvature: ArrayLike) -> jax.Array:
       curvature: The eigenvalue lambda of the Hessian, or an array of them.
     """
     angle = jnp.abs(jnp.angle(eigenvalues(optimizer, curvature)[..., 0]))
-    return jnp.where(angle > 0, 2 * jnp.pi / jnp.where(angle > 0, angle, 1.0), jnp.inf)
+    return jnp.where(angle == 0, jnp.inf, 2 * jnp.pi / jnp.where(angle == 0, 1.0, angle))
 
 
 # Functions of one system and one curvature.
@@ -241,7 +246,8 @@ def _sorted_eigenvalues(system: LinearSystem, curvature: jax.Array) -> jax.Array
     return roots[jnp.argsort(-jnp.abs(roots), stable=True)]
 
 
-def _polynomial(system: LinearSystem, curvature: jax.Array) -> jax.Array:
+def polynomial(system: LinearSystem, curvature: jax.Array) -> jax.Array:
+    """Return the characteristic polynomial [n + 1] for one curvature, a scalar."""
     matrix = closed_loop(system, curvature)
     n = matrix.shape[0]
     product, coefficients = matrix, [jnp.ones([], matrix.dtype)]

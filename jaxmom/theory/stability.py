@@ -13,7 +13,8 @@ import numpy as np
 from jax.typing import ArrayLike
 
 from jaxmom.theory._kernel import kernel
-from jaxmom.theory._systems import Linear, Repeating, as_repeating, as_system
+from jaxmom.theory._numbers import to_numbers
+from jaxmom.theory._systems import Linear, Repeating, as_repeating, as_system, nan_if_unknown
 from jaxmom.theory.linear_system import (
     LinearSystem,
     PeriodicSystem,
@@ -44,7 +45,9 @@ def flip_bound(optimizer: Linear) -> jax.Array:
       >>> print(f"{theory.flip_bound(jm.heavy_ball(0.5, beta=0.9)):.1f}")  # 2 (1 + beta) / alpha
       7.6
     """
-    return _least_curvature(transfer_function(as_system(optimizer), -1.0)[None] / 2)
+    system = as_system(optimizer)
+    bound = _least_curvature(transfer_function(system, -1.0)[None] / 2)
+    return nan_if_unknown(bound, system)
 
 
 def neimark_sacker_bound(optimizer: Linear) -> jax.Array:
@@ -85,7 +88,7 @@ def neimark_sacker_bound(optimizer: Linear) -> jax.Array:
     # Far beyond the curvatures that the steps are made for, a bound is an error of rounding.
     steps = jnp.abs(system.C @ system.B) + jnp.abs(transfer_function(system, -1.0))
     real = real & (inverse.real > max(1e-11, 16 * float(jnp.finfo(fixed.dtype).eps)) * steps)
-    return _least_curvature(jnp.where(real, inverse.real, 0.0))
+    return nan_if_unknown(_least_curvature(jnp.where(real, inverse.real, 0.0)), system)
 
 
 def stability_limit(optimizer: Repeating, angle: ArrayLike = 0.0) -> jax.Array:
@@ -122,19 +125,22 @@ def stability_limit(optimizer: Repeating, angle: ArrayLike = 0.0) -> jax.Array:
       0.5774
     """
     system = as_repeating(optimizer)
+    is_loss = isinstance(angle, int | float) and angle == 0
+    angle = to_numbers("angle, in radians,", angle, system.A.dtype)
     if not system.names:  # nothing moves
         return jnp.zeros(jnp.shape(angle), system.A.dtype)
-    is_loss = isinstance(angle, int | float) and angle == 0
     if not (is_loss and isinstance(system, LinearSystem)):
-        angle = jnp.asarray(angle, system.A.dtype)
-        return jnp.vectorize(lambda one: _search_limit(system, None if is_loss else one))(angle)
+        return jnp.vectorize(
+            lambda one: nan_if_unknown(_search_limit(system, None if is_loss else one), system, one)
+        )(angle)
     # A gradient of c per unit of params holds them at rest: at curvature c an eigenvalue is 1.
     hold = rest_state(system).gradient
     fold = jnp.where(hold > 0, hold, jnp.inf)
     limit = jnp.minimum(jnp.minimum(flip_bound(system), neimark_sacker_bound(system)), fold)
     # Nothing crosses the circle below the limit: one curvature there stands for all of them.
     inside = jnp.where(jnp.isfinite(limit), limit / 2, 1.0)
-    return jnp.where(spectral_radius(system, inside) < 1, limit, 0.0)
+    limit = jnp.where(spectral_radius(system, inside) < 1, limit, 0.0)
+    return nan_if_unknown(limit, system)
 
 
 def _search_limit(system: LinearSystem | PeriodicSystem, angle: jax.Array | None) -> jax.Array:

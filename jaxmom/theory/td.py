@@ -13,7 +13,13 @@ safe; for complex ones (cycles of states) the stable step shrinks like 1 - beta.
 import chex
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax.typing import ArrayLike
+
+from jaxmom.theory._numbers import known_values, to_numbers
+
+# What the sum of a row may exceed 1 by, in float32.
+_ROUNDING = 1e-5
 
 
 def max_stable_alpha(beta: ArrayLike, discount: ArrayLike) -> jax.Array:
@@ -33,6 +39,9 @@ def max_stable_alpha(beta: ArrayLike, discount: ArrayLike) -> jax.Array:
     Returns:
       alpha, of the broadcast shape.
 
+    Raises:
+      ValueError: beta is not in (-1, 1), or the discount is not in [0, 1].
+
     Source: derived here from the criterion of Schur and Cohn for a complex quadratic.
 
     Example:
@@ -40,7 +49,7 @@ def max_stable_alpha(beta: ArrayLike, discount: ArrayLike) -> jax.Array:
       >>> print(*(f"{td.max_stable_alpha(beta, 0.99):.4f}" for beta in (0.0, 0.5, 0.9)))
       1.0050 0.1922 0.0061
     """
-    beta, discount = jnp.asarray(beta, float), jnp.asarray(discount, float)
+    beta, discount = _as_momentum(beta), _as_discount(discount)
     k = ((1 + beta) / (1 - beta)) ** 2
     room = 1 - discount**2
     # Without momentum (k = 1), and below, the fastest oscillation is the worst.
@@ -59,7 +68,8 @@ def td_spectrum(transition: ArrayLike, discount: ArrayLike) -> jax.Array:
       discount: gamma, a scalar.
 
     Raises:
-      ValueError: The transition matrix is not square, or the discount is not a scalar.
+      ValueError: The transition matrix is not square, its rows are no probabilities, or the
+        discount is not a scalar in [0, 1].
 
     Example:
       >>> import jax.numpy as jnp
@@ -68,7 +78,8 @@ def td_spectrum(transition: ArrayLike, discount: ArrayLike) -> jax.Array:
       >>> print(jnp.sort(jnp.round(td.td_spectrum(ring, 0.5).imag, 3) + 0.0))
       [-0.5  0.   0.   0.5]
     """
-    transition, discount = jnp.asarray(transition, float), jnp.asarray(discount, float)
+    matrix, discount = to_numbers("transition", transition), _as_discount(discount)
+    known, transition = known_values(transition), matrix
     try:
         chex.assert_rank([transition, discount], [2, 0])
         chex.assert_shape(transition, (transition.shape[0], transition.shape[0]))
@@ -77,6 +88,11 @@ def td_spectrum(transition: ArrayLike, discount: ArrayLike) -> jax.Array:
             "td_spectrum takes one transition matrix [n, n] and one discount [], got shapes "
             f"{transition.shape} and {discount.shape}; map many of them with jax.vmap."
         ) from error
+    if known is not None and not np.all((known >= 0) & (known.sum(1) <= 1 + _ROUNDING)[:, None]):
+        raise ValueError(
+            "the rows of a transition matrix are probabilities: not negative, with a sum of at "
+            f"most 1; got {transition}."
+        )
     unit = jnp.eye(transition.shape[-1], dtype=transition.dtype)
     return jnp.linalg.eigvals(discount * transition - unit)
 
@@ -94,7 +110,7 @@ def td_stable_alpha(beta: ArrayLike, spectrum: ArrayLike) -> jax.Array:
       alpha, of beta's shape; 0 where an eigenvalue has no negative real part.
 
     Raises:
-      ValueError: The spectrum is not a vector.
+      ValueError: The spectrum is not a vector of finite numbers, or beta is not in (-1, 1).
 
     Example:
       >>> from jaxmom.theory import td
@@ -102,7 +118,7 @@ def td_stable_alpha(beta: ArrayLike, spectrum: ArrayLike) -> jax.Array:
       3.8
     """
     values = _as_spectrum(spectrum)
-    beta = jnp.asarray(beta, values.real.dtype)[..., None]
+    beta = _as_momentum(beta)[..., None]
     values = jnp.broadcast_to(values, (*beta.shape[:-1], values.size))
     ratio = ((1 + beta) / (1 - beta)) ** 2
     falls = values.real < 0
@@ -122,7 +138,7 @@ def td_growth(alpha: ArrayLike, beta: ArrayLike, spectrum: ArrayLike) -> jax.Arr
       A factor, of the broadcast shape of alpha and beta; above 1, errors grow.
 
     Raises:
-      ValueError: The spectrum is not a vector.
+      ValueError: The spectrum is not a vector of finite numbers, or beta is not in (-1, 1).
 
     Example:
       >>> from jaxmom.theory import td
@@ -130,7 +146,8 @@ def td_growth(alpha: ArrayLike, beta: ArrayLike, spectrum: ArrayLike) -> jax.Arr
       0.75
     """
     values = _as_spectrum(spectrum)
-    shape = jnp.broadcast_shapes(jnp.shape(alpha), jnp.shape(beta))
+    alpha, beta = to_numbers("alpha", alpha), _as_momentum(beta)
+    shape = jnp.broadcast_shapes(alpha.shape, beta.shape)
     values = jnp.broadcast_to(values, (*shape, values.size))
     alpha, beta = (jnp.broadcast_to(x, shape).astype(complex)[..., None] for x in (alpha, beta))
     half = (1 + beta + alpha * values) / 2
@@ -138,8 +155,24 @@ def td_growth(alpha: ArrayLike, beta: ArrayLike, spectrum: ArrayLike) -> jax.Arr
     return jnp.max(jnp.maximum(jnp.abs(half + root), jnp.abs(half - root)), axis=-1)
 
 
+def _as_momentum(beta: ArrayLike) -> jax.Array:
+    numbers = to_numbers("beta", beta)
+    known = known_values(beta)
+    if known is not None and not np.all(np.abs(known) < 1):
+        raise ValueError(f"beta is in (-1, 1), where momentum forgets, got {beta}.")
+    return numbers
+
+
+def _as_discount(discount: ArrayLike) -> jax.Array:
+    numbers = to_numbers("discount", discount)
+    known = known_values(discount)
+    if known is not None and not np.all((known >= 0) & (known <= 1)):
+        raise ValueError(f"a discount is in [0, 1], got {discount}.")
+    return numbers
+
+
 def _as_spectrum(spectrum: ArrayLike) -> jax.Array:
-    values = jnp.asarray(spectrum, complex)
+    values = to_numbers("spectrum", spectrum, may_be_complex=True).astype(complex)
     try:
         chex.assert_rank(values, 1)
     except AssertionError as error:
@@ -147,4 +180,7 @@ def _as_spectrum(spectrum: ArrayLike) -> jax.Array:
             f"a spectrum is a vector of eigenvalues [n], got the shape {values.shape}; "
             "map many of them with jax.vmap."
         ) from error
+    known = known_values(spectrum)
+    if values.size == 0 or (known is not None and not np.all(np.isfinite(known))):
+        raise ValueError(f"a spectrum has finite eigenvalues, and one at least, got {spectrum}.")
     return values

@@ -9,7 +9,7 @@ from jax.typing import ArrayLike
 from jaxmom._values import as_count
 from jaxmom.theory._systems import Linear, as_system, map_numbers
 from jaxmom.theory.linear_system import LinearSystem
-from jaxmom.theory.spectrum import characteristic_polynomial, matrix_radius
+from jaxmom.theory.spectrum import matrix_radius, polynomial
 
 _MOST_STEPS = 2**24
 
@@ -48,10 +48,11 @@ def transient_growth(
         raise ValueError(f"steps is the last power, at most 2^24, got {steps}; None goes on.")
 
     def growth(system: LinearSystem, curvature: jax.Array) -> jax.Array:
-        matrix = _companion(characteristic_polynomial(system, curvature))
+        matrix = _companion(polynomial(system, curvature))
         last = _MOST_STEPS if steps is None else steps
         found = _search(jax.lax.stop_gradient(matrix), last)
         largest = jnp.maximum(_norm(_power(matrix, found.best)), 1.0)
+        largest = jnp.where(jnp.all(jnp.isfinite(matrix)), largest, jnp.nan)
         if steps is not None:
             return largest
         known = jnp.where(found.has_ended, largest, jnp.nan)

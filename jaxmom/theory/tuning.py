@@ -13,8 +13,10 @@ from jax.typing import ArrayLike
 
 from jaxmom._choices import check_choice
 from jaxmom.theory._frequency import certifiable_rate
+from jaxmom.theory._linearize import TimeVaryingError
+from jaxmom.theory._numbers import known_values, to_numbers
 from jaxmom.theory._systems import as_number, check_interval
-from jaxmom.theory.spectrum import rate
+from jaxmom.theory.spectrum import rate, spectral_radius
 from jaxmom.transform import PyTree, hyperparameters, replace
 
 # From mu and L to hyperparameters by name, and their rate.
@@ -192,6 +194,7 @@ def _tune_numerically(
     objective: Objective,
 ) -> Tuning:
     space = _flatten(optimizer, names)
+    _check_shape_of_program(optimizer, space)
 
     def worst(x: ArrayLike, points: int = points) -> jax.Array:
         trial = replace(optimizer, **space.values(x))
@@ -236,10 +239,48 @@ def _flatten(optimizer: optax.GradientTransformation, names: str | Sequence[str]
         raise ValueError(f"there is nothing to tune: {remedy}.")
     missing = [name for name in names if name not in known]
     if missing:
-        raise ValueError(f"there are no hyperparameters {missing}; there are {list(known)}.")
+        raise ValueError(
+            f"there are no hyperparameters {missing}; there are {list(known)}, by their full names."
+        )
+    for name in names:
+        _check_is_tunable(name, known[name])
     start = np.concatenate([np.ravel(np.asarray(known[name], float)) for name in names])
     units = np.where(start == 0, 1.0, start)
     return _Flat(start / units, units, {name: jnp.shape(known[name]) for name in names})
+
+
+def _check_shape_of_program(optimizer: optax.GradientTransformation, space: "_Flat") -> None:
+    """Raise ValueError if a hyperparameter to tune is one that a period depends on."""
+
+    def linearizes(names: Sequence[str]) -> bool:
+        chosen = {name: value for name, value in space.values(space.start).items() if name in names}
+
+        def trace(values: dict[str, jax.Array]) -> jax.Array:
+            return spectral_radius(replace(optimizer, **values), 1.0)
+
+        try:
+            jax.eval_shape(trace, chosen)
+        except TimeVaryingError:
+            return False
+        return True
+
+    names = list(space.shapes)
+    if linearizes(names) or not linearizes([]):  # in the second case the search says what is wrong
+        return
+    free = [name for name in names if linearizes([name])]
+    fixed = [name for name in names if name not in free]
+    raise ValueError(
+        f"{', '.join(fixed)} of this optimizer sets when its coefficients change, and no search "
+        f"by slopes or simplexes can vary that; tune the others: names={free}."
+    )
+
+
+def _check_is_tunable(name: str, value: PyTree) -> None:
+    """Raise an error unless a hyperparameter is a finite real number, or an array of them."""
+    to_numbers(f"{name}, to be tuned,", value)
+    numbers = known_values(value)
+    if numbers is None or not np.all(np.isfinite(numbers)):
+        raise ValueError(f"the search starts at finite plain numbers, got {name}={value}.")
 
 
 def _minimize(
