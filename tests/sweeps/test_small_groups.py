@@ -2,6 +2,7 @@
 
 import concurrent.futures
 import json
+import multiprocessing
 import shutil
 
 import jax
@@ -11,6 +12,7 @@ import pytest
 from jaxmom import cli
 from jaxmom.sweeps import explain, grid, halving, open_sweep, paired, sweep
 from jaxmom.sweeps.compile.widths import group_width
+from jaxmom.sweeps.results.dataset import FAILED
 from jaxmom.sweeps.store.manifests import encode_manifest, manifest_name
 
 WIDTH = 16
@@ -220,6 +222,40 @@ def test_segments_and_halvings_use_the_widths_of_groups(tmp_path):
     labels = SPACE.labels(np.arange(SPACE.size))
     rates = np.where(labels["kind"] == "a", 0.9, 0.8)
     np.testing.assert_allclose(in_memory.value, labels["x"] * rates**5, rtol=1e-13)
+
+
+def refuse_b(x, kind):
+    """Fail in the small group."""
+
+    def check(value):
+        if kind == "b":
+            raise ArithmeticError("b is refused")
+        return value
+
+    spec = jax.ShapeDtypeStruct((), x.dtype)
+    return {"y": 2 * jax.pure_callback(check, spec, x, vmap_method="expand_dims")}
+
+
+@pytest.mark.slow
+def test_processes_compute_the_bytes_of_small_groups(tmp_path):
+    """Whole lanes, lanes in segments, lanes that fail, and halvings."""
+    context = multiprocessing.get_context("spawn")
+    with concurrent.futures.ProcessPoolExecutor(2, mp_context=context) as executor:
+        for fn, options in (
+            (train, {}),
+            (segment, {"segments": [2, 3]}),
+            (refuse_b, {"on_error": "record"}),
+        ):
+            here, there = (tmp_path / f"{fn.__name__}-{place}" for place in ("here", "there"))
+            one = sweep(fn, SPACE, width=WIDTH, store=here, **options)
+            other = sweep(fn, SPACE, width=WIDTH, store=there, executor=executor, **options)
+            assert parts(here) == parts(there)
+            assert one.identical(other.assign_attrs(one.attrs))
+        assert (one.status == FAILED).sum() == 2
+        options = {"over": "", "width": WIDTH}
+        one = halving(segment, SPACE, [2, 3], 0.5, **options)
+        other = halving(segment, SPACE, [2, 3], 0.5, executor=executor, **options)
+        assert one.identical(other.assign_attrs(one.attrs))
 
 
 def test_a_halving_that_began_without_widths_goes_on_at_the_whole_width(tmp_path):
