@@ -215,17 +215,15 @@ def as_devices(given: Any) -> list[Any]:
     Raises:
       ValueError: They are not devices.
     """
-    given = () if given is None else given
-    if isinstance(given, str | Mapping):
+    if given is None:
+        local = jax.local_devices()
+        is_cpu = local[0].platform == "cpu"
+        return local * max(count_cores() // len(local), 1) if is_cpu else local
+    is_several = isinstance(given, Iterable) and not isinstance(given, str | Mapping)
+    devices = list(given) if is_several else [given]
+    if not devices or not all(isinstance(device, jax.Device) for device in devices):
         raise ValueError(f"devices are some of jax.local_devices(), not {given!r}.")
-    devices = list(given) if isinstance(given, Iterable) else [given]
-    if not all(isinstance(device, jax.Device) for device in devices):
-        raise ValueError(f"devices are some of jax.local_devices(), not {given!r}.")
-    if devices:
-        return devices
-    local = jax.local_devices()
-    is_cpu = local[0].platform == "cpu"
-    return local * max(count_cores() // len(local), 1) if is_cpu else local
+    return devices
 
 
 def _as_count(given: Any, least: int = 1) -> int | None:

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from jaxmom import cli
-from jaxmom.sweeps import best, explain, grid, halving, log_to, open_sweep, sweep
+from jaxmom.sweeps import best, explain, grid, halving, log_to, open_sweep, paired, sweep
 from jaxmom.sweeps.store.export import FORMATS, export
 from jaxmom.sweeps.store.files import Store
 
@@ -177,6 +177,26 @@ def test_a_file_or_a_path_that_no_folder_can_have_is_no_store(tmp_path):
 def test_there_is_nothing_to_resume_without_a_store(resume):
     with pytest.raises(ValueError, match="give store= too"):
         RUNS["sweep"](resume=resume)
+
+
+@pytest.mark.parametrize("kind", [set, frozenset])
+def test_a_set_is_no_axis_as_its_order_is_none(kind):
+    for make in (grid, paired):
+        with pytest.raises(ValueError, match=r"'x' is a set, .* sorted"):
+            make(x=kind([1.0, 2.0]), y=[3.0, 4.0])
+    assert grid(x=dict.fromkeys("ab").keys()).size == 2
+
+
+@pytest.mark.parametrize("devices", [[], (), "cpu", [0], {}])
+def test_other_things_are_no_devices(devices):
+    with pytest.raises(ValueError, match="devices are some of"):
+        RUNS["sweep"](devices=devices)
+
+
+def test_a_sweep_says_that_its_store_holds_a_halving(tmp_path):
+    halving(segment, SPACE, [1], width=2, store=tmp_path)
+    with pytest.raises(ValueError, match="holds a halving"):
+        sweep(fn, SPACE, width=2, store=tmp_path)
 
 
 STATES = {

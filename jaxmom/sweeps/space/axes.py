@@ -66,11 +66,17 @@ def read_axis(name: str, given: Any) -> Axis:
         strings or named functions. A single value counts as a sequence of it.
 
     Raises:
-      ValueError: No values, repeated labels, labels that another process would not repeat, numbers
-        that JAX has no type for, random keys, a scale, or a name that the result uses itself.
+      ValueError: No values, a set, repeated labels, labels that another process would not repeat,
+        numbers that JAX has no type for, random keys, a scale, or a name that the result uses
+        itself.
     """
     check_name(name)
     _refuse_scale(name, given)
+    if isinstance(given, set | frozenset):
+        raise ValueError(
+            f"the axis {name!r} is a set, which has another order in each process; give a list, "
+            "such as sorted(...) of it."
+        )
     if _is_array(given):
         axis = _read_sequence(name, given)
     elif hasattr(given, "labels") and hasattr(given, "values") and not isinstance(given, Mapping):

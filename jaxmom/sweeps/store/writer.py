@@ -29,7 +29,7 @@ from jaxmom.sweeps.store.extensions import (
     split_part_name,
 )
 from jaxmom.sweeps.store.files import Damaged, Store
-from jaxmom.sweeps.store.manifests import DamagedManifest, Manifest, read_manifest
+from jaxmom.sweeps.store.manifests import HALVING, DamagedManifest, Manifest, read_manifest
 
 # Of a store that was extended before manifests had a copy of the one before them.
 _ADVICE = (
@@ -284,10 +284,11 @@ class StoreWriter:
         may_extend = all(_may_extend(change, changes) for change in changes)
         if resume == "extend" and may_extend:
             return False
-        hint = ' or resume="extend"' if may_extend else ""
+        held = "a halving" if HALVING in manifests[-1] else "another sweep"
+        hint = ', or resume="extend" to run the new lanes alone' if may_extend else ""
         lines = "\n  ".join(map(str, changes))
         raise ValueError(
-            f"the store {self.store.path} holds another sweep:\n  {lines}\nChoose another "
+            f"the store {self.store.path} holds {held}:\n  {lines}\nChoose another "
             f'store, or resume="fresh" to start over{hint}.'
         )
 
