@@ -8,9 +8,11 @@ import dataclasses
 from typing import NamedTuple
 
 import numpy as np
+import optax
 from jax.core import Tracer
 
 from jaxmom.theory import _constraints, _noisy_forms, _noisy_search, _proof, _states
+from jaxmom.theory._linearize import linearize, start_state
 from jaxmom.theory._noisy_forms import Noise, Proof
 from jaxmom.theory._systems import Linear, as_number, as_system
 from jaxmom.theory.certificate import (
@@ -21,6 +23,10 @@ from jaxmom.theory.certificate import (
 )
 from jaxmom.theory.linear_system import LinearSystem
 
+_UNIT = (1e-100, 1e100)  # of curvatures, whose squares are multipliers
+_LEAST_SLOW = 2.0**-40  # of 1 minus the rate, which is searched for by shares
+# After so many updates, `linearize` says, all are the same.
+_FIRST = 3
 # More than the rounding of a claim, which is checked in exact arithmetic.
 _ABOVE = (1 + 1e-10, 1 + 1e-8, 1 + 1e-6)
 
@@ -277,6 +283,11 @@ def _prepare(optimizer: Linear, mu: float, L: float, relative: float) -> _Task:
     """Check what is given, and search for the best rate without errors."""
     mu, L = as_number("mu", mu), as_number("L", L)
     check_curvatures(mu, L)
+    if not _UNIT[0] < L < _UNIT[1]:
+        raise ValueError(
+            f"a certificate with noise has squares of L, which float64 holds for L between "
+            f"{_UNIT[0]:g} and {_UNIT[1]:g}, got {L}; choose another unit of the loss."
+        )
     whole = as_system(optimizer)
     if isinstance(whole.A, Tracer) or isinstance(whole.B, Tracer):
         raise ValueError(
@@ -285,11 +296,20 @@ def _prepare(optimizer: Linear, mu: float, L: float, relative: float) -> _Task:
     system = _states.minimal_system(whole)
     if not system.names:
         return _Task(mu, L, whole, system, None, no_certificate(system, mu, L).reason)
+    if not (isinstance(optimizer, LinearSystem) or _forgets_its_start(optimizer, whole, system)):
+        reason = (
+            "from its own start it moves params by a buffer that no gradient reaches; let that "
+            "start at zero or as a copy of params."
+        )
+        return _Task(mu, L, whole, system, None, reason)
     best = _proof.search_rates([_constraints.pose(system, mu, L)])[0]
     system = _states.well_scaled(system, mu, L, best)
     if not best.slow > 0:
         reason = no_certificate(system, mu, L).reason
         return _Task(mu, L, whole, system, None, f"even without errors: {reason}")
+    if best.slow < _LEAST_SLOW:
+        reason = f"1 minus its rate is {best.slow:.1e}, too little for a search in float64."
+        return _Task(mu, L, whole, system, None, reason)
     low, high = mu * (1 - relative), L * (1 + relative)
     reason = "integral quadratic constraints prove nothing for it that float64 can find."
     if not _converges(system, low, high):
@@ -300,6 +320,22 @@ def _prepare(optimizer: Linear, mu: float, L: float, relative: float) -> _Task:
         )
         return _Task(mu, L, whole, system, None, reason)
     return _Task(mu, L, whole, system, best, reason)
+
+
+def _forgets_its_start(
+    optimizer: optax.GradientTransformation, whole: LinearSystem, system: LinearSystem
+) -> bool:
+    """Whether the minimal system also makes what follows from the start and the first updates."""
+    if len(system.names) == len(whole.names):
+        return True
+    states = [start_state(optimizer), np.eye(len(whole.names))[0]]
+    for count in range(_FIRST):
+        one = linearize(optimizer, count=count)
+        states = [*(one.A @ state for state in states), one.B]
+    ours, theirs = (_states.observe(x, len(whole.names)) for x in (system, whole))
+    wanted = theirs @ np.column_stack(states)
+    found = np.linalg.lstsq(ours, wanted, rcond=None)[0]
+    return bool(np.all(np.abs(ours @ found - wanted) <= 1e-9 * (np.abs(ours) @ np.abs(found))))
 
 
 def _converges(system: LinearSystem, low: float, high: float) -> bool:

@@ -17,6 +17,7 @@ from jaxmom.theory._performance import Quadratic
 from jaxmom.theory._systems import Linear, as_number, as_system
 from jaxmom.theory._value_forms import Potential, Setting, claim, complete
 from jaxmom.theory._value_system import ValueSystem, read_system
+from jaxmom.theory.certificate import check_tolerance
 
 Start: TypeAlias = Literal["distance", "value"]
 
@@ -250,11 +251,7 @@ def _check(mu: float, L: float, start: str, tolerance: float) -> None:
             "without strong convexity, f(params_0) - f* says nothing about how far away the "
             'minimizer is, and no rate holds: give start="distance", or mu > 0.'
         )
-    if not 0 < tolerance <= 0.5:
-        raise ValueError(
-            "the tolerance is the share of 1 minus the best rate that a proof may give away, above "
-            f"0 and at most 0.5; got {tolerance}."
-        )
+    check_tolerance(tolerance)
 
 
 def _slowness(setting: Setting) -> float:
@@ -291,8 +288,8 @@ def _prove(
     constant = found.constant * blank._unit() * (1 + 1e-9)  # more than its rounding
     return dataclasses.replace(
         blank,
-        rate=rate,
-        constant=constant,
+        rate=float(rate),
+        constant=float(constant),
         offset=found.offset if setting.ratio == 0 else 0.0,
         potential=_map(lambda x: x.astype(float), V),
         multipliers=found.multipliers,

@@ -3,6 +3,7 @@
 from typing import NamedTuple
 
 import numpy as np
+import optax
 
 from jaxmom.theory import _rational, _states
 from jaxmom.theory._linearize import linearize_to_rest
@@ -37,7 +38,7 @@ def read_system(optimizer: Linear, whole: LinearSystem, L: float) -> ValueSystem
     system = _split_rest(small, L)
     if system is None:
         return "a steady gradient makes steps that grow: there is no point where params would rest."
-    early = [] if isinstance(optimizer, LinearSystem) else linearize_to_rest(optimizer)[:-1]
+    early = [] if isinstance(optimizer, LinearSystem) else _read_early(optimizer)
     first = np.eye(len(system.names), 1)
     if not early:
         return ValueSystem(system, np.zeros((0, 1)), first)
@@ -57,6 +58,19 @@ def read_system(optimizer: Linear, whole: LinearSystem, L: float) -> ValueSystem
             "after the first updates, which differ, buffers hold what the later ones never reach."
         )
     return ValueSystem(system, np.array(points), found)
+
+
+def _read_early(optimizer: optax.GradientTransformation) -> list[LinearSystem]:
+    """Return the systems of the first updates that differ; refuse a start that is not at rest."""
+    systems = linearize_to_rest(optimizer)
+    afters = (np.asarray(system.A)[:, 0] for system in systems)  # of params, buffers empty
+    if not all(np.allclose(x, np.eye(len(x))[0], rtol=0.0, atol=1e-12) for x in afters):
+        raise ValueError(
+            "from its own start this optimizer moves params without gradients, also from the "
+            "minimizer, so that no multiple of the first distance bounds the later values. A "
+            "buffer that params are pulled to has to start as a copy of params."
+        )
+    return systems[:-1]
 
 
 def _split_rest(small: LinearSystem, L: float) -> LinearSystem | None:

@@ -237,3 +237,25 @@ def test_what_has_no_noisy_certificate_is_refused(function):
     assert "even without errors: it does not converge" in nothing.reason
     assert not nothing.verify()
     assert "learning rate is 0" in function(jm.gradient_descent(0.0), MU, L).reason
+
+
+def test_a_buffer_that_no_gradient_reaches_is_no_part_of_a_claim():
+    """It keeps params away from the optimum, and is no state of the minimal system."""
+
+    def biased(start):
+        step = lambda g, z, x: (-0.1 * g + z, z + 0.0 * g)  # noqa: E731
+        return optax.GradientTransformation(lambda x: start * jnp.ones_like(x), step)
+
+    run = jm.optimize(lambda x: x**2 / 2, 1.0, biased(1.0), 300, record="params")
+    assert run.history["params"][-1] > 9.9
+    for function in (theory.certified_variance, theory.certified_radius):
+        lost = function(biased(1.0), MU, L)
+        assert lost.value == np.inf
+        assert "by a buffer that no gradient reaches" in lost.reason
+    assert theory.certified_variance(biased(0.0), MU, L).value < 1.0
+
+
+def test_units_beyond_the_squares_of_floats_are_refused():
+    for unit in (1e-200, 1e200):
+        with pytest.raises(ValueError, match="choose another unit of the loss"):
+            theory.certified_radius(jm.gradient_descent(0.1 / unit), unit, 10 * unit)

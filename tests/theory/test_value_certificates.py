@@ -232,6 +232,7 @@ def test_units_change_the_constant_alone(scale):
         ({"start": "gradient"}, "start"),
         ({"window": 0}, "window"),
         ({"tolerance": 0.0}, "tolerance is the share"),
+        ({"tolerance": np.array([0.1, 0.2])}, "tolerance is one plain number"),
         ({"optimizer": jm.gradient_descent(jnp.array([0.1, 0.2]))}, "vmap"),
         ({"optimizer": jm.sgd(0.1, momentum=0.5, weight_decay=0.1)}, "weight decay"),
     ],
@@ -242,6 +243,25 @@ def test_what_has_no_meaning_is_refused(changes, words):
         theory.certified_value_rate(
             given.pop("optimizer"), given.pop("mu"), given.pop("L"), **given
         )
+
+
+def test_a_pull_to_a_buffer_that_starts_at_zero_is_refused():
+    """Whatever is near the minimizer then moves away, first at once and then in all updates."""
+
+    def pulled(start, rate):
+        def update(g, state, x):
+            z, count = state
+            return -rate(count) * g + 0.1 * (z - x), ((z + x) / 2, jnp.minimum(count + 1, 1))
+
+        return optax.GradientTransformation(lambda x: (start(x), jnp.zeros([], int)), update)
+
+    for rate in (lambda count: 0.1, lambda count: jnp.where(count == 0, 0.2, 0.1)):
+        with pytest.raises(ValueError, match="moves params without gradients"):
+            theory.certified_value_rate(pulled(jnp.zeros_like, rate), 1.0, 10.0, window=1)
+    copied = pulled(lambda x: x * 1.0, lambda count: 0.1)
+    proof = theory.certified_value_rate(copied, 1.0, 10.0, window=1, tolerance=0.1)
+    run = jm.optimize(lambda x: (x - 500.0) ** 2 / 2, 501.0, copied, 60)
+    assert (run.history["value"] <= proof.bound(np.arange(61))).all()
 
 
 def test_a_stage_that_is_not_linear_is_named():
