@@ -27,6 +27,13 @@ METHODS = {
 ALL = {**METHODS, "damped": jm.sgd(0.1, momentum=0.5, dampening=0.5)}
 
 
+# One method without momentum and one with it are in every run of the tests.
+FEW = [
+    name if name in ("descent", "nesterov") else pytest.param(name, marks=pytest.mark.slow)
+    for name in METHODS
+]
+
+
 @functools.cache
 def noisy_rate(name, delta):
     # A looser search is a weaker proof, but no less of one.
@@ -40,7 +47,13 @@ def floor(kind, name):
     return function(METHODS[name], MU, L)
 
 
-@pytest.mark.parametrize(("alpha", "delta"), [(0.1, 0.2), (0.17, 0.1), (2 / 11, 0.05)])
+@pytest.mark.parametrize(
+    ("alpha", "delta"),
+    [
+        (0.1, 0.2),
+        *(pytest.param(*x, marks=pytest.mark.slow) for x in ((0.17, 0.1), (2 / 11, 0.05))),
+    ],
+)
 def test_descent_with_relative_errors_has_its_exact_rate(alpha, delta):
     """On each side of the best step: errors stretch the curvatures by 1 - delta and 1 + delta."""
     proof = theory.certified_noisy_rate(jm.gradient_descent(alpha), MU, L, delta)
@@ -49,6 +62,7 @@ def test_descent_with_relative_errors_has_its_exact_rate(alpha, delta):
     assert proof.verify()
 
 
+@pytest.mark.slow
 def test_descent_agrees_with_pepit():
     """Its best step for the stretched curvatures; the rate of function values is the square."""
     pytest.importorskip("PEPit")
@@ -60,13 +74,14 @@ def test_descent_agrees_with_pepit():
     np.testing.assert_allclose(proof.rate, worst ** (1 / 4), rtol=0, atol=1e-4)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["triple momentum"])
 def test_without_errors_the_rate_is_the_certified_one(name):
     without = theory.certified_rate(METHODS[name], MU, L).rate
     np.testing.assert_allclose(noisy_rate(name, 0.0).rate, without, rtol=0, atol=5e-4)
 
 
-@pytest.mark.parametrize("name", METHODS)
+@pytest.mark.parametrize("name", FEW)
 def test_a_noisy_rate_is_never_below_the_stretched_quadratics(name):
     proof = noisy_rate(name, 0.05)
     assert proof.verify()
@@ -74,6 +89,7 @@ def test_a_noisy_rate_is_never_below_the_stretched_quadratics(name):
     assert proof.rate < 1
 
 
+@pytest.mark.slow
 def test_robust_momentum_bears_errors_that_triple_momentum_does_not():
     assert noisy_rate("triple momentum", 0.0).rate < noisy_rate("robust momentum", 0.0).rate
     assert noisy_rate("triple momentum", 0.1).rate > noisy_rate("robust momentum", 0.1).rate
@@ -93,7 +109,7 @@ def stepped_gradients(x, at):
     return MU * x + (L - MU) * np.clip(x, -at, at)
 
 
-@pytest.mark.parametrize("name", ALL)
+@pytest.mark.parametrize("name", [*FEW, "damped"])
 def test_no_adversary_leaves_the_bound_of_relative_errors(name):
     """Errors of full size: against the gradient, along it, turned, or at random, by the code."""
     delta, lanes, steps = 0.05, 60, 40
@@ -124,7 +140,7 @@ def test_the_floor_of_descent_is_its_closed_form(alpha):
     assert proof.verify()
 
 
-@pytest.mark.parametrize("name", METHODS)
+@pytest.mark.parametrize("name", FEW)
 def test_no_quadratic_is_above_the_certified_variance(name):
     proof = floor("random", name)
     assert proof.verify()
@@ -132,7 +148,7 @@ def test_no_quadratic_is_above_the_certified_variance(name):
     assert float(np.max(exact)) <= proof.value < 2 * float(np.max(exact))
 
 
-@pytest.mark.parametrize("name", METHODS)
+@pytest.mark.parametrize("name", FEW)
 def test_no_simulated_run_is_above_the_certified_variance(name):
     """Means over 4000 lanes of stepped functions, within 4 standard errors."""
     a, b, c = matrices(floor("random", name))
@@ -156,7 +172,7 @@ def test_bounded_errors_of_descent_move_params_by_one_over_mu():
     assert proof.verify()
 
 
-@pytest.mark.parametrize("name", METHODS)
+@pytest.mark.parametrize("name", FEW)
 def test_no_bounded_error_leaves_the_radius(name):
     """The worst errors on quadratics: their signs are those of the impulse response, reversed."""
     proof, worst = floor("bounded", name), 0.0
@@ -194,6 +210,7 @@ def test_forged_claims_do_not_verify():
         assert not dataclasses.replace(proof, **changes).verify(), changes
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("scale", [1e9])
 def test_noisy_certificates_know_no_units(scale):
     optimizer = jm.nesterov_strongly_convex(MU * scale, L * scale)

@@ -50,8 +50,8 @@ def convex(name, window=1):
 # 1e-4. Their state holds as many gradients as past iterates.
 FIGURE = [
     ("descent", 10.0, 1, 0.9000244),
-    ("best heavy ball", 10.0, 2, 0.8602295),
-    ("nesterov", 10.0, 2, 0.7518311),
+    pytest.param("best heavy ball", 10.0, 2, 0.8602295, marks=pytest.mark.slow),
+    pytest.param("nesterov", 10.0, 2, 0.7518311, marks=pytest.mark.slow),
     ("triple momentum", 10.0, 2, 0.6837769),
     pytest.param("best heavy ball", 10**1.25, 2, 0.9980469, marks=pytest.mark.slow),
     pytest.param("nesterov", 1000.0, 2, 0.9780884, marks=pytest.mark.slow),
@@ -76,7 +76,10 @@ def test_beyond_the_figures_end_heavy_ball_has_no_proof():
     assert not proof.verify()
 
 
-@pytest.mark.parametrize(("name", "theorem"), [("descent", 0.9), ("longest", 9 / 11)])
+@pytest.mark.parametrize(
+    ("name", "theorem"),
+    [("descent", 0.9), pytest.param("longest", 9 / 11, marks=pytest.mark.slow)],
+)
 def test_descent_contracts_values_by_the_square_of_its_rate(name, theorem):
     """De Klerk, Glineur and Taylor 2017, from f(x_0) - f* with the constant 1."""
     proof = proved(name, 10.0, start="value")
@@ -97,9 +100,12 @@ def test_convex_descent_has_the_textbooks_bound(rate):
     assert (proof.bound(np.arange(1, 9)) <= 1 / (2 * rate * np.arange(1, 9))).all()
 
 
-@pytest.mark.parametrize("name", ["descent", "nesterov", "heavy ball"])
+@pytest.mark.parametrize(
+    "name",
+    ["heavy ball", *(pytest.param(x, marks=pytest.mark.slow) for x in ("descent", "nesterov"))],
+)
 def test_no_exact_worst_case_exceeds_a_bound(name):
-    steps = [1, 4]
+    steps = [4]
     proofs = {(1.0, 10.0): proved(name, 10.0)}
     if name != "nesterov":  # whose momentum is for mu = 1
         proofs[0.0, 4.0] = convex(name)
@@ -159,20 +165,20 @@ def run_of(optimizer, seed, mu, L, steps):
     return path, gradients, jax.vmap(loss)(path) - loss(optimum), optimum
 
 
+@pytest.mark.parametrize("window", [1, pytest.param(2, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("mu", [1.0, 0.0])
-def test_the_lyapunov_function_falls_and_stays_above_the_value(mu):
-    L, kappa = (10.0, 10.0) if mu else (4.0, 4.0)
-    for name, window in (("heavy ball", 1), ("heavy ball", 2)):
-        proof = proved(name, kappa, window) if mu else convex(name, window)
-        path, gradients, values, optimum = run_of(METHODS[name](kappa), 0, mu, L, 40)
-        V = proof.lyapunov(path, gradients, values, optimum)
-        assert len(V) == 42 - window
-        assert (V[1:] <= proof.rate**2 * V[:-1] * (1 + 1e-6) + 1e-9).all()
-        ages = 1.0 if mu else np.arange(len(V)) + proof.offset
-        assert (ages * values[: len(V)] * (1 - 1e-6) - 1e-9 <= V).all()
-        distance = np.sum((path[0] - optimum) ** 2)
-        assert V[0] <= distance * proof.constant * (1 + 1e-6)
-        assert (values <= distance * proof.bound(np.arange(41)) + 1e-9).all()
+def test_the_lyapunov_function_falls_and_stays_above_the_value(mu, window):
+    L = 10.0 if mu else 4.0
+    proof = proved("heavy ball", L, window) if mu else convex("heavy ball", window)
+    path, gradients, values, optimum = run_of(METHODS["heavy ball"](L), 0, mu, L, 40)
+    V = proof.lyapunov(path, gradients, values, optimum)
+    assert len(V) == 42 - window
+    assert (V[1:] <= proof.rate**2 * V[:-1] * (1 + 1e-6) + 1e-9).all()
+    ages = 1.0 if mu else np.arange(len(V)) + proof.offset
+    assert (ages * values[: len(V)] * (1 - 1e-6) - 1e-9 <= V).all()
+    distance = np.sum((path[0] - optimum) ** 2)
+    assert V[0] <= distance * proof.constant * (1 + 1e-6)
+    assert (values <= distance * proof.bound(np.arange(41)) + 1e-9).all()
     with pytest.raises(ValueError, match="no params and gradients of a run"):
         proof.lyapunov(path, 2 * gradients, values, optimum)
 
@@ -211,7 +217,7 @@ def test_an_undamped_first_step_is_part_of_the_bound():
         assert (run.history["value"] <= proof.bound(steps)).all()
 
 
-@pytest.mark.parametrize("scale", [1e-9, 1e9])
+@pytest.mark.parametrize("scale", [pytest.param(1e-9, marks=pytest.mark.slow), 1e9])
 def test_units_change_the_constant_alone(scale):
     proof = theory.certified_value_rate(
         optax.sgd(0.1 / scale, momentum=0.5), scale, 10 * scale, window=1
