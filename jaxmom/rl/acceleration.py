@@ -91,9 +91,9 @@ def goyal_nesterov(discount: ArrayLike) -> Optimizer:
 def two_backups(beta: ArrayLike) -> Optimizer:
     """Value iteration with an accelerated target: ``Q <- T Q + beta (T Q - T Q')``.
 
-    Q' is the previous Q, whose backup is kept; in the first iteration it is Q itself. This has the
-    form of `goyal_nesterov` with a = 1. On chains with eigenvalues near -gamma it is stable only
-    for beta below ``(1 / gamma - 1) / 2``.
+    Q' is the previous Q, whose backup is kept; the first iteration has Q itself in place of T Q'.
+    This has the form of `goyal_nesterov` with a = 1. On chains with eigenvalues near -gamma it is
+    stable only for beta below ``(1 / gamma - 1) / 2``.
 
     Args:
       beta: In [0, 1); 0 is value iteration.

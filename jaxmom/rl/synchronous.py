@@ -157,14 +157,19 @@ def momentum_q_learning(
 ) -> SynchronousQ:
     """Learn by MomentumQ: ``Q + a_k (T Q' - Q) + b_k (T Q - T Q') + c_k (Q - Q')``.
 
-    Q' is the previous Q, and both backups use the same sample of iteration k. Special cases:
+    Q' is the previous Q, in the first iteration Q itself, and both backups use the same sample of
+    iteration k. The paper writes ``P + B (P - S) + C (Q - Q')``, where ``P = Q + a (T Q - Q)`` and
+    ``S = Q' + a (T Q' - Q')``: its a, B and C are ours with b = a (1 + B) and c = C + B (1 - a).
+    Special cases:
 
         b = a, c = 0                              Q-learning
-        b = a, c = beta                           with Polyak's heavy ball
-        b = (1 + beta) a, c = beta (1 - a)        with Nesterov's momentum: ``P + beta (P - P')``,
-                                                  where ``P = Q + a (T Q - Q)``
-        a = 1, b = 1 + beta, c = 0                value iteration by `two_backups`, from samples
+        b = a, c = beta                           with Polyak's heavy ball: C = beta, B = 0
+        b = (1 + beta) a, c = beta (1 - a)        with Nesterov's momentum: B = beta, C = 0; S is of
+                                                  this sample, not the P of the last iteration
+        a = 1, b = 1 + beta, c = 0                the same with a = 1, as in `two_backups`, which
+                                                  begins with another first step
         a = 1 / (k + 1), b = 1 - a, c = 0         SpeedyQ
+        a = c = 1 / (k + 1), b = (k - m) a        algorithm 1 of the paper, m at least 1 / gamma
 
     Args:
       mdp: The process; its arrays must not be traced.
@@ -185,19 +190,18 @@ def momentum_q_learning(
         or gamma is outside [0, 1] or not a scalar.
       TypeError: The process is traced.
 
-    Source: Weng, Xiong, Zhao, Liang and Zhang 2021 (UAI, arXiv 2007.15418): Nesterov's and Polyak's
-      momentum in one method, of which SpeedyQ is a special case; Weng, Xiong and Zhang 2019 (arXiv
-      1905.02841) for accelerated targets. The letters and the form are ours; no schedule of the
-      papers is built in.
+    Source: Weng, Xiong, Zhao, Liang and Zhang 2021 (UAI, arXiv 2007.15418), equation 10 and
+      algorithm 1, in the letters of SpeedyQ; Weng, Xiong and Zhang 2019 (arXiv 1905.02841) for
+      accelerated targets. No schedule is built in.
 
     Example:
       >>> import jax
       >>> from jaxmom import rl
       >>> mdp = rl.random_mdp(jax.random.key(0), states=5, actions=2)
-      >>> rate = lambda k: (k.astype(float) + 1) ** -0.6
+      >>> rate = lambda k: 1 / (k.astype(float) + 1)
       >>> run = rl.momentum_q_learning(
-      ...     mdp, jax.random.key(1), rate, rate, c=0.5, iterations=1000, discount=0.9,
-      ...     target=rl.value_iteration(mdp, 0.9).q,
+      ...     mdp, jax.random.key(1), rate, lambda k: (k - 1 / 0.9) * rate(k), rate,
+      ...     iterations=1000, discount=0.9, target=rl.value_iteration(mdp, 0.9).q,
       ... )
       >>> bool(run.error[-1] < 0.5)
       True

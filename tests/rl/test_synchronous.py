@@ -48,20 +48,24 @@ def test_speedy_q_is_the_update_of_the_paper():
     np.testing.assert_allclose(run.q, q, atol=1e-13)
 
 
-NUMBERS = {  # (a, b, c) as functions of k
-    "Nesterov": lambda k: (0.5, 0.5 * 1.3, 0.3 * 0.5),
-    "MomentumQ": lambda k: ((k + 1.0) ** -0.6, 1 - (k + 1.0) ** -0.6, 0.2 / (k + 2.0)),
+M = 2.5  # at least 1 / gamma
+NUMBERS = {  # (a_k, b_k, c_k) of the paper, and those of `momentum_q_learning`
+    "Nesterov": (lambda k: (0.5, 0.3, 0.0), lambda k: (0.5, 0.5 * 1.3, 0.3 * 0.5)),
+    "algorithm 1": (
+        lambda k: (1 / (k + 1), k - M - 1, (-(k**2) + (M + 1) * k + 1) / (k + 1)),
+        lambda k: (1 / (k + 1), (k - M) / (k + 1), 1 / (k + 1)),
+    ),
 }
 
 
 @pytest.mark.parametrize("name", NUMBERS)
 def test_momentum_q_is_its_recurrence_on_the_same_samples(name):
-    """In NumPy, with the branches that the bits of iteration k pick for both backups."""
+    """Equation 10 in NumPy, with the branches that the bits of iteration k pick for both."""
     mdp, key = (
         rl.random_mdp(jax.random.key(0), 6, 2, branches=3, termination=0.1),
         jax.random.key(5),
     )
-    numbers, table = NUMBERS[name], build_tables(mdp, float)
+    (paper, numbers), table = NUMBERS[name], build_tables(mdp, float)
     s, a = np.indices((6, 2), np.int32)
     sample = jax.jit(jax.vmap(jax.vmap(functools.partial(sample_transition, table))))
     q = previous = np.zeros((6, 2))
@@ -71,8 +75,9 @@ def test_momentum_q_is_its_recurrence_on_the_same_samples(name):
         now, before = (
             reward + 0.9 * np.where(ends, 0.0, x.max(axis=1)[following]) for x in (q, previous)
         )
-        x, y, z = numbers(k)
-        q, previous = q + x * (before - q) + y * (now - before) + z * (q - previous), q
+        x, y, z = paper(k)
+        s_k, p_k = (1 - x) * previous + x * before, (1 - x) * q + x * now
+        q, previous = p_k + y * (p_k - s_k) + z * (q - previous), q
     terms = [lambda k, i=i: numbers(k.astype(float))[i] for i in range(3)]
     run = rl.momentum_q_learning(mdp, key, *terms, iterations=30, discount=0.9)
     np.testing.assert_allclose(run.q, q, rtol=1e-12, atol=1e-13)
