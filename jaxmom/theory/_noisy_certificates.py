@@ -209,7 +209,7 @@ def certified_variance(optimizer: Linear, mu: float, L: float) -> NoiseFloor:
 
     Returns:
       A `NoiseFloor`, which `verify`s. Its value is infinite if no linear rate is certified without
-      errors.
+      errors, or if a buffer that no gradient reaches moves params.
 
     Raises:
       ImportError: cvxpy or clarabel is missing; they come with ``pip install jaxmom[certify]``.
@@ -246,7 +246,7 @@ def certified_radius(optimizer: Linear, mu: float, L: float) -> NoiseFloor:
 
     Returns:
       A `NoiseFloor`, which `verify`s. Its value is infinite if no linear rate is certified without
-      errors.
+      errors, or if a buffer that no gradient reaches moves params.
 
     Raises:
       ImportError: cvxpy or clarabel is missing; they come with ``pip install jaxmom[certify]``.

@@ -196,7 +196,7 @@ def certified_value_rate(
       ImportError: cvxpy or clarabel is missing; they come with ``pip install jaxmom[certify]``.
       NotLinearError: A stage is not linear, or varies with time.
       ValueError: Not 0 <= mu < L, a start that bounds nothing, a window below 1, a tolerance not in
-        (0, 0.5], weight decay, or traced numbers.
+        (0, 0.5], weight decay, a buffer that pulls params from the start, or traced numbers.
 
     Source:
       Taylor, Van Scoy and Lessard 2018 (arXiv 1803.06073), theorem 5, with the state in place of
