@@ -56,5 +56,10 @@ def complex_momentum(beta: ArrayLike = 0.9, phi: ArrayLike = 0.39269908169872414
       Lorraine, Acuna, Vicol and Duvenaud 2022 (arXiv 2102.08431), method SimCM.
     """
     beta, phi = as_hyperparameter("beta", beta, "[0, 1)"), as_hyperparameter("phi", phi)
+    if jnp.iscomplexobj(beta) or jnp.iscomplexobj(phi):
+        raise TypeError(
+            f"beta and phi are the modulus and the argument of the decay, both real, got {beta} "
+            f"and {phi}; give abs(decay) and numpy.angle(decay)."
+        )
     decay = jax.lax.complex(beta * jnp.cos(phi), beta * jnp.sin(phi))
     return reading_new(decay=decay, gain=1.0, read=1.0)

@@ -4,6 +4,7 @@ from typing import NamedTuple
 
 import jax
 import numpy as np
+from jax.core import Tracer
 from jax.typing import ArrayLike
 
 from jaxmom.theory import _constraints, _proof, _states
@@ -106,6 +107,11 @@ def _linearize_all(optimizer: Linear) -> tuple[LinearSystem, _states.Early | Non
 
 def _split_systems(optimizers: Linear) -> list[tuple[LinearSystem, _states.Early | None]]:
     """Linearize a batch; return each system, and how its runs begin."""
+    if any(isinstance(leaf, Tracer) for leaf in jax.tree.leaves(optimizers)):
+        raise ValueError(
+            "certified_rates needs plain numbers, because a proof cannot be traced; for the "
+            "gradient of a rate use jaxmom.theory.certifiable_rate."
+        )
     sizes = {np.shape(leaf)[:1] for leaf in jax.tree.leaves(optimizers)}
     if len(sizes) != 1 or sizes == {()}:
         raise ValueError(

@@ -249,4 +249,6 @@ def _drift(program: UpdateProgram, proof: LinearityProof) -> str:
         matrices.append(np.column_stack([system.A, system.B]))
         leaves = program.advance(leaves)
     change = np.max(np.abs(np.diff(matrices, axis=0)))
+    if change == 0:
+        return ", after the first steps"
     return f", by up to {change:.2g} from one of the first steps to the next"

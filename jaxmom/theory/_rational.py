@@ -8,8 +8,16 @@ import numpy as np
 
 
 def to_fractions(values: Any) -> np.ndarray:
-    """Convert floats of any shape to an object array of equal fractions."""
+    """Convert floats of any shape to an object array of equal fractions.
+
+    Raises:
+      ValueError: They are not all finite.
+    """
     values = np.asarray(values, float)
+    if not np.all(np.isfinite(values)):
+        raise ValueError(
+            "the numbers of this optimizer are not all finite; look at the hyperparameters."
+        )
     exact = np.array([Fraction(float(x)) for x in values.ravel()], object)
     return exact.reshape(values.shape)
 

@@ -376,3 +376,8 @@ def test_weights_are_a_vector():
     with pytest.raises(ValueError, match=r"shape \(4, 3\).*jax\.vmap"):
         first_update(batch)
     assert jax.vmap(first_update)(batch).shape == (4, 3)
+
+
+def test_complex_momentum_wants_the_modulus_and_the_argument():
+    with pytest.raises(TypeError, match="modulus and the argument"):
+        first_update(jm.complex_momentum(0.1, beta=0.9j))

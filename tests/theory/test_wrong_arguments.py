@@ -142,11 +142,20 @@ def test_nan_stays_nan():
         lambda optimizer: theory.worst_case(optimizer, 2),
         lambda optimizer: theory.tune(optimizer, 1.0, 2.0),
         lambda optimizer: theory.minimal(theory.linearize(optimizer)),
+        lambda optimizer: theory.certified_rate(optimizer, 1.0, 2.0),
     ],
 )
 def test_what_needs_finite_numbers_says_so(call):
     with pytest.raises(ValueError, match="finite"):
         call(jm.heavy_ball(jnp.array(np.nan), beta=0.5))
+
+
+def test_traced_maps_of_certified_rates_name_what_has_a_gradient():
+    def worst(rate):
+        return theory.certified_rates(jm.gradient_descent(rate), 1.0, 9.0).rates.max()
+
+    with pytest.raises(ValueError, match="certifiable_rate"):
+        jax.grad(worst)(jnp.array([0.1, 0.2]))
 
 
 def test_the_tuner_says_what_it_cannot_tune():
