@@ -78,7 +78,7 @@ def trajectories(
       >>> plt.close(ax.figure)
     """
     paths = labels.select_variable(paths)
-    named = particles.name_coordinate_dim(paths) if isinstance(paths, xarray.DataArray) else paths
+    named = particles.name_coordinate_dims(paths)
     arrays = labels.label_arrays(named, _DIMS, required=2, diverged_at=diverged_at)
     drawn = [_make_path(label, array) for label, array in arrays]
     finished = [path.points for path in drawn if not path.diverged]

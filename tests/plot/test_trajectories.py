@@ -24,6 +24,12 @@ def test_a_path_is_drawn_whole_with_its_ends_marked():
     np.testing.assert_array_equal([*ax.get_xlim(), *ax.get_ylim()], [-2.5, 2.5, -2.5, 2.5])
 
 
+def test_paths_of_a_sweep_may_have_labels():
+    path = xarray.DataArray(descent(0.1, 0.9), dims=("step", "params_0"), name="params")
+    ax = plot.trajectories({"ball": path})
+    np.testing.assert_array_equal(line(ax, "ball"), path)
+
+
 def test_arrowheads_lie_on_the_path_and_point_along_it():
     path = descent(0.1, 0.9)
     ax = plot.trajectories({"ball": path})

@@ -31,17 +31,21 @@ class Particles(NamedTuple):
         return surface.choose_frame(extent, loss, finished, diverged)
 
 
-def name_coordinate_dim(paths: xarray.DataArray) -> xarray.DataArray:
-    """Return the paths with their dim of two coordinates named "coordinate".
+def name_coordinate_dims(paths: Any) -> Any:
+    """Return the paths with their dims of two coordinates named "coordinate".
 
     A sweep that records an array `params` names its dim "params_0"; so it is the dim of that name,
-    or else the only one that ends in "_0".
+    or else the only one that ends in "_0". Arrays without names of dims stay as they are.
 
     Example:
       >>> paths = xarray.DataArray(np.zeros((5, 2)), dims=("step", "params_0"), name="params")
-      >>> name_coordinate_dim(paths).dims
+      >>> name_coordinate_dims(paths).dims
       ('step', 'coordinate')
     """
+    if isinstance(paths, Mapping):
+        return {label: name_coordinate_dims(path) for label, path in paths.items()}
+    if not isinstance(paths, xarray.DataArray):
+        return paths
     own = [dim for dim in paths.dims if dim == f"{paths.name}_0"]
     own = own or [dim for dim in paths.dims if str(dim).endswith("_0")]
     if COORDINATE in paths.dims or len(own) != 1:
@@ -65,9 +69,8 @@ def read_particles(paths: Any, color: Any) -> Particles:
       >>> particles.points[0].tolist(), particles.ends, particles.diverged
       ([[2.0, 2.0], [1.0, 1.0], [1.0, 1.0]], array([1]), array([ True]))
     """
-    paths = labels.select_variable(paths)
+    paths = name_coordinate_dims(labels.select_variable(paths))
     if isinstance(paths, xarray.DataArray):
-        paths = name_coordinate_dim(paths)
         labels.require_dims(paths, (STEP, COORDINATE))
         table = paths.transpose(..., STEP, COORDINATE)
     else:
