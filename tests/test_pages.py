@@ -7,7 +7,6 @@ import operator
 import pathlib
 import re
 import textwrap
-import warnings
 
 import jax
 import jax.numpy as jnp
@@ -89,8 +88,7 @@ IN_FLOAT32 = {"conversions.md"}  # tests/test_float32.py runs it
 def test_prompts_print_what_the_page_says(page):
     """With JAX's defaults, as a user's."""
     for package in find_needs(PAGES[page]):
-        with warnings.catch_warnings(action="ignore"):  # of its own, on the oldest JAX
-            pytest.importorskip(package, reason=f"{package} is not installed")
+        pytest.importorskip(package, reason=f"{package}, which the page is about, is not installed")
     flags = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
     code = "\n".join(filter(has_prompt, find_blocks(PAGES[page]).get("python", ())))
     examples = doctest.DocTestParser().get_doctest(code, {}, page, page, 0)
