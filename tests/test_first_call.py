@@ -10,6 +10,7 @@ import pytest
 import jaxmom as jm
 from experiments.benchmarks import compare, first_call, ppo
 from experiments.benchmarks.workloads import WORKLOADS, make_workload
+from jaxmom.sweeps.compile.choices import count_cores
 
 WAYS = [first_call.AUTO, "jm.sweep, width 4", "jit(vmap), width 4", first_call.LOOP]
 
@@ -17,7 +18,8 @@ WAYS = [first_call.AUTO, "jm.sweep, width 4", "jit(vmap), width 4", first_call.L
 def test_every_way_to_run_a_workload_has_the_same_results():
     workload = make_workload("until_converged", "tiny")
     expected = [float(workload.fn(**lane)["value"]) for lane in jm.paired(**workload.columns)]
-    for candidate, width in zip(WAYS, (9, 4, 4, 1), strict=True):
+    for_each_core = -(-workload.lanes // count_cores())
+    for candidate, width in zip(WAYS, (for_each_core, 4, 4, 1), strict=True):
         chosen, arrays = first_call.make_call(candidate, workload)()
         assert chosen["width"] == width
         np.testing.assert_allclose(arrays["value"], expected, rtol=1e-5)

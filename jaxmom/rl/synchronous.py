@@ -200,7 +200,7 @@ def momentum_q_learning(
       >>> mdp = rl.random_mdp(jax.random.key(0), states=5, actions=2)
       >>> rate = lambda k: 1 / (k.astype(float) + 1)
       >>> run = rl.momentum_q_learning(
-      ...     mdp, jax.random.key(1), rate, lambda k: (k - 1 / 0.9) * rate(k), rate,
+      ...     mdp, jax.random.key(1), rate, lambda k: 1 - (1 + 1 / 0.9) * rate(k), rate,
       ...     iterations=1000, discount=0.9, target=rl.value_iteration(mdp, 0.9).q,
       ... )
       >>> bool(run.error[-1] < 0.5)

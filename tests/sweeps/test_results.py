@@ -697,7 +697,7 @@ def test_the_store_of_a_halving_is_of_that_one_alone(tmp_path):
     def train(learning_rate, beta):
         return {"value": learning_rate * beta}
 
-    with pytest.raises(ValueError, match="holds another sweep"):
+    with pytest.raises(ValueError, match="holds a halving"):
         sweep(train, space, width=2, store=tmp_path)
     sweep(train, space, width=2, store=tmp_path / "sweep")
     with pytest.raises(ValueError, match="holds something else"):
