@@ -7,7 +7,6 @@ units of the next program.
 
 import functools
 import itertools
-import warnings
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple, TypeAlias
 
@@ -19,6 +18,7 @@ from jaxmom.theory import _riccati
 from jaxmom.theory._constraints import Forms, Problem, combine_forms
 from jaxmom.theory._noisy_forms import Noise, combine_noisy, noisy_forms
 from jaxmom.theory._proof import Best
+from jaxmom.theory._solver import load_solver, run_solver
 
 # From a rate, a factor of P and multipliers to a certificate, or None if they are no proof.
 ProposeFn: TypeAlias = Callable[[float, np.ndarray, np.ndarray], Any]
@@ -57,16 +57,10 @@ class Program:
     """The inequality of one system and one kind of noise, in units in which L is 1."""
 
     def __init__(self, problem: Problem, noise: Noise, relative: float = 0.0):
-        try:
-            import clarabel  # noqa: F401  # the solver, which cvxpy loads by name
-            import cvxpy
-        except ImportError as error:
-            raise ImportError(
-                "certificates with noise need cvxpy and clarabel: pip install jaxmom[certify]."
-            ) from error
+        self.cvxpy = load_solver("certificates with noise need")
         system = problem.system
         a, b, c = (np.asarray(x, float) for x in (system.A, system.B, system.C))
-        self.cvxpy, self.problem = cvxpy, problem
+        self.problem = problem
         self.forms = noisy_forms(a, b, c, problem.ratio, 1.0, noise, relative)
         self.gradient, self.read = np.append(b, 0.0), np.append(c, 0.0)
 
@@ -160,12 +154,7 @@ class _Variables:
 
     def solve(self, objective: Any, constraints: list[Any], margin: Any) -> Solution | None:
         """Solve the program; None if the solver fails, or P is not positive."""
-        problem = self.cvxpy.Problem(objective, constraints)
-        try:
-            with warnings.catch_warnings():  # an inaccurate solution is judged by its proof
-                warnings.simplefilter("ignore")
-                problem.solve(solver=self.cvxpy.CLARABEL)
-        except self.cvxpy.error.SolverError:
+        if run_solver(self.cvxpy.Problem(objective, constraints)) is not None:
             return None
         P, multipliers, left = self.P.value, self.multipliers.value, self.left.value
         if P is None or multipliers is None or left is None:

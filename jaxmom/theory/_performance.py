@@ -8,7 +8,6 @@ units in which the bound, the gradients and the values of the first solution are
 """
 
 import dataclasses
-import warnings
 from fractions import Fraction
 from typing import Any, NamedTuple
 
@@ -16,6 +15,7 @@ import numpy as np
 import scipy.sparse
 
 from jaxmom.theory import _rational
+from jaxmom.theory._solver import load_solver, run_solver
 
 # A proof needs room for the solver's errors. In units in which L and the start are 1, it raises the
 # bound by so much of the squares of the start and of all gradients, which add up to a few.
@@ -203,13 +203,7 @@ def slack_sizes(found: Found) -> np.ndarray:
 
 
 def _solve_with_room(estimation: Estimation, scale: _Scale, room: float) -> Found:
-    try:
-        import clarabel  # noqa: F401  # the solver, which cvxpy loads by name
-        import cvxpy
-    except ImportError as error:
-        raise ImportError(
-            "worst_case needs cvxpy and clarabel: pip install jaxmom[certify]."
-        ) from error
+    cvxpy = load_solver("worst_case needs")
     points, gradients = estimation.rows()
     places, count = np.flatnonzero(estimation.allowed()), len(points)
     unknown = cvxpy.Variable(nonneg=True)
@@ -224,11 +218,8 @@ def _solve_with_room(estimation: Estimation, scale: _Scale, room: float) -> Foun
     rest = _imbalance(estimation, bound, weights, points, gradients)
     balance = cvxpy.multiply(scale.values / scale.bound, rest) == 0
     problem = cvxpy.Problem(cvxpy.Minimize(unknown), [proof, balance])
-    try:
-        with warnings.catch_warnings():  # an inaccurate solution is judged by its proof
-            warnings.simplefilter("ignore")
-            problem.solve(solver=cvxpy.CLARABEL, **_TOLERANCES)
-    except cvxpy.SolverError as error:
+    error = run_solver(problem, **_TOLERANCES)
+    if error is not None:
         raise RuntimeError(f"the solver failed on the worst case: {error}") from error
     if multipliers.value is None or bound.value is None:
         raise RuntimeError(

@@ -5,7 +5,6 @@ which the decrease over one step, 1 - rate^2, is 1. Without them a condition num
 in the solver's tolerance. The coordinates are those of a solution of the Riccati equation.
 """
 
-import warnings
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -13,6 +12,7 @@ import scipy.linalg
 
 from jaxmom.theory._constraints import Forms, Problem, combine_forms
 from jaxmom.theory._riccati import Solution
+from jaxmom.theory._solver import load_solver, run_solver
 
 
 class Scale(NamedTuple):
@@ -33,14 +33,8 @@ class Program:
     """The inequality in units in which L is 1, and the gradient as large as params."""
 
     def __init__(self, problem: Problem, start: np.ndarray):
-        try:
-            import clarabel  # noqa: F401  # the solver, which cvxpy loads by name
-            import cvxpy
-        except ImportError as error:
-            raise ImportError(
-                "certified_rate needs cvxpy and clarabel: pip install jaxmom[certify]."
-            ) from error
-        self.cvxpy, self.problem, self.forms = cvxpy, problem, problem.forms()
+        self.cvxpy = load_solver("certified_rate needs")
+        self.problem, self.forms = problem, problem.forms()
         read = np.asarray(problem.system.C)
         self.start, self.read = np.append(start, 0.0), np.append(read, 0.0)
 
@@ -81,12 +75,7 @@ class _Variables:
 
     def solve(self, objective: Any, constraints: list[Any], margin: Any) -> Solution | None:
         """Solve the program; None if the solver fails, or P is not positive."""
-        problem = self.cvxpy.Problem(objective, constraints)
-        try:
-            with warnings.catch_warnings():  # an inaccurate solution is judged by its proof
-                warnings.simplefilter("ignore")
-                problem.solve(solver=self.cvxpy.CLARABEL)
-        except self.cvxpy.error.SolverError:
+        if run_solver(self.cvxpy.Problem(objective, constraints)) is not None:
             return None
         P, multipliers = self.P.value, self.multipliers.value
         if P is None or multipliers is None:

@@ -1,14 +1,15 @@
 """Semidefinite programs for Lyapunov functions with function values."""
 
-import warnings
 from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 import numpy as np
 
 from jaxmom.theory._performance import Quadratic
+from jaxmom.theory._solver import load_solver, run_solver
 from jaxmom.theory._value_forms import Potential, Setting, claim
 
+_PURPOSE = "certified_value_rate needs"
 # How far inside of the solver's cone a proof is, so that it holds in exact arithmetic as well.
 _ROOMS = (1e-8, 1e-7, 1e-6)
 _TOLERANCES = (1e-10, 1e-9, 1e-8)
@@ -25,23 +26,11 @@ class Solution(NamedTuple):
     offset: float
 
 
-def load_solver() -> Any:
-    """Import cvxpy, and name the extra if it is missing."""
-    try:
-        import clarabel  # noqa: F401  # the solver, which cvxpy loads by name
-        import cvxpy
-    except ImportError as error:
-        raise ImportError(
-            "certified_value_rate needs cvxpy and clarabel: pip install jaxmom[certify]."
-        ) from error
-    return cvxpy
-
-
 class _Variables:
     """The unknowns of a proof, and its inequalities as constraints."""
 
     def __init__(self, setting: Setting, square: Any):
-        cvxpy = load_solver()
+        cvxpy = load_solver(_PURPOSE)
         self.cvxpy, self.square, convex = cvxpy, square, setting.ratio == 0
         size = len(setting.system.state) + setting.window
         parts = [
@@ -86,13 +75,8 @@ class _Variables:
         """Solve as exactly as the solver can; return whether it found something."""
         for tolerance in _TOLERANCES:
             options = dict.fromkeys(("tol_gap_abs", "tol_gap_rel", "tol_feas"), tolerance)
-            try:
-                with warnings.catch_warnings():  # an inaccurate solution is judged by its proof
-                    warnings.simplefilter("ignore")
-                    problem.solve(solver=self.cvxpy.CLARABEL, **options)
-            except self.cvxpy.SolverError:
-                continue
-            return self.potential.base.form.value is not None
+            if run_solver(problem, **options) is None:
+                return self.potential.base.form.value is not None
         return False
 
     def solution(self) -> Solution:
@@ -115,7 +99,7 @@ class Search:
     """The question whether some positive V falls by rate^2; asked again, it compiles nothing."""
 
     def __init__(self, setting: Setting):
-        cvxpy = load_solver()
+        cvxpy = load_solver(_PURPOSE)
         self.square, self.fall = cvxpy.Parameter(nonneg=True), cvxpy.Parameter(nonneg=True)
         self.variables = variables = _Variables(setting, self.square)
         self.margin: Any = cvxpy.Variable()

@@ -109,7 +109,7 @@ def digest_identity(identity: Identity) -> str:
 def diff_identities(old: Identity, new: Identity) -> list[IdentityChange]:
     """Return the fields in which two identities differ, in the order of their kinds.
 
-    The widths of groups follow from the space, the width and the options, which are told.
+    The width of a group has no field here: it follows from the space, the width and the options.
 
     Example:
       >>> import jaxmom as jm
