@@ -62,7 +62,7 @@ def ask_tell(
       ValueError: The study has several objectives, there is no output `value`, `batch` or `rounds`
         is not 1 or more, the space has an axis that Optuna cannot choose from, or there is a
         `store`.
-      TypeError: `study` is no study, `space` is not a space, or `options` has a keyword that
+      TypeError: `study` is not a study, `space` is not a space, or `options` has a keyword that
         `jaxmom.sweep` does not know.
 
     Source: Optuna's ask-and-tell interface, in batches.

@@ -42,7 +42,7 @@ def log_to(writer: ScalarWriter, value: str = "value", *, maximize: bool = False
 
     Raises:
       TypeError: `writer` has no `add_scalar`.
-      ValueError: `value` is no name, or `maximize` is no truth value.
+      ValueError: `value` is not a name, or `maximize` is not a truth value.
 
     Example:
       >>> import jaxmom as jm

@@ -20,7 +20,7 @@ from jaxmom.theory._noisy_forms import Noise, combine_noisy, noisy_forms
 from jaxmom.theory._proof import Best
 from jaxmom.theory._solver import load_solver, run_solver
 
-# From a rate, a factor of P and multipliers to a certificate, or None if they are no proof.
+# From a rate, a factor of P and multipliers to a certificate, or None if they do not prove it.
 ProposeFn: TypeAlias = Callable[[float, np.ndarray, np.ndarray], Any]
 
 # The room of the inequality, as a share of what is possible, or of the decrease over a step.

@@ -68,7 +68,7 @@ def td_spectrum(transition: ArrayLike, discount: ArrayLike) -> jax.Array:
       discount: gamma, a scalar.
 
     Raises:
-      ValueError: The transition matrix is not square, its rows are no probabilities, or the
+      ValueError: The transition matrix is not square, its rows are not probabilities, or the
         discount is not a scalar in [0, 1].
 
     Example:
@@ -182,5 +182,5 @@ def _as_spectrum(spectrum: ArrayLike) -> jax.Array:
         ) from error
     known = known_values(spectrum)
     if values.size == 0 or (known is not None and not np.all(np.isfinite(known))):
-        raise ValueError(f"a spectrum has finite eigenvalues, and one at least, got {spectrum}.")
+        raise ValueError(f"a spectrum has finite eigenvalues, at least one, got {spectrum}.")
     return values

@@ -317,7 +317,7 @@ class Autotuner:
     def _time_chunks(
         self, programs: Sequence[Program], most: float
     ) -> tuple[float, dict[int, Arrays], int]:
-        """Run the first chunks for some rounds, so many chunks at most and one at least.
+        """Run the first chunks for some rounds, so many chunks at most, and at least one.
 
         Returns:
           The least seconds of a round, the results, and the number of rounds.

@@ -13,7 +13,7 @@ _TAKEN: set[tuple[str, str, str]] = set()  # names, values and platforms that a 
 
 
 def check_options(options: Mapping[str, Any] | None, device: Any) -> None:
-    """Refuse an option that is none of ours and that the compiler does not take.
+    """Refuse an option that neither we nor the compiler know.
 
     Only the compiler knows its options, so that each compiles a program of one number.
 

@@ -183,7 +183,7 @@ def check_axes(segment: SegmentFn, space: Space, made: Sequence[str]) -> None:
       made: The names of what the result has beside the outputs.
 
     Raises:
-      TypeError: The segment is no function.
+      TypeError: The segment is not a function.
       ValueError: An axis has one of these names.
     """
     if not callable(segment):
@@ -223,14 +223,14 @@ def call_segment(
 
 
 def _check_state(state: PyTree) -> None:
-    """Refuse a state with leaves that are no arrays."""
+    """Refuse a state with leaves that are not arrays."""
     for path, leaf in jax.tree_util.tree_leaves_with_path(state):
         is_number = isinstance(leaf, bool | int | float | complex | jax.Array | np.generic)
         if not is_number and getattr(getattr(leaf, "dtype", None), "kind", "O") in "OSUMm":
             raise TypeError(
                 f"the state of a lane is a pytree of arrays, and that of this segment has "
-                f"{leaf!r} at state{jax.tree_util.keystr(path)}; leave out what is no array, or "
-                "let the segment make it anew."
+                f"{leaf!r} at state{jax.tree_util.keystr(path)}; leave out what is not an "
+                "array, or let the segment make it anew."
             )
 
 
