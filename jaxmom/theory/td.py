@@ -182,5 +182,5 @@ def _as_spectrum(spectrum: ArrayLike) -> jax.Array:
         ) from error
     known = known_values(spectrum)
     if values.size == 0 or (known is not None and not np.all(np.isfinite(known))):
-        raise ValueError(f"a spectrum has finite eigenvalues, at least one, got {spectrum}.")
+        raise ValueError(f"a spectrum has finite eigenvalues, and one at least, got {spectrum}.")
     return values
