@@ -198,7 +198,9 @@ def merge_contents(before: dict[str, Any], after: dict[str, Any]) -> dict[str, A
     """
     for name in ("machine", "size"):
         if before[name] != after[name]:
-            raise ValueError(f"these are results of {before[name]} and of {after[name]}.")
+            raise ValueError(
+                f"these are results of {before[name]} and of {after[name]}; keep them in another file."
+            )
     results, peaks = dict(before["results"]), dict(before["peaks"])
     for name, found in after["results"].items():
         results[name] = keep_least(results.get(name, {}), found)
@@ -307,24 +309,20 @@ def main() -> None:
     names = options.only or list(WORKLOADS)
     totals = {n: w.lanes * w.operations for n in names for w in [make_workload(n, size)]}
     operations = {n: total for n, total in totals.items() if total}
+    machine = describe_machine(options.devices)
+    out = options.out or RESULTS / f"first_call-{size}-{machine['cores']}-cores.json"
+    kept = {"machine": machine, "size": size, "results": {}, "operations": operations, "peaks": {}}
+    if out.exists():  # what cannot be kept there is refused before it is measured
+        kept = merge_contents(json.loads(out.read_text()), kept)
     before = measure_peak() if operations else 0.0
     results = {
         n: measure_workload(n, size, options.devices, options.limit, options.candidates)
         for n in names
     }
     peak = max(before, measure_peak()) if operations else 0.0
-    machine = describe_machine(options.devices)
-    content = {
-        "machine": machine,
-        "size": size,
-        "results": results,
-        "operations": operations,
-        "peaks": dict.fromkeys(operations, peak),
-    }
-    out = options.out or RESULTS / f"first_call-{size}-{machine['cores']}-cores.json"
+    found = {"results": results, "peaks": dict.fromkeys(operations, peak)}
+    content = merge_contents(kept, {**kept, **found})
     out.parent.mkdir(parents=True, exist_ok=True)
-    if out.exists():
-        content = merge_contents(json.loads(out.read_text()), content)
     out.write_text(json.dumps(content, indent=1) + "\n")
     print(f"{machine['cores']} cores of {machine['processor']}, jax {machine['jax']}\n")
     print(format_table(content["results"]))
