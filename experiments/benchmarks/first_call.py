@@ -199,7 +199,7 @@ def merge_contents(before: dict[str, Any], after: dict[str, Any]) -> dict[str, A
     for name in ("machine", "size"):
         if before[name] != after[name]:
             raise ValueError(
-                f"these are results of {before[name]} and of {after[name]}; keep them in another file."
+                f"these are results of {before[name]} and of {after[name]}; name another file."
             )
     results, peaks = dict(before["results"]), dict(before["peaks"])
     for name, found in after["results"].items():
