@@ -186,18 +186,21 @@ def until_converged(lanes: int, steps: int) -> Workload:
 
 # Name -> its function of lanes and steps, and these: in full, quickly, and as a test has them.
 WORKLOADS: dict[str, tuple[Callable[[int, int], Workload], dict[str, tuple[int, int]]]] = {
-    "quadratic": (quadratic, {"full": (400_000, 10_000), "quick": (100_000, 1000), "tiny": (9, 3)}),
-    "network-32": (network(32), {"full": (1024, 200), "quick": (128, 50), "tiny": (3, 2)}),
-    "network-256": (network(256), {"full": (512, 50), "quick": (64, 20), "tiny": (3, 2)}),
+    "quadratic": (
+        quadratic,
+        {"full": (1_600_000, 10_000), "quick": (100_000, 1000), "tiny": (9, 3)},
+    ),
+    "network-32": (network(32), {"full": (2048, 200), "quick": (128, 50), "tiny": (3, 2)}),
+    "network-256": (network(256), {"full": (1024, 50), "quick": (64, 20), "tiny": (3, 2)}),
     "network-512": (network(512), {"full": (256, 50), "quick": (16, 20), "tiny": (2, 2)}),
     "network-1024": (network(1024), {"full": (128, 20), "quick": (8, 10), "tiny": (2, 2)}),
     "convolutional": (convolutional, {"full": (384, 100), "quick": (64, 20), "tiny": (3, 2)}),
     "transformer": (transformer, {"full": (128, 100), "quick": (64, 20), "tiny": (3, 2)}),
-    "q_learning": (q_learning, {"full": (16_000, 4000), "quick": (2000, 2000), "tiny": (9, 5)}),
+    "q_learning": (q_learning, {"full": (64_000, 4000), "quick": (2000, 2000), "tiny": (9, 5)}),
     "ppo": (ppo, {"full": (48, 39), "quick": (48, 10), "tiny": (2, 1)}),
     "until_converged": (
         until_converged,
-        {"full": (100_000, 5000), "quick": (20_000, 2000), "tiny": (9, 9)},
+        {"full": (400_000, 5000), "quick": (20_000, 2000), "tiny": (9, 9)},
     ),
 }
 

@@ -11,7 +11,7 @@ import numpy as np
 
 from jaxmom._choices import check_flag
 from jaxmom.sweeps._halving_lanes import MADE_BY_HALVING, HalvingLanes
-from jaxmom.sweeps.compile.autotune import default_options
+from jaxmom.sweeps.compile.first_choice import default_options
 from jaxmom.sweeps.compile.watchdog import STALL_SECONDS, Dispatcher
 from jaxmom.sweeps.estimate import as_devices, as_width
 from jaxmom.sweeps.results.summary import check_over

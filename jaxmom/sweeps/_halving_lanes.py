@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 from numpy.typing import NDArray
 
-from jaxmom.sweeps.compile.autotune import default_options
+from jaxmom.sweeps.compile.first_choice import default_options
 from jaxmom.sweeps.compile.identity import Identity, collect_provenance, sweep_identity
 from jaxmom.sweeps.compile.outputs import STEP, Output
 from jaxmom.sweeps.compile.program import Arguments, Arrays

@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeAlias, get_args
 import jax
 
 from jaxmom._choices import check_choice, check_flag
-from jaxmom.sweeps.compile.autotune import Autotuner, default_options
+from jaxmom.sweeps.compile.autotune import Autotuner
+from jaxmom.sweeps.compile.first_choice import default_options
 from jaxmom.sweeps.compile.options import check_options
 from jaxmom.sweeps.compile.program import NARROW, SweptFn, TracedGroup
 from jaxmom.sweeps.compile.watchdog import STALL_SECONDS, Dispatcher, StalledError, describe_stall

@@ -9,8 +9,9 @@ import jax.numpy as jnp
 import numpy as np
 from jax.tree_util import Partial
 
-from jaxmom.sweeps.compile.autotune import Autotuner, Probe, default_options
+from jaxmom.sweeps.compile.autotune import Autotuner, Probe
 from jaxmom.sweeps.compile.choices import Choice, count_cores
+from jaxmom.sweeps.compile.first_choice import default_options
 from jaxmom.sweeps.compile.options import check_options
 from jaxmom.sweeps.compile.program import (
     LANES_LAST,

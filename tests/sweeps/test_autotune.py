@@ -152,8 +152,9 @@ def test_one_device_divides_the_loops_between_large_products(name, divided):
     options = tuner.choose_first(None).options
     left_out = first_choice.UNDIVIDED.items()
     assert (left_out <= options.items()) != divided
-    (other,) = first_choice.other_programs(options, DEVICES)  # which a long sweep tries
+    other, plain = first_choice.other_programs(options, DEVICES)  # which a long sweep tries
     assert (left_out <= other.items()) == divided
+    assert not any(name.startswith("xla") for name in plain)
     tuner.devices = [*DEVICES, *DEVICES]
     assert left_out <= tuner.choose_first(None).options.items()
 
@@ -215,6 +216,7 @@ WANTED = {
     "narrower": lambda width, options: options.get(BLOCK, width) <= 2**8,
     "unrolled": lambda width, options: options.get(LANES_LAST) == 4,
     "lanes first": lambda width, options: LANES_LAST not in options,
+    "divided": lambda width, options: not first_choice.UNDIVIDED.items() <= options.items(),
     "XLA's own": lambda width, options: not any(name.startswith("xla") for name in options),
 }
 

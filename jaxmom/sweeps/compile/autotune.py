@@ -18,7 +18,6 @@ import numpy as np
 from jaxmom import _jaxpr
 from jaxmom.sweeps.compile.choices import Choice, recall_choice, remember_choice
 from jaxmom.sweeps.compile.first_choice import (
-    default_options,
     first_width,
     fit_choice,
     fuse_short_chunks,
@@ -27,6 +26,7 @@ from jaxmom.sweeps.compile.first_choice import (
     widen,
 )
 from jaxmom.sweeps.compile.lapack import deadlock_note
+from jaxmom.sweeps.compile.meanwhile import loading_xarray
 from jaxmom.sweeps.compile.memory import is_out_of_memory, memory_budget
 from jaxmom.sweeps.compile.prefix import shorten_group
 from jaxmom.sweeps.compile.program import (
@@ -52,6 +52,7 @@ _EXPLAIN_SHARE = 0.05  # of the lanes of a sweep that `explain` may run
 _WIDTH_FACTOR = 4  # from one width that is tried to the next
 _HOST_SECONDS = 3e-4  # of Python for each chunk
 _TIMED_SECONDS = 0.05  # for which a short chunk is repeated
+_WARM_UP_SECONDS = 0.2  # that a first run may take for a second one to follow it in any case
 _LONG_CHUNK = 2.0  # counted seconds from which on only the first steps of lanes are timed
 _HALVINGS = 20  # of the width, at most, for chunks of few lanes
 
@@ -100,14 +101,14 @@ class Autotuner:
     def __init__(
         self, space: Space, group: TracedGroup, devices: Sequence[Any], dispatcher: Dispatcher
     ):
-        self.space, self.group, self.devices = space, group, devices
-        self.dispatcher = dispatcher
+        note = deadlock_note(group.jaxpr, devices)  # chunks of such a program run in turn
+        self.notes = [] if note is None else [note]
+        self.devices = devices if note is None else devices[:1]
+        self.space, self.group, self.dispatcher = space, group, dispatcher
         self.lanes = group.group.rows.size
-        self.lanes_per_device = ceil_div(self.lanes, len(devices))
+        self.lanes_per_device = ceil_div(self.lanes, len(self.devices))
         self.tried: list[Probe] = []
         self.computed: dict[int, Arrays] = {}
-        note = deadlock_note(group.jaxpr, devices)
-        self.notes = [] if note is None else [note]
         self.compile_seconds = self._spent = 0.0
         self._compile_cost = 0.0  # of a program, also of one that this process had
         self._timed, self._scale = group, 1.0  # whose programs are timed; of the seconds of a lane
@@ -157,7 +158,7 @@ class Autotuner:
             missing = missing_rule(self.group) if is_known_loop else ""
             options = likely_options(work, self.devices)
             if missing is None:
-                options = {**default_options(self.devices), LANES_LAST: 1}
+                options = {**options, LANES_LAST: 1}
             if missing:
                 self.notes.append(f"lanes first: lanes_last has no rule for {missing}")
         width = first_width(work, options, self.devices)
@@ -282,7 +283,8 @@ class Autotuner:
 
     def _compile(self, choice: Choice) -> tuple[list[Program], float]:
         start = time.perf_counter()
-        programs = compile_group(self._timed, choice.width, self.devices, choice.options)
+        with loading_xarray():
+            programs = compile_group(self._timed, choice.width, self.devices, choice.options)
         seconds = time.perf_counter() - start
         self.compile_seconds += seconds
         self._compile_cost = max(self._compile_cost, programs[0].compile_seconds)
@@ -331,7 +333,7 @@ class Autotuner:
         # repeated for that.
         while not times or (
             (len(times) + 1) * count <= most
-            and sum(times) < _TIMED_SECONDS
+            and sum(times) < (_TIMED_SECONDS if len(times) > 1 else _WARM_UP_SECONDS)
             and times[0] * turns > _SHORT_SWEEP
         ):
             start = time.perf_counter()

@@ -1,9 +1,9 @@
 """Widths and programs that searches have found, remembered for the next sweep of the same function.
 
 A choice is kept for this process, and as a small file in the cache folder of the user for the next
-one. Its key has all that the speed depends on: the function and its data, the machine, the devices
-and the versions of JAX. What is remembered only takes the place of a search: the width and the
-options are part of the identity of a sweep, whoever chose them.
+one. Its key has all that the speed depends on: the operations of a lane and their shapes, the
+machine, the devices and the versions of JAX. What is remembered only takes the place of a search:
+the width and the options are part of the identity of a sweep, whoever chose them.
 """
 
 import contextlib
@@ -13,6 +13,7 @@ import json
 import os
 import pathlib
 import platform
+import re
 import tempfile
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
@@ -22,6 +23,7 @@ from jaxmom.sweeps.compile.program import TracedGroup
 
 _FOLDER_VARIABLE = "JAXMOM_CACHE_DIR"
 _KEPT = 1000  # files; older ones are deleted
+_SEARCHES = 2  # counts the sets of programs that searches have tried
 
 
 class Choice(NamedTuple):
@@ -55,8 +57,7 @@ def recall_choice(group: TracedGroup, devices: Sequence[Any]) -> Choice | None:
     """Return what an earlier search found for a group on such devices, or None.
 
     Args:
-      group: The group whose lanes the search ran. Its fingerprint is computed, which takes as long
-        as lowering the program of one lane.
+      group: The group whose lanes the search ran.
       devices: To run on.
 
     Returns:
@@ -95,12 +96,14 @@ def remember_choice(
 def _choice_path(group: TracedGroup, devices: Sequence[Any]) -> pathlib.Path:
     """Return the file of a choice, named after all that the speed of a program depends on.
 
-    That is the function with its data, the processor and how much of it this process may use, the
-    devices, the versions of JAX and its settings.
+    That is the program of a lane, without the values of its data, the processor and how much of it
+    this process may use, the devices, the versions of JAX and its settings.
     """
+    program = re.sub(r" at 0x[0-9a-f]+", "", str(group.jaxpr))
     machine = [platform.machine(), _read_processor(), count_cores()]
     kinds = [len(devices), len(set(devices)), devices[0].platform, devices[0].device_kind]
-    parts = [group.fingerprint, machine, kinds, read_versions(), read_settings()]
+    versions = [_SEARCHES, *sorted(read_versions().items())]
+    parts = [program, machine, kinds, versions, read_settings()]
     digest = hashlib.sha256(json.dumps(parts, sort_keys=True, default=str).encode()).hexdigest()
     return cache_folder() / "choices" / f"{digest[:32]}.json"
 

@@ -15,7 +15,7 @@ import jax.numpy as jnp
 
 from jaxmom import _jaxpr
 from jaxmom._jaxpr import primitives as p
-from jaxmom.sweeps.compile.program import Arguments, Outputs, PyTree, TracedGroup
+from jaxmom.sweeps.compile.program import Arguments, PyTree, TracedGroup
 
 
 def shorten_group(group: TracedGroup, share: float) -> TracedGroup:
@@ -30,13 +30,10 @@ def shorten_group(group: TracedGroup, share: float) -> TracedGroup:
       A group of the same arguments and outputs. What is not in a loop of known length is whole.
     """
 
-    def call(data: PyTree, arguments: Arguments) -> Outputs:
-        results = _run_shortened(group.jaxpr, jax.tree.leaves((data, arguments)), share)
-        return {name: results[position] for name, position in group.positions.items()}
+    def call(data: PyTree, arguments: Arguments) -> list[Any]:
+        return _run_shortened(group.jaxpr, jax.tree.leaves((data, arguments)), share)
 
-    jaxpr = jax.make_jaxpr(call)(group.data, group.arguments)
-    positions = {name: position for position, name in enumerate(sorted(group.positions))}
-    return dataclasses.replace(group, call=call, jaxpr=jaxpr, positions=positions)
+    return dataclasses.replace(group, jaxpr=jax.make_jaxpr(call)(group.data, group.arguments))
 
 
 def _run_shortened(program: Any, arguments: Sequence[Any], share: float) -> list[Any]:

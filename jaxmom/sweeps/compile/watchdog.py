@@ -13,8 +13,6 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from typing import Any
 
-import jax
-
 from jaxmom.sweeps.compile.identity import apply_settings, read_context
 from jaxmom.sweeps.compile.program import Arguments, Outputs, Program
 
@@ -75,8 +73,7 @@ class Dispatcher:
     def start(self, program: Program, columns: Arguments) -> "Future[Outputs]":
         """Dispatch a chunk of lanes."""
         future: Future[Outputs] = Future()
-        # Settings such as x64 may be those of this thread alone.
-        settings, columns = read_context(), jax.device_put(columns, program.device)
+        settings = read_context()  # x64 and others may be those of this thread alone
 
         def call() -> None:
             if not future.set_running_or_notify_cancel():

@@ -44,9 +44,13 @@ class LaneSet(NamedTuple):
         """How many chunks the lanes are divided into."""
         return ceil_div(self.rows.size, self.width)
 
+    def count(self, chunk: int) -> int:
+        """Return how many lanes a chunk has."""
+        return min(self.width, self.rows.size - chunk * self.width)
+
     def places(self, chunk: int) -> Index:
         """Return which of the lanes a chunk has."""
-        return np.arange(chunk * self.width, min((chunk + 1) * self.width, self.rows.size))
+        return np.arange(chunk * self.width, chunk * self.width + self.count(chunk))
 
 
 class ResultWriter(Protocol):

@@ -126,7 +126,7 @@ class Driver:
         """
         done = sum(self.finished.values())
         lane_sets = self.writer.lane_sets
-        total = done + sum(len(lane_sets[t.number].places(t.chunk)) for t in self._tasks())
+        total = done + sum(lane_sets[t.number].count(t.chunk) for t in self._tasks())
         self.live.begin(done, total)
         with progress_bar(total, done, self.is_shown, self.config.notes) as progress:
             for task, arrays in self.prefetched.items():
@@ -187,7 +187,7 @@ class Driver:
     def _columns(self, task: Task) -> Arguments:
         """Return the arguments of a chunk; one of few lanes is filled up with its last lane."""
         lane_set = self.writer.lane_sets[task.number]
-        lanes = len(lane_set.places(task.chunk))
+        lanes = lane_set.count(task.chunk)
         missing = chunk_width(lane_set.width, self.config.options, lanes) - lanes
         return jax.tree.map(lambda x: fill_up(x, missing), self._arguments(task))
 
@@ -195,7 +195,7 @@ class Driver:
         """Write the results of a task, or deal with its error."""
         if isinstance(outcome, StalledError):
             raise RuntimeError(self._describe_stall(task, outcome)) from None
-        lanes = self._lanes(task)
+        count = self.writer.lane_sets[task.number].count(task.chunk)
         if isinstance(outcome, Exception):
             if self.on_error == "raise" or has_ended(outcome):
                 outcome.add_note(self._describe_failure(task, outcome))
@@ -203,16 +203,16 @@ class Driver:
             self._begin()
             message = f"{type(outcome).__name__}: {outcome}"
             self.writer.mark_failed(task.number, task.chunk, message)
-            self.live.add_failed(len(lanes))
+            self.live.add_failed(count)
             return
-        arrays = {name: a if name == STEP else a[: len(lanes)] for name, a in outcome.items()}
+        arrays = {name: a if name == STEP else a[:count] for name, a in outcome.items()}
         arrays = add_status(arrays)
         self._begin()
         self.writer.write_chunk(task.number, task.chunk, arrays)
-        self.finished[task.number, task.chunk] = len(lanes)
+        self.finished[task.number, task.chunk] = count
         progress(arrays)
         try:
-            self.live.add(lanes, self.config.traced[task.group].outputs, arrays)
+            self.live.add(self._lanes(task), self.config.traced[task.group].outputs, arrays)
         except Exception as error:
             error.add_note(f"This was on_chunk, after {self._describe_task(task)} are done.")
             raise

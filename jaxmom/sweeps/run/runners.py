@@ -8,6 +8,7 @@ from typing import Any, NamedTuple, Protocol
 
 import jax
 
+from jaxmom.sweeps.compile.meanwhile import loading_xarray
 from jaxmom.sweeps.compile.program import (
     Arguments,
     Arrays,
@@ -142,7 +143,8 @@ class LocalRunner:
             while len(self.programs) >= _KEPT_GROUPS:
                 self.programs.pop(next(iter(self.programs)))
             traced = self.traced[group]
-            self.programs[key] = compile_group(traced, width, self.devices, self.options)
+            with loading_xarray():
+                self.programs[key] = compile_group(traced, width, self.devices, self.options)
             self.compile_seconds += time.perf_counter() - start
         return self.programs[key]
 
