@@ -25,8 +25,6 @@ TimedFn: TypeAlias = Callable[[], object]  # runs a compiled program to its end
 TrainFn: TypeAlias = Callable[..., dict[str, jax.Array]]  # (beta, learning_rate) -> results
 
 CHECKS = (1, 50)
-# XLA:CPU cuts the loops of small arrays into tasks, which cost more than they save.
-UNDIVIDED = {"xla_disable_hlo_passes": "cpu-parallel-task-assigner"}
 
 
 def train_quadratic(steps: int, check: int) -> TrainFn:
@@ -89,10 +87,10 @@ def compile_vmap(train: TrainFn, lanes: int) -> TimedFn:
     return lambda: jax.block_until_ready(compiled(*columns))
 
 
-def prepare_sweep(train: TrainFn, lanes: int, width: int, options: dict[str, Any]) -> TimedFn:
+def prepare_sweep(train: TrainFn, lanes: int, width: int | str) -> TimedFn:
     """Return a call of a sweep, whose program is compiled by the first call and kept."""
     space = jm.paired(**sample_axes(lanes))
-    return lambda: jm.sweep(train, space, width=width, options=options, progress=False)
+    return lambda: jm.sweep(train, space, width=width, progress=False)
 
 
 def time_in_turn(calls: dict[int, TimedFn], rounds: int) -> dict[int, float]:
@@ -110,12 +108,11 @@ def time_in_turn(calls: dict[int, TimedFn], rounds: int) -> dict[int, float]:
 def main() -> None:
     """Print the table."""
     parser = command.make_parser("experiments.benchmarks.divergence", __doc__ or "")
-    parser.add_argument("--lanes", type=int, default=20_000, help="lanes of the quadratic")
+    parser.add_argument("--lanes", type=int, default=200_000, help="lanes of the quadratic")
     parser.add_argument("--steps", type=int, default=4000, help="of the quadratic, 10 * 50 n")
     parser.add_argument("--rounds", type=int, default=10, help="of each pair; the best counts")
     given = parser.parse_args()
     lanes, steps = given.lanes, given.steps
-    last = {**UNDIVIDED, "lanes_last": 1}
 
     def pair(make: Callable[[int], TrainFn], prepare: Callable[[TrainFn], TimedFn]) -> Any:
         return {check: prepare(make(check)) for check in CHECKS}
@@ -127,20 +124,18 @@ def main() -> None:
         return lambda check: train_network(steps // 10, check, hidden)
 
     pairs = {
-        "quadratic, jm.sweep, width 1,024, lanes last": pair(
-            quadratic, lambda train: prepare_sweep(train, lanes, 1024, last)
-        ),
-        "quadratic, jm.sweep, the same, unrolled by 4": pair(
-            quadratic, lambda train: prepare_sweep(train, lanes, 1024, {**last, "lanes_last": 4})
+        "quadratic, jm.sweep": pair(quadratic, lambda train: prepare_sweep(train, lanes, "auto")),
+        "quadratic, jm.sweep, width 1,024": pair(
+            quadratic, lambda train: prepare_sweep(train, lanes, 1024)
         ),
         "quadratic, bare jit(vmap) of 1,024": pair(
             quadratic, lambda train: compile_vmap(train, 1024)
         ),
-        "network 64-32-10, jm.sweep, width 16": pair(
-            network(32), lambda train: prepare_sweep(train, 64, 16, UNDIVIDED)
+        "network 64-32-10, jm.sweep": pair(
+            network(32), lambda train: prepare_sweep(train, 128, "auto")
         ),
-        "network 64-256-10, jm.sweep, width 4": pair(
-            network(256), lambda train: prepare_sweep(train, 16, 4, UNDIVIDED)
+        "network 64-256-10, jm.sweep": pair(
+            network(256), lambda train: prepare_sweep(train, 32, "auto")
         ),
     }
     print("| | check=1, s | check=50, s | ratio |\n| --- | --- | --- | --- |")

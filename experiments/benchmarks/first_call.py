@@ -140,7 +140,7 @@ def measure_workload(
     """Return the measurements of candidates by name, of all or of some; slow ones are None."""
     found: dict[str, Any] = {}
     for candidate in list_candidates(make_workload(name, size)):
-        if only and candidate not in only:
+        if only and candidate not in (AUTO, *only):
             continue
         both = [one["first"] + one["again"] for one in found.values() if one is not None]
         admitted = min([limit, *(_START_SECONDS + _HOPELESS * seconds for seconds in both)])
@@ -281,7 +281,7 @@ def parse_arguments() -> argparse.Namespace:
     """Return the arguments of the command line."""
     parser = command.make_parser(__spec__.name, __doc__)
     parser.add_argument("--only", choices=list(WORKLOADS), nargs="+", help="some workloads only")
-    parser.add_argument("--candidates", nargs="+", default=[], help="some candidates only")
+    parser.add_argument("--candidates", nargs="+", default=[], help="only these beside auto")
     parser.add_argument("--quick", action="store_true", help="sizes that take a minute or two")
     parser.add_argument("--devices", type=int, default=1, help="CPU devices of each process")
     parser.add_argument(

@@ -3,6 +3,7 @@
 import functools
 import logging
 import pathlib
+import re
 import subprocess
 import sys
 
@@ -15,7 +16,7 @@ from jax.tree_util import Partial
 import jaxmom as jm
 from jaxmom import _jaxpr
 from jaxmom.sweeps import explain, grid, paired, sample, sweep
-from jaxmom.sweeps.compile import identity, lapack
+from jaxmom.sweeps.compile import identity, lapack, meanwhile
 from jaxmom.sweeps.compile.identity import diff_identities, sweep_identity
 from jaxmom.sweeps.compile.program import compile_group
 from jaxmom.sweeps.estimate import trace_groups
@@ -30,6 +31,45 @@ def scaled(a, b=1.0):
 def identity_of(fn=scaled, space=None, width=2, options=None, backend="cpu"):
     space = grid(a=[1.0, 2.0]) if space is None else space
     return sweep_identity(space, width, trace_groups(fn, space), options or {}, backend)
+
+
+def test_loops_write_params_and_state_in_place_and_the_bits_stay():
+    def train(beta, learning_rate):
+        optimizer = jm.heavy_ball(learning_rate, beta)
+        start = jnp.cos(jnp.arange(64.0 * 64)).reshape(64, 64)
+        run = jm.optimize(lambda w: jnp.sum(jnp.tanh(w @ w)), start, optimizer, 20, every=20)
+        return {"params": run.params, "diverged_at": run.diverged_at}
+
+    columns = {"beta": np.array([0.1, 0.5, 0.9]), "learning_rate": np.array([0.1, 1e-3, 1e9])}
+    (group,) = trace_groups(train, paired(**columns))
+    copies, results = [], []
+    for options in ({}, {"xla_cpu_copy_insertion_use_region_analysis": False}):
+        (program,) = compile_group(group, 3, jax.devices()[:1], options)
+        text = program.compiled.as_text()
+        copies.append(len(re.findall(r"%copy\S* = f64\[3,64,64\]", text)))
+        results.append(program.finish(program.start(columns)))
+    assert copies[0] < copies[1]
+    for name, values in results[0].items():
+        np.testing.assert_array_equal(values, results[1][name])
+    assert results[0]["diverged_at"].tolist()[:2] == [-1, -1]
+
+
+def test_xarray_is_loaded_while_a_program_compiles():
+    program = """
+import sys, threading
+from jaxmom.sweeps.compile.meanwhile import loading_xarray
+assert "xarray" not in sys.modules
+with loading_xarray():
+    pass
+assert "xarray" in sys.modules
+assert threading.active_count() == 1
+"""
+    subprocess.run([sys.executable, "-c", program], check=True)
+
+
+def test_an_xarray_that_cannot_be_loaded_does_not_stop_the_compiler(monkeypatch):
+    monkeypatch.setitem(sys.modules, "xarray", None)
+    meanwhile._load_xarray()
 
 
 # What is changed -> kind, name, whether there was something before, whether there is something now.

@@ -33,12 +33,13 @@ _EVEN = 8  # wider chunks are a multiple of so many lanes, which vector units li
 
 # For each kind of program the bytes that the loops of a chunk carry, at best, and the narrowest
 # and the widest chunk. On CPUs these bytes fit into a cache: the first one where lanes are last,
-# the shared one where products of matrices reuse what they have read. A GPU is the faster the more
+# the shared one where products of matrices reuse what they have read; there, two results of the
+# size of the largest one count too, which are read again as soon as they are written. A GPU is the faster the more
 # lanes it has, as long as there is memory: each step of a loop is a few launches, for however many.
 _WIDTHS = {
     ("cpu", "last"): (3 * 2**13, 128, 2048),
-    ("cpu", "products"): (3 * 2**20, 2, 32),
-    ("cpu", "convolutions"): (3 * 2**20, 2, 8),  # XLA has one of many groups for all lanes
+    ("cpu", "products"): (5 * 2**20, 2, 32),
+    ("cpu", "convolutions"): (5 * 2**20, 2, 8),  # XLA has one of many groups for all lanes
     ("cpu", "other"): (2**20, 16, 256),
     ("other", "last"): (2**33, 4096, 2**20),
     ("other", "products"): (2**32, 64, 8192),
@@ -92,8 +93,8 @@ def likely_options(work: Work, devices: Sequence[Any]) -> Mapping[str, Any]:
     if devices[0].platform != "cpu":
         return {}
     is_divided = work.is_products and len(devices) == 1
-    parts = ({} if is_divided else UNDIVIDED, {} if work.has_convolution else MODERATE)
-    return {**WIDE_VECTORS, **parts[0], **parts[1]}
+    options = WIDE_VECTORS if is_divided else {**WIDE_VECTORS, **UNDIVIDED}
+    return options if work.has_convolution else {**options, **MODERATE}
 
 
 def widen(choice: Choice, factor: float) -> Choice:
@@ -146,7 +147,8 @@ def first_width(work: Work, options: Mapping[str, Any], devices: Sequence[Any]) 
     kind = "last" if LANES_LAST in options else kind
     platform = "cpu" if devices[0].platform == "cpu" else "other"
     carried, narrowest, widest = _WIDTHS[platform, kind]
-    width = 2 ** int(math.log2(max(carried / max(work.carried_bytes, 1), 1)))
+    used = work.carried_bytes + (2 * work.written_bytes if work.is_products else 0)
+    width = 2 ** int(math.log2(max(carried / max(used, 1), 1)))
     return min(max(width, narrowest), widest)
 
 

@@ -25,6 +25,7 @@ class Work(NamedTuple):
       multiplications: Floating-point operations in products of matrices and convolutions.
       elements: Numbers that all other operations write.
       carried_bytes: The most that one of its loops carries from step to step.
+      written_bytes: The most that one operation writes.
       has_unknown_loop: Whether a loop runs until its lane ends it.
       has_convolution: Whether there is a convolution.
     """
@@ -32,6 +33,7 @@ class Work(NamedTuple):
     multiplications: float = 0.0
     elements: float = 0.0
     carried_bytes: float = 0.0
+    written_bytes: float = 0.0
     has_unknown_loop: bool = False
     has_convolution: bool = False
 
@@ -67,6 +69,7 @@ class Work(NamedTuple):
             self.multiplications + other.multiplications,
             self.elements + other.elements,
             max(self.carried_bytes, other.carried_bytes),
+            max(self.written_bytes, other.written_bytes),
             self.has_unknown_loop or other.has_unknown_loop,
             self.has_convolution or other.has_convolution,
         )
@@ -104,7 +107,7 @@ def _count_equation(equation: Any) -> Work:
         once = count_work(body).join(Work(carried_bytes=carried))
         return once.repeat(equation.params["length"])
     if primitive is p.while_p:
-        carried = Work(0.0, 0.0, _count_bytes(equation.outvars), True)
+        carried = Work(carried_bytes=_count_bytes(equation.outvars), has_unknown_loop=True)
         return count_work(equation.params["body_jaxpr"]).join(carried).repeat(_UNKNOWN_TRIPS)
     if primitive is p.cond_p:
         branches = [count_work(branch) for branch in equation.params["branches"]]
@@ -114,16 +117,18 @@ def _count_equation(equation: Any) -> Work:
     if called is not None:
         return count_work(called)
     written = float(sum(_size(variable) for variable in equation.outvars))
+    size = _count_bytes(equation.outvars)
     if primitive is p.dot_general_p:
         (contracted, _), _ = equation.params["dimension_numbers"]
         shape = equation.invars[0].aval.shape
-        return Work(2 * written * math.prod(shape[axis] for axis in contracted))
+        products = 2 * written * math.prod(shape[axis] for axis in contracted)
+        return Work(multiplications=products, written_bytes=size)
     if primitive is p.conv_general_dilated_p:
         kernel = equation.invars[1].aval.shape
         outputs = kernel[equation.params["dimension_numbers"].rhs_spec[0]]
         products = 2 * written * math.prod(kernel) / max(outputs, 1)
-        return Work(multiplications=products, has_convolution=True)
-    total = Work(elements=written)
+        return Work(multiplications=products, written_bytes=size, has_convolution=True)
+    total = Work(elements=written, written_bytes=size)
     for program in inner:  # of a primitive that is not known in detail
         total = total.join(count_work(program))
     return total
