@@ -33,9 +33,10 @@ _EVEN = 8  # wider chunks are a multiple of so many lanes, which vector units li
 
 # For each kind of program the bytes that the loops of a chunk carry, at best, and the narrowest
 # and the widest chunk. On CPUs these bytes fit into a cache: the first one where lanes are last,
-# the shared one where products of matrices reuse what they have read; there, two results of the
-# size of the largest one count too, which are read again as soon as they are written. A GPU is the faster the more
-# lanes it has, as long as there is memory: each step of a loop is a few launches, for however many.
+# the shared one where products of matrices reuse what they have read. There, two results of the
+# size of the largest one count too, which are read again as soon as they are written. A GPU is the
+# faster the more lanes it has, as long as there is memory: each step of a loop is a few launches,
+# for however many.
 _WIDTHS = {
     ("cpu", "last"): (3 * 2**13, 128, 2048),
     ("cpu", "products"): (5 * 2**20, 2, 32),
