@@ -6,8 +6,8 @@ The two programs of a pair differ in `check` alone. They run in turn, and the be
 counts, without compiling. The quadratic has two parameters, so that the loss alone, which a rare
 test leaves out, is as much work as the step.
 
-Answer: see docs/sweeps.md. In a sweep of the quadratic, from nothing to as much as the step; on
-networks, up to a tenth; in a bare `jit(vmap)` of the quadratic, several times the step.
+Answer: see docs/sweeps.md. In sweeps that choose their width, nothing on the quadratic and at most
+a few percent on networks; up to as much as the step in a bare `jit(vmap)` of the quadratic.
 """
 
 import time

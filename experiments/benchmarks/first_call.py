@@ -310,7 +310,8 @@ def main() -> None:
     totals = {n: w.lanes * w.operations for n in names for w in [make_workload(n, size)]}
     operations = {n: total for n, total in totals.items() if total}
     machine = describe_machine(options.devices)
-    out = options.out or RESULTS / f"first_call-{size}-{machine['cores']}-cores.json"
+    used = f"{machine['cores']}-cores-{options.devices}-device{'s' * (options.devices > 1)}"
+    out = options.out or RESULTS / f"first_call-{size}-{used}.json"
     kept = {"machine": machine, "size": size, "results": {}, "operations": operations, "peaks": {}}
     if out.exists():  # what cannot be kept there is refused before it is measured
         kept = merge_contents(json.loads(out.read_text()), kept)
