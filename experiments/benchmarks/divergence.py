@@ -109,7 +109,9 @@ def main() -> None:
     """Print the table."""
     parser = command.make_parser("experiments.benchmarks.divergence", __doc__ or "")
     parser.add_argument("--lanes", type=int, default=200_000, help="lanes of the quadratic")
-    parser.add_argument("--steps", type=int, default=4000, help="of the quadratic, 10 * 50 n")
+    parser.add_argument(
+        "--steps", type=int, default=4000, help="of the quadratic, a multiple of 500"
+    )
     parser.add_argument("--rounds", type=int, default=10, help="of each pair; the best counts")
     given = parser.parse_args()
     lanes, steps = given.lanes, given.steps

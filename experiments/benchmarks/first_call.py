@@ -7,8 +7,8 @@ jitted run, on functions of many kinds?
 Every candidate runs in a process of its own, without a compilation cache on disk and without
 anything remembered. There the first call is timed from handing over the function to having all
 results on the host, and so is a second one. The table has the seconds of `jm.sweep` with "auto" as
-multiples of the best candidate. A candidate is given up where it takes several times as long as the
-best one so far. For networks, a second table has the operations in products of matrices that
+multiples of the best candidate. A candidate is given up where it takes much longer than the best
+one so far. For networks, a second table has the operations in products of matrices that
 "auto" does in a second, as a share of the rate of one large product, measured in the same run.
 
 Answer: the table that it prints, for the machine on which it runs; docs/sweeps.md says what "auto"

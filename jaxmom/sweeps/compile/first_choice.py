@@ -1,4 +1,4 @@
-"""The first width and program of a search, chosen by the work of a lane, and those beside it.
+"""Where a search starts, by the work of a lane, and the programs that it tries besides.
 
 Nothing here compiles or runs. What a processor does best was measured once, and is in the table
 below: small elementwise steps like many lanes, which stand last; products of matrices like so few
@@ -21,8 +21,8 @@ UNDIVIDED = {"xla_disable_hlo_passes": "cpu-parallel-task-assigner"}
 # times as fast where a step is elementwise. Products of a matrix and a vector may then add up in
 # another order.
 WIDE_VECTORS = {"xla_cpu_prefer_vector_width": 512}
-# At its highest level LLVM takes a test out of a loop and compiles the loop twice, and no longer
-# uses vectors in either. At the level below, steps that test something (whether a lane has
+# At its highest level LLVM moves a test out of its loop, which makes two copies of the loop,
+# neither with vectors. At the level below, steps that test something (whether a lane has
 # diverged, or has ended) run up to 2.4 times as fast, and programs compile in two thirds of the
 # time. Convolutions need the highest level: they are loops of XLA's own.
 MODERATE = {"xla_backend_optimization_level": 2}
@@ -34,13 +34,12 @@ _EVEN = 8  # wider chunks are a multiple of so many lanes, which vector units li
 # For each kind of program the bytes that the loops of a chunk carry, at best, and the narrowest
 # and the widest chunk. On CPUs these bytes fit into a cache: the first one where lanes are last,
 # the shared one where products of matrices reuse what they have read. There, two results of the
-# size of the largest one count too, which are read again as soon as they are written. A GPU is the
-# faster the more lanes it has, as long as there is memory: each step of a loop is a few launches,
-# for however many.
+# size of the largest one count too, which are read again as soon as they are written. A GPU gains
+# from every further lane: a step of a loop is a few launches, however many lanes there are.
 _WIDTHS = {
     ("cpu", "last"): (3 * 2**13, 128, 2048),
     ("cpu", "products"): (5 * 2**20, 2, 32),
-    ("cpu", "convolutions"): (5 * 2**20, 2, 8),  # XLA has one of many groups for all lanes
+    ("cpu", "convolutions"): (5 * 2**20, 2, 8),  # which XLA turns into one of many groups
     ("cpu", "other"): (2**20, 16, 256),
     ("other", "last"): (2**33, 4096, 2**20),
     ("other", "products"): (2**32, 64, 8192),
@@ -148,7 +147,7 @@ def first_width(work: Work, options: Mapping[str, Any], devices: Sequence[Any]) 
     kind = "last" if LANES_LAST in options else kind
     platform = "cpu" if devices[0].platform == "cpu" else "other"
     carried, narrowest, widest = _WIDTHS[platform, kind]
-    used = work.carried_bytes + (2 * work.written_bytes if work.is_products else 0)
+    used = work.loop_bytes if work.is_products else work.carried_bytes
     width = 2 ** int(math.log2(max(carried / max(used, 1), 1)))
     return min(max(width, narrowest), widest)
 

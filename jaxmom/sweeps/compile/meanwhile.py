@@ -1,4 +1,4 @@
-"""What Python loads while XLA compiles: xarray, which is needed for the results."""
+"""The import of xarray, which the results need, while XLA compiles."""
 
 import contextlib
 import functools
@@ -12,9 +12,9 @@ import numpy as np
 def loading_xarray() -> Iterator[None]:
     """Load xarray in a thread of its own, the first time in a process, and wait for it at the end.
 
-    That takes 0.3 s, and as long again if dask is installed, which xarray loads with its first
-    array. XLA needs no Python while it compiles. It is waited for, because two threads that import
-    parts of one package at a time may each find the other's half done.
+    The import takes 0.3 s, and as long again if dask is installed, which xarray loads with its
+    first array. XLA needs no Python while it compiles. The thread is waited for, because two
+    threads that import parts of one package may each see a module of the other half imported.
     """
     thread = _start_once()
     try:
@@ -31,7 +31,7 @@ def _start_once() -> threading.Thread:
 
 
 def _load_xarray() -> None:
-    """Make a Dataset; what is wrong with xarray is raised where the results need one."""
+    """Import xarray and make a Dataset; errors are raised where the results need one."""
     with contextlib.suppress(Exception):
         import xarray
 

@@ -81,7 +81,7 @@ class TracedGroup:
     positions: dict[str, int]
 
     def call(self, data: PyTree, arguments: Arguments) -> Outputs:
-        """Return the outputs of one lane: the jaxpr is traced in half the time of the function."""
+        """Return the outputs of one lane. The jaxpr is traced in half the time of the function."""
         results = jaxpr_as_fun(self.jaxpr)(*jax.tree.leaves((data, arguments)))
         return {name: results[position] for name, position in self.positions.items()}
 
@@ -339,8 +339,8 @@ def _compile_lowered(lowered: Sequence[Any], of_xla: Mapping[str, Any]) -> list[
     """Compile programs, one of them in this thread and the others beside it.
 
     Raises:
-      JaxRuntimeError: With a note on which options went to the compiler, if it knows one of them
-        not.
+      JaxRuntimeError: With a note on which options went to the compiler, if it does not know one
+        of them.
     """
     try:
         with ThreadPoolExecutor(len(lowered)) as pool:

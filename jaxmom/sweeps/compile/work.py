@@ -1,6 +1,6 @@
 """The work of one lane, counted on its jaxpr before anything is compiled.
 
-The counts decide where the autotuner starts, so they need not be exact to a factor of two: whether
+The counts decide where the autotuner starts, so they may be off by a factor of two: whether
 products of matrices dominate, how many bytes a lane carries through its loops, and roughly how
 long it takes.
 """
@@ -26,6 +26,7 @@ class Work(NamedTuple):
       elements: Numbers that all other operations write.
       carried_bytes: The most that one of its loops carries from step to step.
       written_bytes: The most that one operation writes.
+      loop_bytes: The most that a loop carries, with twice what an operation in it writes.
       has_unknown_loop: Whether a loop runs until its lane ends it.
       has_convolution: Whether there is a convolution.
     """
@@ -34,6 +35,7 @@ class Work(NamedTuple):
     elements: float = 0.0
     carried_bytes: float = 0.0
     written_bytes: float = 0.0
+    loop_bytes: float = 0.0
     has_unknown_loop: bool = False
     has_convolution: bool = False
 
@@ -70,6 +72,7 @@ class Work(NamedTuple):
             self.elements + other.elements,
             max(self.carried_bytes, other.carried_bytes),
             max(self.written_bytes, other.written_bytes),
+            max(self.loop_bytes, other.loop_bytes),
             self.has_unknown_loop or other.has_unknown_loop,
             self.has_convolution or other.has_convolution,
         )
@@ -104,11 +107,12 @@ def _count_equation(equation: Any) -> Work:
     if primitive is p.scan_p:
         body, constants, carry = _jaxpr.scan_parts(equation)
         carried = _count_bytes(equation.invars[constants : constants + carry])
-        once = count_work(body).join(Work(carried_bytes=carried))
-        return once.repeat(equation.params["length"])
+        return _count_loop(count_work(body), carried).repeat(equation.params["length"])
     if primitive is p.while_p:
-        carried = Work(carried_bytes=_count_bytes(equation.outvars), has_unknown_loop=True)
-        return count_work(equation.params["body_jaxpr"]).join(carried).repeat(_UNKNOWN_TRIPS)
+        once = _count_loop(
+            count_work(equation.params["body_jaxpr"]), _count_bytes(equation.outvars)
+        )
+        return once.repeat(_UNKNOWN_TRIPS)._replace(has_unknown_loop=True)
     if primitive is p.cond_p:
         branches = [count_work(branch) for branch in equation.params["branches"]]
         return max(branches, key=lambda work: work.seconds)
@@ -132,6 +136,11 @@ def _count_equation(equation: Any) -> Work:
     for program in inner:  # of a primitive that is not known in detail
         total = total.join(count_work(program))
     return total
+
+
+def _count_loop(once: Work, carried: float) -> Work:
+    """Return the work of one trip, with the bytes that its loop carries and works on."""
+    return once.join(Work(carried_bytes=carried, loop_bytes=carried + 2 * once.written_bytes))
 
 
 def _size(atom: Any) -> int:
