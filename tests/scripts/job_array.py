@@ -1,6 +1,7 @@
 """Fork the processes of a job array, kill some of them at random, and start those again.
 
-The process forks before JAX starts its threads. Prints how many were killed, and how often the
+The process forks before JAX starts its threads. The first half die whenever it is, most of them
+while they compile, and each of the others when there are new parts. Prints how many were killed, and how often the
 number of parts was another one then.
 """
 
@@ -22,12 +23,13 @@ def start(store, part):
 
 
 def main(store, seed, processes, deaths):
-    draw, killed, seen = random.Random(int(seed)), 0, set()
+    draw, killed, seen, early = random.Random(int(seed)), 0, {0}, int(deaths) // 2
     shares = [(i, int(processes)) for i in range(int(processes))]
     running = {start(store, part): part for part in shares}
     while running:
-        time.sleep(draw.uniform(0, 0.5))
-        if killed < int(deaths):
+        time.sleep(draw.uniform(0, 0.5 if killed < early else 0.01))
+        may_kill = killed < early or len(parts(store)) > max(seen)
+        if killed < int(deaths) and may_kill:
             victim = draw.choice(sorted(running))
             os.kill(victim, signal.SIGKILL)
             _, status = os.waitpid(victim, 0)
