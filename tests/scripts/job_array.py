@@ -1,8 +1,8 @@
 """Fork the processes of a job array, kill some of them at random, and start those again.
 
 The process forks before JAX starts its threads. The first half die whenever it is, most of them
-while they compile, and each of the others when there are new parts. Prints how many were killed, and how often the
-number of parts was another one then.
+while they compile, and each of the others when there are new parts. Prints how many were killed,
+and how often the number of parts was another one then.
 """
 
 import os
