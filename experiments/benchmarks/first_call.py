@@ -249,10 +249,13 @@ def format_table(results: dict[str, dict[str, Any]]) -> str:
         auto, cells = found[AUTO], []
         others = {n: m for n, m in found.items() if m is not None and n != AUTO}
         for which in ("first", "again"):
-            best = min(others, key=lambda n: others[n][which], default=AUTO)
-            least = found[best][which]
-            cells += [f"{auto[which]:.2f} s", f"{least:.2f} s ({best})"]
-            cells.append(f"{auto[which] / least:.2f}")
+            cells.append(f"{auto[which]:.2f} s")
+            if not others:
+                cells += ["all others given up", "-"]
+                continue
+            best = min(others, key=lambda n: others[n][which])
+            least = others[best][which]
+            cells += [f"{least:.2f} s ({best})", f"{auto[which] / least:.2f}"]
         loop = found.get(LOOP)
         cells += [format_choice(auto), "-" if loop is None else f"{loop['first']:.1f} s"]
         lines.append(f"| {name} | {' | '.join(cells)} |")
