@@ -37,6 +37,11 @@ def doubled_on_host(x):
     return {"y": jax.pure_callback(lambda x: 2 * x, spec, x, vmap_method="expand_dims")}
 
 
+def printed(x):
+    jax.debug.print("{}", x)
+    return {"y": x}
+
+
 def trace(fn):
     (group,) = trace_groups(fn, grid(x=[1.0, 2.0, 3.0]))
     return group
@@ -70,7 +75,7 @@ def main():
         "rounds": run(counter, loop_of_products, [first, second], [second, third]),
         "reversed": run(counter, loop_of_products, [second, first]),
         "can copy": [
-            can_copy(trace(fn).jaxpr, first) for fn in (loop_of_products, doubled_on_host)
+            can_copy(trace(fn).jaxpr, first) for fn in (loop_of_products, doubled_on_host, printed)
         ],
     }
     with tempfile.TemporaryDirectory() as folder:

@@ -42,7 +42,10 @@ def calls_host(program: Any) -> bool:
     Args:
       program: A jaxpr.
     """
-    return any("callback" in equation.params for equation in _jaxpr.all_equations(program))
+    return any(
+        "callback" in equation.params or equation.primitive.name == "debug_print"
+        for equation in _jaxpr.all_equations(program)
+    )
 
 
 def copy_executable(compiled: Any, device: Any, options: Mapping[str, Any]) -> Any:

@@ -50,10 +50,6 @@ from jaxmom.sweeps.space.index_maps import ceil_div
 LANES_LAST, BLOCK, NARROW = "lanes_last", "block", "narrow"
 OPTIONS = (LANES_LAST, BLOCK, NARROW)
 
-# On CPUs, XLA copies the parameters and the state in each step of a loop, unless it is told to find
-# out where they can be written in place, as it does on GPUs. That changes no arithmetic.
-_IN_PLACE = {"xla_cpu_copy_insertion_use_region_analysis": True}
-
 Arrays: TypeAlias = dict[str, NDArray[Any]]
 Outputs: TypeAlias = dict[str, jax.Array]
 # ``fn(**axes)`` returns a Trajectory, a dict of arrays, or both; see `jaxmom.sweep`.
@@ -267,8 +263,6 @@ def compile_group(
       ValueError: The width is not a multiple of the block.
     """
     of_xla = {name: value for name, value in options.items() if name not in OPTIONS}
-    if devices[0].platform == "cpu":
-        of_xla = {**_IN_PLACE, **of_xla}
     used, of_xla = avoid_deadlock(group.jaxpr, devices, of_xla)
     distinct = list(dict.fromkeys(used))
     choice = width, repr(sorted({**options, **of_xla}.items()))
