@@ -76,9 +76,9 @@ def optimize(
       divergence: The factor beyond which a run has diverged.
       check: Test for divergence before every so many updates, and at every record; `diverged_at`
         is exact to that. A test needs the loss, which a gradient does not always need: where both
-        cost next to nothing (a quadratic in two dimensions), it costs up to the step in a
-        `jax.vmap` of your own and in a `jaxmom.sweep` of a given width, and nothing in a sweep that
-        chooses its width; on networks, a few percent.
+        cost next to nothing (a quadratic in two dimensions), it costs several times the step in a
+        wide `jax.vmap` of your own, up to the step in a `jaxmom.sweep` of a given width, and
+        nothing in a sweep that chooses its width; on networks, a few percent.
       unroll: Steps per iteration of the compiled loop, as in `jax.lax.scan`.
 
     Returns:

@@ -61,11 +61,8 @@ def test_other_devices_get_copies_of_what_is_compiled_for_one():
     kept = [result for name in ("written", "read") for *_, result in found[name]]
     for result in [*results[1:], *kept]:
         np.testing.assert_array_equal(result, results[0])
-    assert found["can copy"] == [
-        True,
-        False,
-        False,
-    ]  # functions of the host are known by an address
+    # Functions of the host are known by an address.
+    assert found["can copy"] == [True, False, False]
 
 
 def test_bound_arrays_may_change_without_a_compilation_and_constants_not(caplog):

@@ -13,13 +13,12 @@ import json
 import os
 import pathlib
 import platform
-import re
 import tempfile
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from jaxmom.sweeps.compile.identity import read_settings, read_versions
-from jaxmom.sweeps.compile.program import TracedGroup
+from jaxmom.sweeps.compile.program import TracedGroup, drop_addresses
 
 _FOLDER_VARIABLE = "JAXMOM_CACHE_DIR"
 _KEPT = 1000  # files; older ones are deleted
@@ -99,11 +98,10 @@ def _choice_path(group: TracedGroup, devices: Sequence[Any]) -> pathlib.Path:
     That is the program of a lane, without the values of its data, the processor and how much of it
     this process may use, the devices, the versions of JAX and its settings.
     """
-    program = re.sub(r" at 0x[0-9a-f]+", "", str(group.jaxpr))
     machine = [platform.machine(), _read_processor(), count_cores()]
     kinds = [len(devices), len(set(devices)), devices[0].platform, devices[0].device_kind]
     versions = [_SEARCHES, *sorted(read_versions().items())]
-    parts = [program, machine, kinds, versions, read_settings()]
+    parts = [drop_addresses(str(group.jaxpr)), machine, kinds, versions, read_settings()]
     digest = hashlib.sha256(json.dumps(parts, sort_keys=True, default=str).encode()).hexdigest()
     return cache_folder() / "choices" / f"{digest[:32]}.json"
 

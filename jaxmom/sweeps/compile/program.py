@@ -105,14 +105,18 @@ class TracedGroup:
         number or operation.
         """
         lowered = jax.jit(self.call).trace(self.data, self.arguments).lower()
-        text = re.sub(r" at 0x[0-9a-f]+", "", lowered.as_text())
-        digest = hashlib.sha256(text.encode())
+        digest = hashlib.sha256(drop_addresses(lowered.as_text()).encode())
         for leaf in self.data:
             array = np.asarray(jax.random.key_data(leaf) if is_key(leaf) else leaf)
             digest.update(f"{array.dtype}{array.shape}".encode() + array.tobytes())
         for callback in digest_callbacks(self.jaxpr):
             digest.update(callback.encode())
         return digest.hexdigest()
+
+
+def drop_addresses(text: str) -> str:
+    """Return the text of a program without addresses, which differ between processes."""
+    return re.sub(r" at 0x[0-9a-f]+", "", text)
 
 
 def trace_group(fn: SweptFn, group: Group, sample: Arguments) -> TracedGroup:
