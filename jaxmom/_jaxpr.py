@@ -365,14 +365,24 @@ def fills(gather: "JaxprEqn") -> bool:
     return gather.params["mode"] == jax.lax.GatherScatterMode.FILL_OR_DROP
 
 
-def lapack_calls(program: "Program") -> list[str]:
-    """Return the names of a program's primitives that XLA:CPU hands to LAPACK, sorted."""
+def lapack_calls(program: "Program", *, least_axes: int = 0) -> list[str]:
+    """Return the names of a program's primitives that XLA:CPU hands to LAPACK, sorted.
+
+    Args:
+      program: What is searched, and the programs within it.
+      least_axes: Of the first operand; with 3, only calls for a batch of matrices count.
+    """
     p = primitives
     lapack = {p.cholesky_p, p.eig_p, p.eigh_p, p.geqp3_p, p.geqrf_p, p.hessenberg_p}
     lapack |= {p.householder_product_p, p.lu_p, p.ormqr_p, p.qr_p, p.schur_p, p.svd_p}
     lapack |= {p.triangular_solve_p, p.tridiagonal_p, p.tridiagonal_solve_p}
-    used = {equation.primitive for equation in all_equations(program)}
-    return sorted(primitive.name for primitive in used & lapack)
+    used = {
+        equation.primitive
+        for equation in all_equations(program)
+        if equation.primitive in lapack
+        and getattr(equation.invars[0].aval, "ndim", 0) >= least_axes
+    }
+    return sorted(primitive.name for primitive in used)
 
 
 @functools.cache

@@ -9,14 +9,16 @@ import jax.numpy as jnp
 import numpy as np
 from jax.tree_util import Partial
 
+from jaxmom._choices import check_flag
 from jaxmom.sweeps.compile.autotune import Autotuner, Probe
 from jaxmom.sweeps.compile.choices import Choice, count_cores
 from jaxmom.sweeps.compile.first_choice import default_options
 from jaxmom.sweeps.compile.options import check_options
 from jaxmom.sweeps.compile.program import (
+    BLOCK,
+    IN_TURN,
     LANES_LAST,
     NARROW,
-    OPTIONS,
     SweptFn,
     TracedGroup,
     trace_group,
@@ -195,7 +197,7 @@ def as_options(given: Mapping[str, Any] | None) -> Mapping[str, Any] | None:
         raise ValueError(f'options are a mapping, such as {{"{LANES_LAST}": 1}}, not {given!r}.')
     options = {n: v.item() if isinstance(v, np.generic) else v for n, v in given.items()}
     options = {name: value for name, value in options.items() if value is not None}
-    for name in set(OPTIONS) & options.keys():
+    for name in {LANES_LAST, BLOCK, NARROW} & options.keys():
         count = _as_count(options[name], least=0 if name == NARROW else 1)
         if count is None:
             raise ValueError(
@@ -203,6 +205,16 @@ def as_options(given: Mapping[str, Any] | None) -> Mapping[str, Any] | None:
                 f"{options[name]!r}; leave it out, or give None, for none."
             )
         options[name] = count
+    if IN_TURN in options:
+        check_flag(f"the option {IN_TURN!r}", options[IN_TURN])
+        beside = [name for name in (LANES_LAST, BLOCK) if name in options]
+        if options[IN_TURN] and beside:
+            raise ValueError(
+                f"the options {IN_TURN!r} and {beside[0]!r} exclude each other: lanes that run in "
+                "turn have no axis; leave one of them out."
+            )
+        if not options[IN_TURN]:
+            del options[IN_TURN]
     return options
 
 

@@ -10,13 +10,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import jaxmom as jm
+from jaxmom import _jaxpr
 from jaxmom.sweeps import explain, grid, paired, sweep
 from jaxmom.sweeps.compile import autotune, choices, first_choice
 from jaxmom.sweeps.compile.autotune import Autotuner
 from jaxmom.sweeps.compile.choices import Choice, cache_folder, recall_choice, remember_choice
 from jaxmom.sweeps.compile.first_choice import fit_choice
 from jaxmom.sweeps.compile.prefix import shorten_group
-from jaxmom.sweeps.compile.program import BLOCK, LANES_LAST
+from jaxmom.sweeps.compile.program import BLOCK, IN_TURN, LANES_LAST
 from jaxmom.sweeps.compile.watchdog import Dispatcher
 from jaxmom.sweeps.compile.work import count_work
 from jaxmom.sweeps.estimate import trace_groups
@@ -126,37 +127,88 @@ def of_unknown_length(x, y):
     return {"value": jax.lax.while_loop(lambda z: z < 1, lambda z: z + x + y, x)}
 
 
-# A function -> the least and the largest width, and whether the lanes are last.
+def of_many_numbers(x, y):
+    run = jm.optimize(lambda z: jnp.sum(z**2), jnp.ones(10**6), jm.heavy_ball(x, y), 10)
+    return {"value": run.history["value"][-1]}
+
+
+def of_large_image(x, y):
+    def step(image, _):
+        return jax.lax.conv(image, y * jnp.ones((8, 8, 3, 3)), (1, 1), "SAME"), None
+
+    return {"value": jnp.sum(jax.lax.scan(step, x * jnp.ones((1, 8, 64, 64)), length=100)[0])}
+
+
+def of_steps_and_one_large_array(x, y):
+    table = jnp.outer(jnp.arange(1000.0), jnp.arange(1000.0)) * x
+    return {"value": of_gathers(x, y)["value"] + of_quadratic(x, y)["value"] + table.sum()}
+
+
+LAST = {"lanes_last": 1}
+# A function -> the least and the largest width, and the options of ours.
 STARTS = {
-    "quadratic": (of_quadratic, 128, 2048, True),
-    "network of 256": (of_network(256), 2, 8, False),
-    "network of 1024": (of_network(1024), 2, 2, False),
-    "convolutions": (of_convolutions, 2, 16, False),
-    "gathers": (of_gathers, 64, 256, False),
-    "a loop of unknown length": (of_unknown_length, 64, 256, False),
+    "quadratic": (of_quadratic, 128, 2048, LAST),
+    "network of 32": (of_network(32), 16, 32, {}),
+    "network of 256": (of_network(256), 1, 10**4, {"in_turn": True}),
+    "network of 1024": (of_network(1024), 1, 10, {"in_turn": True}),
+    "many numbers": (of_many_numbers, 1, 100, {"in_turn": True}),
+    "convolutions of a small image": (of_convolutions, 2, 16, {}),
+    "convolutions of a large image": (of_large_image, 1, 100, {"in_turn": True}),
+    "gathers": (of_gathers, 64, 256, {}),
+    "gathers and one large array": (of_steps_and_one_large_array, 64, 256, {}),
+    "a loop of unknown length": (of_unknown_length, 64, 256, {}),
 }
 
 
 @pytest.mark.parametrize("name", STARTS)
 def test_the_work_of_a_lane_decides_where_the_search_starts(name):
-    fn, least, largest, is_last = STARTS[name]
+    fn, least, largest, expected = STARTS[name]
     first = tuner_of(fn).choose_first(None)
     width = first.options.get(BLOCK, first.width)
     assert least <= width <= largest
-    assert (LANES_LAST in first.options) == is_last
+    ours = {name: value for name, value in first.options.items() if not name.startswith("xla")}
+    ours.pop(BLOCK, None)
+    assert ours == expected
 
 
-@pytest.mark.parametrize(("name", "divided"), [("network of 256", True), ("gathers", False)])
+@pytest.mark.parametrize(("name", "divided"), [("network of 32", True), ("gathers", False)])
 def test_one_device_divides_the_loops_between_large_products(name, divided):
     tuner = tuner_of(STARTS[name][0])
-    options = tuner.choose_first(None).options
+    choice = tuner.choose_first(None)
     left_out = first_choice.UNDIVIDED.items()
-    assert (left_out <= options.items()) != divided
-    other, plain = first_choice.other_programs(options, DEVICES)  # which a long sweep tries
-    assert (left_out <= other.items()) == divided
-    assert not any(name.startswith("xla") for name in plain)
+    assert (left_out <= choice.options.items()) != divided
+    work = count_work(tuner.group.jaxpr)
+    *_, other, plain = first_choice.other_programs(choice, work, DEVICES)  # of a long sweep
+    assert (left_out <= other.options.items()) == divided
+    assert not any(name.startswith("xla") for name in plain.options)
     tuner.devices = [*DEVICES, *DEVICES]
     assert left_out <= tuner.choose_first(None).options.items()
+
+
+@pytest.mark.parametrize("version", [(0, 10, 2), (0, 11, 0)])
+def test_lanes_with_lapack_run_in_turn_where_a_batch_could_use_one_core(monkeypatch, version):
+    monkeypatch.setattr(_jaxpr, "jaxlib_version", lambda: version)
+
+    def fn(x, y):
+        q = jnp.linalg.qr(jnp.eye(32) + x)[0]
+        return {"z": jnp.sum(jax.lax.fori_loop(0, 100, lambda _, z: jnp.tanh(q @ z), q * y))}
+
+    tuner = tuner_of(fn)
+    for count, in_turn in ((2, version < (0, 11)), (1, False)):
+        tuner.devices = DEVICES * count
+        assert (IN_TURN in tuner.choose_first(None).options) == in_turn
+        assert len(tuner.devices) == count
+    may_wait = any("can deadlock" in note for note in tuner.notes)
+    assert may_wait == (version < (0, 11))  # on one device its lanes are side by side
+
+
+def test_other_programs_of_lanes_in_turn_are_batched_and_the_other_way_round():
+    for name in ("network of 32", "network of 256"):
+        tuner = tuner_of(STARTS[name][0])
+        choice, work = tuner.choose_first(None), count_work(tuner.group.jaxpr)
+        other = next(first_choice.other_programs(choice, work, DEVICES))
+        assert (IN_TURN in choice.options) != (IN_TURN in other.options)
+        assert other.width in (choice.width, 2)
 
 
 def test_it_says_once_why_lanes_are_first():

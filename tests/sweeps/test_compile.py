@@ -42,7 +42,7 @@ def heavy_ball_of_loops(p, m):
     return m
 
 
-@pytest.mark.parametrize("options", [None, {"block": 2}, {"lanes_last": 1}])
+@pytest.mark.parametrize("options", [None, {"block": 2}, {"lanes_last": 1}, {"in_turn": True}])
 @pytest.mark.parametrize("width", [1, 2, 3, 4, 5, 8, "auto"])
 def test_what_a_loop_within_a_loop_changes_is_read_before_it_is_written(width, options):
     """With xla_cpu_copy_insertion_use_region_analysis all of these lanes are wrong."""
@@ -432,6 +432,41 @@ def test_programs_without_lapack_keep_their_options_and_devices(monkeypatch):
     devices = [jax.devices()[0], "another device"]
     assert lapack.avoid_deadlock(group.jaxpr, devices, {"a": 1}) == (devices, {"a": 1})
     assert lapack.deadlock_note(group.jaxpr, devices) is None
+
+
+@pytest.mark.parametrize("name", CALLS)
+def test_lanes_in_turn_need_no_precautions_unless_they_have_batches_themselves(name, monkeypatch):
+    monkeypatch.setattr(_jaxpr, "jaxlib_version", lambda: (0, 10, 2))
+    devices = jax.devices()[:1] * 2
+    (group,) = trace_groups(called(name), grid(x=[1.0, 2.0]))
+    assert lapack.avoid_deadlock(group.jaxpr, devices, {}, in_turn=True) == (devices, {})
+
+    def batch(x):
+        return {"y": jax.vmap(CALLS[name])(x * jnp.ones((2, 4, 4)) + jnp.eye(4)[None])}
+
+    (group,) = trace_groups(batch, grid(x=[1.0, 2.0]))
+    note = lapack.deadlock_note(group.jaxpr, devices, in_turn=True)
+    assert (note is None) == (name == "orthogonal")  # whose matrix is not in the batch
+
+
+def test_lapack_in_turn_runs_on_all_threads_with_the_values_of_numpy():
+    def fn(x):
+        a = x * jnp.eye(20) + jnp.cos(jnp.arange(400.0)).reshape(20, 20)
+        return {name: jnp.sort(jnp.abs(call(a)).ravel()) for name, call in CALLS.items()}
+
+    space = grid(x=np.linspace(30, 40, 200))
+    (group,) = trace_groups(fn, space)
+    programs = compile_group(group, 2, jax.devices()[:1] * 2, {"in_turn": True})
+    assert [(program.thread, program.is_alone) for program in programs] == [(0, False), (1, False)]
+    runs = sweep(fn, space, width=2, devices=jax.devices()[:1] * 4, options={"in_turn": True})
+    for i in (0, 77, 199):
+        a = float(space.take(np.array([i]))["x"][0]) * np.eye(20)
+        a += np.cos(np.arange(400.0)).reshape(20, 20)
+        values = np.sort(np.abs(np.linalg.svd(a, compute_uv=False)))
+        np.testing.assert_allclose(runs.svd[i], values, rtol=1e-10)
+        np.testing.assert_allclose(runs.eig[i], np.sort(np.abs(np.linalg.eigvals(a))), rtol=1e-10)
+        q = np.sort(np.abs(np.linalg.qr(a)[0]).ravel())
+        np.testing.assert_allclose(runs.qr[i], q, rtol=1e-9, atol=1e-12)
 
 
 @pytest.mark.skipif(not IS_FAULTY, reason="this version of jaxlib has no such deadlock")

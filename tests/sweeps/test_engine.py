@@ -93,12 +93,14 @@ def flat(dataset, name):
 @pytest.mark.parametrize("name", SWEEPS)
 def test_a_sweep_is_the_plain_loop(name):
     fn, space = SWEEPS[name][0], SWEEPS[name][1]()
-    runs, loop = sweep(fn, space, width=4), in_a_loop(fn, space)
-    for variable in runs:
-        expected = np.stack([run.history[variable] for run in loop])
-        np.testing.assert_allclose(flat(runs, variable), expected, rtol=1e-12, atol=1e-300)
-    np.testing.assert_array_equal(flat(runs, "diverged_at"), [run.diverged_at for run in loop])
-    np.testing.assert_array_equal(runs.step, loop[0].steps)
+    loop = in_a_loop(fn, space)
+    for options in (None, {"in_turn": True}):
+        runs = sweep(fn, space, width=4, options=options)
+        for variable in runs:
+            expected = np.stack([run.history[variable] for run in loop])
+            np.testing.assert_allclose(flat(runs, variable), expected, rtol=1e-12, atol=1e-300)
+        np.testing.assert_array_equal(flat(runs, "diverged_at"), [run.diverged_at for run in loop])
+        np.testing.assert_array_equal(runs.step, loop[0].steps)
     labels = space.labels(np.arange(space.size))
     for argument in space.names:
         column = runs[argument].broadcast_like(runs.status).values.ravel()
@@ -135,8 +137,34 @@ def test_a_dict_of_arrays_is_a_result_too():
 def test_a_space_of_groups_alone_has_a_lane_in_each():
     runs = sweep(lambda flag: {"y": 2.0 if flag else 1.0}, grid(flag=[False, True]), width=2)
     assert runs.y.values.tolist() == [1.0, 2.0]
-    runs = sweep(lambda flag: {"y": jnp.ones(2)}, grid(flag=[True]), options={"lanes_last": 1})
-    assert runs.y.values.tolist() == [[1.0, 1.0]]
+    for options in ({"lanes_last": 1}, {"in_turn": True}):
+        runs = sweep(lambda flag: {"y": jnp.ones(2)}, grid(flag=[True]), options=options)
+        assert runs.y.values.tolist() == [[1.0, 1.0]]
+
+
+def test_of_lanes_in_turn_only_the_branch_that_is_taken_runs():
+    ran = []
+
+    def note(x):
+        jax.debug.callback(lambda value: ran.append(float(value)), x)
+        return x
+
+    def fn(x):
+        return {"y": jax.lax.cond(x > 2.5, note, lambda x: -x, x)}
+
+    runs = sweep(fn, grid(x=np.arange(5.0)), width=5, options={"in_turn": True})
+    jax.effects_barrier()
+    assert sorted(ran) == [3.0, 4.0]
+    assert runs.y.values.tolist() == [0.0, -1.0, -2.0, 3.0, 4.0]
+
+
+def test_the_width_of_lanes_in_turn_changes_no_bits():
+    space = paired(beta=np.linspace(0, 0.9, 23), learning_rate=np.linspace(0.1, 1, 23))
+    whole = sweep(train, space, width=23, options={"in_turn": True})
+    for width, more in ((2, {}), (7, {}), (16, {"narrow": 3})):
+        runs = sweep(train, space, width=width, options={"in_turn": True} | more)
+        for name in whole:
+            np.testing.assert_array_equal(runs[name], whole[name])
 
 
 def test_status_marks_what_diverged():
@@ -207,7 +235,8 @@ def test_bits_do_not_depend_on_the_option_that_the_plan_may_choose(reference):
 
 
 @pytest.mark.parametrize(
-    ("devices", "options"), [(2, {}), (3, {}), (2, {"lanes_last": 4, "block": WIDTH // 2})]
+    ("devices", "options"),
+    [(2, {}), (3, {}), (2, {"lanes_last": 4, "block": WIDTH // 2}), (2, {"in_turn": True})],
 )
 def test_bits_do_not_depend_on_the_number_of_devices(reference, devices, options, tmp_path):
     path = tmp_path / "runs.npz"
@@ -420,6 +449,8 @@ def test_options_may_be_numpy_integers_or_none():
 
     given = {"lanes_last": np.uint8(2), "block": np.int64(2)}
     assert json.loads(run(given).attrs["options"]) == {"lanes_last": 2, "block": 2}
+    assert json.loads(run({"in_turn": np.bool_(True)}).attrs["options"]) == {"in_turn": True}
+    assert json.loads(run({"in_turn": False, "block": 2}).attrs["options"]) == {"block": 2}
     nothing = {"lanes_last": None, "block": None, "xla_cpu_enable_fast_math": None}
     assert json.loads(run(nothing).attrs["options"]) == {}
     with pytest.raises(ValueError, match="options are a mapping"):
@@ -429,7 +460,9 @@ def test_options_may_be_numpy_integers_or_none():
 def test_an_error_with_an_option_of_the_compiler_says_which_are_ours():
     with pytest.raises(ValueError, match="'lane_last'") as caught:
         sweep(lambda x: {"y": x}, grid(x=[1.0]), width=1, options={"lane_last": 1})
-    assert "jm.sweep has the options 'lanes_last', 'block', 'narrow'" in str(caught.value)
+    assert "jm.sweep has the options 'lanes_last', 'block', 'narrow', 'in_turn'" in str(
+        caught.value
+    )
 
 
 def test_one_device_counts_as_a_list_of_it():

@@ -23,6 +23,7 @@ from jaxmom.sweeps.compile.first_choice import (
     fuse_short_chunks,
     likely_options,
     other_programs,
+    suits_turns,
     widen,
 )
 from jaxmom.sweeps.compile.lapack import deadlock_note
@@ -30,6 +31,7 @@ from jaxmom.sweeps.compile.meanwhile import loading_xarray
 from jaxmom.sweeps.compile.memory import is_out_of_memory, memory_budget
 from jaxmom.sweeps.compile.prefix import shorten_group
 from jaxmom.sweeps.compile.program import (
+    IN_TURN,
     LANES_LAST,
     NARROW,
     Arguments,
@@ -42,7 +44,7 @@ from jaxmom.sweeps.compile.program import (
 )
 from jaxmom.sweeps.compile.watchdog import Dispatcher
 from jaxmom.sweeps.compile.widths import group_width
-from jaxmom.sweeps.compile.work import count_work
+from jaxmom.sweeps.compile.work import Work, count_work
 from jaxmom.sweeps.space.index_maps import ceil_div
 from jaxmom.sweeps.space.space import Space
 
@@ -101,12 +103,10 @@ class Autotuner:
     def __init__(
         self, space: Space, group: TracedGroup, devices: Sequence[Any], dispatcher: Dispatcher
     ):
-        note = deadlock_note(group.jaxpr, devices)  # chunks of such a program run in turn
-        self.notes = [] if note is None else [note]
-        self.devices = devices if note is None else devices[:1]
+        self.notes: list[str] = []
+        self.devices = self._offered = list(devices)
         self.space, self.group, self.dispatcher = space, group, dispatcher
         self.lanes = group.group.rows.size
-        self.lanes_per_device = ceil_div(self.lanes, len(self.devices))
         self.tried: list[Probe] = []
         self.computed: dict[int, Arrays] = {}
         self.compile_seconds = self._spent = 0.0
@@ -117,6 +117,11 @@ class Autotuner:
     def best(self) -> Probe:
         """The fastest probe so far."""
         return min(self.tried, key=lambda probe: probe.total)
+
+    @property
+    def lanes_per_device(self) -> int:
+        """How many lanes each device, or each thread of one, gets at most."""
+        return ceil_div(self.lanes, len(self.devices))
 
     def search(self, options: Mapping[str, Any] | None) -> Choice:
         """Return a width and program, after trying some if the sweep is long.
@@ -131,8 +136,9 @@ class Autotuner:
         seconds = work.seconds * self.space.size / len(self.devices)
         may_be_long = work.has_unknown_loop or seconds > _SHORT_SWEEP / 10
         if options is None and may_be_long:
-            remembered = recall_choice(self.group, self.devices)
+            remembered = recall_choice(self.group, self._offered)
             if remembered is not None:
+                self._confine(remembered.options)
                 self.notes.append("auto: what an earlier search for this function has found")
                 return self._narrow(self._fit(remembered))
         choice = self.choose_first(options)
@@ -142,7 +148,7 @@ class Autotuner:
         if self._job_seconds() > _SHORT_SWEEP:
             self._search_beside(choice, others=options is None)
             if options is None:
-                remember_choice(self.group, self.devices, self.best.width, self.best.options)
+                remember_choice(self.group, self._offered, *self.best[:2])
         found = Choice(self.best.width, self.best.options)
         return self._narrow(found) if options is None else found
 
@@ -154,15 +160,30 @@ class Autotuner:
         """
         work = count_work(self.group.jaxpr)
         if options is None:
-            is_known_loop = _jaxpr.has_loop(self.group.jaxpr) and not work.has_unknown_loop
-            missing = missing_rule(self.group) if is_known_loop else ""
-            options = likely_options(work, self.devices)
-            if missing is None:
-                options = {**options, LANES_LAST: 1}
-            if missing:
-                self.notes.append(f"lanes first: lanes_last has no rule for {missing}")
+            options = self._first_options(work)
+        self._confine(options)
         width = first_width(work, options, self.devices)
         return self._fit(fuse_short_chunks(width, options, work.seconds, self.lanes_per_device))
+
+    def _first_options(self, work: Work) -> Mapping[str, Any]:
+        """Return the options of the program that suits a lane."""
+        program = self.group.jaxpr
+        is_confined = len(self.devices) > 1 and deadlock_note(program, self.devices) is not None
+        if suits_turns(work, self.devices, is_confined):
+            return {**likely_options(work, self.devices), IN_TURN: True}
+        is_known_loop = _jaxpr.has_loop(program) and not work.has_unknown_loop
+        missing = missing_rule(self.group) if is_known_loop else ""
+        if missing:
+            self.notes.append(f"lanes first: lanes_last has no rule for {missing}")
+        options = likely_options(work, self.devices[:1] if is_confined else self.devices)
+        return {**options, LANES_LAST: 1} if missing is None else options
+
+    def _confine(self, options: Mapping[str, Any]) -> None:
+        """Leave one device and thread to a program that could deadlock beside itself."""
+        note = deadlock_note(self.group.jaxpr, self.devices, bool(options.get(IN_TURN)))
+        if note is not None and note not in self.notes:
+            self.notes.append(note)
+            self.devices = self.devices[:1]
 
     def count_run(self, sizes: Sequence[int], choice: Choice | Probe) -> int:
         """Return how many lanes run for groups of some sizes, with those that fill chunks up.
@@ -189,6 +210,7 @@ class Autotuner:
           most a twentieth of the sweep; else they follow from the counted work, and its
           ``lanes`` are 0.
         """
+        self._confine(choice.options)
         programs, compile_seconds = self._compile(choice)
         self._shorten_long_lanes(choice, count_work(self.group.jaxpr).seconds)
         share = _count_share(self._timed, self.group)
@@ -229,12 +251,15 @@ class Autotuner:
         """Try widths beside the first one and other programs, as long as the time admits."""
         self._spent = 0.0  # the first program would have run anyway
         for factor in (1 / _WIDTH_FACTOR, _WIDTH_FACTOR):
-            choice = first
+            choice = first  # in turn, the width makes no difference
+            if IN_TURN in first.options:
+                break
             while self._try_if_worth(choice := widen(choice, factor)):
                 pass
         if others:
-            for options in other_programs(self.best.options, self.devices):
-                self._try_if_worth(Choice(self.best.width, options))
+            best = Choice(self.best.width, self.best.options)
+            for choice in other_programs(best, count_work(self.group.jaxpr), self.devices):
+                self._try_if_worth(choice)
 
     def _try_if_worth(self, choice: Choice) -> bool:
         """Try a choice if there is time for it; return whether it is the fastest so far.

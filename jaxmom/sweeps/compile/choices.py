@@ -22,7 +22,7 @@ from jaxmom.sweeps.compile.program import TracedGroup, drop_addresses
 
 _FOLDER_VARIABLE = "JAXMOM_CACHE_DIR"
 _KEPT = 1000  # files; older ones are deleted
-_SEARCHES = 2  # changes with what a search tries, so that older choices count for nothing
+_SEARCHES = 3  # changes with what a search tries, so that older choices count for nothing
 
 
 class Choice(NamedTuple):

@@ -2,15 +2,16 @@
 
 Nothing here compiles or runs. What a processor does best was measured once, and is in the table
 below: small elementwise steps like many lanes, which stand last; products of matrices like so few
-lanes that their parameters stay in the cache; the others are in between.
+lanes that their parameters stay in the cache, and large ones a lane at a time, in turn; the others
+are in between.
 """
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any
 
 from jaxmom.sweeps.compile.choices import Choice
-from jaxmom.sweeps.compile.program import BLOCK, LANES_LAST, OPTIONS
+from jaxmom.sweeps.compile.program import BLOCK, IN_TURN, LANES_LAST, OPTIONS
 from jaxmom.sweeps.compile.work import Work
 from jaxmom.sweeps.space.index_maps import ceil_div
 
@@ -26,6 +27,11 @@ WIDE_VECTORS = {"xla_cpu_prefer_vector_width": 512}
 # diverged, or has ended) run up to 2.4 times as fast, and programs compile in two thirds of the
 # time. Convolutions need the highest level: they are loops of XLA's own.
 MODERATE = {"xla_backend_optimization_level": 2}
+
+# A lane whose loops work on so many bytes gains nothing from others beside it, which take the cache
+# from it; in turn, it also compiles faster. But what takes less than so many seconds by itself
+# takes longer to be started than to be done, and is started for many lanes at once.
+_LARGE_LANE, _SMALL_OPERATION = 2**20, 5e-8
 
 _SHORT_CHUNK, _FUSED_CHUNK = 0.02, 0.1  # seconds: chunks below the first are fused up to the second
 _CHUNKS_LEFT = 32  # at least, of fused ones: progress is seen, and `explain` may run one
@@ -97,6 +103,27 @@ def likely_options(work: Work, devices: Sequence[Any]) -> Mapping[str, Any]:
     return options if work.has_convolution else {**options, **MODERATE}
 
 
+def suits_turns(work: Work, devices: Sequence[Any], is_confined: bool) -> bool:
+    """Return whether lanes had better run one after the other, without an axis of lanes.
+
+    That is so on a CPU where lanes are large, and for convolutions, of which XLA makes slow ones of
+    many groups if each lane has a kernel of its own.
+
+    Args:
+      work: Of one lane.
+      devices: To run on, all of one kind.
+      is_confined: Whether lanes side by side may use one device or thread of several only.
+    """
+    if devices[0].platform != "cpu" or _has_small_operations(work):
+        return False
+    used = work.loop_bytes or 2 * work.written_bytes
+    return used > _LARGE_LANE or work.has_convolution or is_confined
+
+
+def _has_small_operations(work: Work) -> bool:
+    return work.seconds < _SMALL_OPERATION * work.calls
+
+
 def widen(choice: Choice, factor: float) -> Choice:
     """Return a choice with chunks wider by a factor, or blocks if it has blocks.
 
@@ -120,13 +147,15 @@ def fuse_short_chunks(
     """Let short chunks run in turn as one, so that little time is spent between them.
 
     Args:
-      width: Of a chunk, which becomes a block of the fused one.
+      width: Of a chunk, which becomes a block of the fused one, unless its lanes run in turn.
       options: Of the program.
       lane_seconds: Of one lane, as they are counted.
       lanes: On each device.
     """
     seconds = max(width * lane_seconds, 1e-9)
     fused = min(math.ceil(_FUSED_CHUNK / seconds), lanes // (_CHUNKS_LEFT * width))
+    if IN_TURN in options:
+        return Choice(max(width * fused, 1), options)
     if BLOCK in options or seconds > _SHORT_CHUNK or fused < 2:
         return Choice(width, options)
     return Choice(width * fused, {**options, BLOCK: width})
@@ -140,8 +169,8 @@ def first_width(work: Work, options: Mapping[str, Any], devices: Sequence[Any]) 
       options: Of the program; with blocks, the width is that of a block.
       devices: To run on, all of one kind.
     """
-    if BLOCK in options:
-        return int(options[BLOCK])
+    if BLOCK in options or IN_TURN in options:
+        return int(options.get(BLOCK, 1))
     kind = "products" if work.is_products else "other"
     kind = "convolutions" if work.has_convolution else kind
     kind = "last" if LANES_LAST in options else kind
@@ -152,19 +181,31 @@ def first_width(work: Work, options: Mapping[str, Any], devices: Sequence[Any]) 
     return min(max(width, narrowest), widest)
 
 
-def other_programs(
-    options: Mapping[str, Any], devices: Sequence[Any]
-) -> Iterator[Mapping[str, Any]]:
-    """Yield the options of other programs of the same lanes, the likeliest first.
+def other_programs(choice: Choice, work: Work, devices: Sequence[Any]) -> Iterator[Choice]:
+    """Yield other programs of the same lanes, the likeliest first.
 
     Args:
-      options: Of the fastest program so far.
+      choice: The fastest so far.
+      work: Of one lane.
       devices: To run on, all of one kind.
     """
+    width, options = choice
     if LANES_LAST in options:
-        yield {**options, LANES_LAST: 4}
-        yield {name: value for name, value in options.items() if name != LANES_LAST}
-    if devices[0].platform == "cpu":
-        divided = {name: value for name, value in options.items() if name not in UNDIVIDED}
-        yield divided if UNDIVIDED.items() <= options.items() else {**options, **UNDIVIDED}
-        yield {name: value for name, value in options.items() if name in OPTIONS}
+        yield Choice(width, {**options, LANES_LAST: 4})
+        yield Choice(width, _leave_out(options, [LANES_LAST]))
+    if devices[0].platform != "cpu":
+        return
+    if IN_TURN in options:
+        batched = _leave_out(options, [IN_TURN])
+        yield Choice(first_width(work, batched, devices), batched)
+    elif not _has_small_operations(work):
+        yield Choice(width, {**_leave_out(options, [LANES_LAST, BLOCK]), IN_TURN: True})
+    is_undivided = UNDIVIDED.items() <= options.items()
+    yield Choice(
+        width, _leave_out(options, UNDIVIDED) if is_undivided else {**options, **UNDIVIDED}
+    )
+    yield Choice(width, {name: value for name, value in options.items() if name in OPTIONS})
+
+
+def _leave_out(options: Mapping[str, Any], names: Collection[str]) -> dict[str, Any]:
+    return {name: value for name, value in options.items() if name not in names}

@@ -3,7 +3,8 @@
 XLA:CPU of some versions of jaxlib gives a batch of matrices to LAPACK in tasks for its own threads.
 Two such calls at the same time wait for each other's threads, forever and with idle processors:
 calls of one program that do not depend on each other, and calls of programs on two devices. They
-run one after the other with another scheduler, on one device.
+run one after the other with another scheduler, on one device. Calls for one matrix are not divided
+into tasks, so that lanes in turn, without an axis of lanes, need none of this.
 """
 
 import functools
@@ -19,19 +20,21 @@ _FIRST_FAULTY, _FIRST_SOUND = (0, 10), (0, 11)  # versions of jaxlib
 _ONE_CALL_AT_A_TIME = {"xla_cpu_scheduler_type": "CPU_SCHEDULER_TYPE_MEMORY_OPTIMIZED"}
 
 
-def deadlock_note(program: Any, devices: Sequence[Any]) -> str | None:
+def deadlock_note(program: Any, devices: Sequence[Any], in_turn: bool = False) -> str | None:
     """Return what is done to keep a program from a deadlock.
 
     Args:
       program: The jaxpr of one lane.
       devices: On which it is to run.
+      in_turn: Whether lanes run one after the other, so that only what is a batch within a lane is
+        a batch.
 
     Returns:
       A sentence, or None if nothing needs to be done.
     """
     if not _may_wait_forever(devices[0].platform):
         return None
-    calls = _jaxpr.lapack_calls(program)
+    calls = _jaxpr.lapack_calls(program, least_axes=3 if in_turn else 0)
     if not calls:
         return None
     return (
@@ -41,7 +44,7 @@ def deadlock_note(program: Any, devices: Sequence[Any]) -> str | None:
 
 
 def avoid_deadlock(
-    program: Any, devices: Sequence[Any], options: Mapping[str, Any]
+    program: Any, devices: Sequence[Any], options: Mapping[str, Any], in_turn: bool = False
 ) -> tuple[list[Any], dict[str, Any]]:
     """Return devices and compiler options with which a program ends.
 
@@ -52,11 +55,12 @@ def avoid_deadlock(
       program: The jaxpr of one lane.
       devices: On which it is to run.
       options: Of the compiler; what is given here is kept.
+      in_turn: As for `deadlock_note`.
 
     Returns:
       As many devices as are given, the first one several times if it has to do, and the options.
     """
-    note = deadlock_note(program, devices)
+    note = deadlock_note(program, devices, in_turn)
     if note is None:
         return list(devices), dict(options)
     _log_once(note)

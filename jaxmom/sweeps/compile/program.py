@@ -47,8 +47,8 @@ from jaxmom.sweeps.space.groups import Group
 from jaxmom.sweeps.space.index_maps import ceil_div
 
 # Options of ours, not of the compiler; the docstring of `jaxmom.sweep` describes them.
-LANES_LAST, BLOCK, NARROW = "lanes_last", "block", "narrow"
-OPTIONS = (LANES_LAST, BLOCK, NARROW)
+LANES_LAST, BLOCK, NARROW, IN_TURN = "lanes_last", "block", "narrow", "in_turn"
+OPTIONS = (LANES_LAST, BLOCK, NARROW, IN_TURN)
 
 Arrays: TypeAlias = dict[str, NDArray[Any]]
 Outputs: TypeAlias = dict[str, jax.Array]
@@ -174,6 +174,7 @@ class Program:
       compiled: The executable, ``compiled(data, columns) -> dict of arrays``.
       data: Those of the group, on the device.
       compile_seconds: What it took to compile it, in this process; 0 if that is not known.
+      is_alone: Whether it could deadlock beside another one in this process.
       thread: Of those that start programs on its device, the number of the one that starts this.
     """
 
@@ -183,6 +184,7 @@ class Program:
     compiled: Any
     data: PyTree
     compile_seconds: float = 0.0
+    is_alone: bool = False
     thread: int = 0
 
     def start(self, columns: Arguments) -> Outputs:
@@ -267,7 +269,8 @@ def compile_group(
       ValueError: The width is not a multiple of the block.
     """
     of_xla = {name: value for name, value in options.items() if name not in OPTIONS}
-    used, of_xla = avoid_deadlock(group.jaxpr, devices, of_xla)
+    in_turn = bool(options.get(IN_TURN))
+    used, of_xla = avoid_deadlock(group.jaxpr, devices, of_xla, in_turn)
     distinct = list(dict.fromkeys(used))
     choice = width, repr(sorted({**options, **of_xla}.items()))
     found = {device: find_executable((group.key, choice, device)) for device in distinct}
@@ -279,12 +282,15 @@ def compile_group(
         for device, executable in zip(absent, made, strict=True):
             found[device] = executable, seconds
             keep_executable((group.key, choice, device), found[device])
+    is_alone = deadlock_note(group.jaxpr, devices, in_turn) is not None
     programs = {
-        device: Program(group, width, device, made, jax.device_put(group.data, device), seconds)
+        device: Program(
+            *(group, width, device, made, jax.device_put(group.data, device), seconds, is_alone)
+        )
         for device, (made, seconds) in found.items()
     }
-    is_alone = deadlock_note(group.jaxpr, devices) is not None or calls_host(group.jaxpr)
-    threads = [0 if is_alone else used[:i].count(device) for i, device in enumerate(used)]
+    in_one = is_alone or calls_host(group.jaxpr)
+    threads = [0 if in_one else used[:i].count(device) for i, device in enumerate(used)]
     return [
         dataclasses.replace(programs[device], thread=thread)
         for device, thread in zip(used, threads, strict=True)
@@ -360,10 +366,12 @@ def _batched_call(
 
     Columns and results have the lanes as their first axis, but for ``step``, which all lanes share.
     """
+    out_axes: dict[str, int | None] = {n: None if n == STEP else 0 for n in group.outputs}
+    if options.get(IN_TURN):
+        return lambda data, columns: _call_in_turn(group.call, data, columns, width, out_axes)
     block = min(int(options.get(BLOCK, width)), width)  # a small group is narrower than a block
     if width % block:
         raise ValueError(f"a chunk of width {width} has no whole number of blocks of {block}.")
-    out_axes: dict[str, int | None] = {n: None if n == STEP else 0 for n in group.outputs}
     call = jax.vmap(group.call, in_axes=(None, 0), out_axes=out_axes, axis_size=block)
     if LANES_LAST in options:
         unroll = int(options[LANES_LAST])
@@ -371,16 +379,27 @@ def _batched_call(
     if block == width:
         return call
 
-    def call_in_turn(data: PyTree, columns: Arguments) -> Outputs:
+    def call_blocks(data: PyTree, columns: Arguments) -> Outputs:
         blocks = jax.tree.map(lambda x: x.reshape(-1, block, *x.shape[1:]), columns)
-        turns = width // block
-        _, results = jax.lax.scan(lambda _, x: (None, call(data, x)), None, blocks, length=turns)
+        results = _call_in_turn(call, data, blocks, width // block, out_axes)
         return {
-            name: x[0] if out_axes[name] is None else x.reshape(width, *x.shape[2:])
+            name: x if out_axes[name] is None else x.reshape(width, *x.shape[2:])
             for name, x in results.items()
         }
 
-    return call_in_turn
+    return call_blocks
+
+
+def _call_in_turn(
+    call: Callable[[PyTree, Arguments], Outputs],
+    data: PyTree,
+    columns: Arguments,
+    turns: int,
+    out_axes: Mapping[str, int | None],
+) -> Outputs:
+    """Return the results of calls for each row of columns, one after the other."""
+    _, results = jax.lax.scan(lambda _, x: (None, call(data, x)), None, columns, length=turns)
+    return {name: x[0] if out_axes[name] is None else x for name, x in results.items()}
 
 
 def _abstract(column: NDArray[Any]) -> jax.ShapeDtypeStruct:

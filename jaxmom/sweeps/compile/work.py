@@ -27,6 +27,7 @@ class Work(NamedTuple):
       carried_bytes: The most that one of its loops carries from step to step.
       written_bytes: The most that one operation writes.
       loop_bytes: The most that a loop carries, with twice what an operation in it writes.
+      calls: How many operations of any size are run.
       has_unknown_loop: Whether a loop runs until its lane ends it.
       has_convolution: Whether there is a convolution.
     """
@@ -36,6 +37,7 @@ class Work(NamedTuple):
     carried_bytes: float = 0.0
     written_bytes: float = 0.0
     loop_bytes: float = 0.0
+    calls: float = 0.0
     has_unknown_loop: bool = False
     has_convolution: bool = False
 
@@ -62,7 +64,9 @@ class Work(NamedTuple):
           trips: Of the loop. What it carries does not grow with them.
         """
         return self._replace(
-            multiplications=trips * self.multiplications, elements=trips * self.elements
+            multiplications=trips * self.multiplications,
+            elements=trips * self.elements,
+            calls=trips * self.calls,
         )
 
     def join(self, other: "Work") -> "Work":
@@ -73,6 +77,7 @@ class Work(NamedTuple):
             max(self.carried_bytes, other.carried_bytes),
             max(self.written_bytes, other.written_bytes),
             max(self.loop_bytes, other.loop_bytes),
+            self.calls + other.calls,
             self.has_unknown_loop or other.has_unknown_loop,
             self.has_convolution or other.has_convolution,
         )
@@ -126,13 +131,13 @@ def _count_equation(equation: Any) -> Work:
         (contracted, _), _ = equation.params["dimension_numbers"]
         shape = equation.invars[0].aval.shape
         products = 2 * written * math.prod(shape[axis] for axis in contracted)
-        return Work(multiplications=products, written_bytes=size)
+        return Work(multiplications=products, written_bytes=size, calls=1)
     if primitive is p.conv_general_dilated_p:
         kernel = equation.invars[1].aval.shape
         outputs = kernel[equation.params["dimension_numbers"].rhs_spec[0]]
         products = 2 * written * math.prod(kernel) / max(outputs, 1)
-        return Work(multiplications=products, written_bytes=size, has_convolution=True)
-    total = Work(elements=written, written_bytes=size)
+        return Work(multiplications=products, written_bytes=size, calls=1, has_convolution=True)
+    total = Work(elements=written, written_bytes=size, calls=1)
     for program in inner:  # of a primitive that is not known in detail
         total = total.join(count_work(program))
     return total

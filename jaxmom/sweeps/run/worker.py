@@ -15,7 +15,6 @@ from typing import Any, NamedTuple
 import jax
 
 from jaxmom.sweeps.compile.identity import apply_settings, read_settings, read_versions
-from jaxmom.sweeps.compile.lapack import deadlock_note
 from jaxmom.sweeps.compile.program import (
     Arguments,
     Arrays,
@@ -219,8 +218,7 @@ def _run_program(program: Program, columns: Arguments, stall_seconds: float) -> 
       RuntimeError: The program stands still.
     """
     dispatcher = Dispatcher([program.device], stall_seconds)
-    is_alone = deadlock_note(program.group.jaxpr, [program.device]) is not None
-    with _ALONE if is_alone else contextlib.nullcontext():
+    with _ALONE if program.is_alone else contextlib.nullcontext():
         try:
             return program.finish(dispatcher.wait(dispatcher.start(program, columns)))
         except StalledError as error:
