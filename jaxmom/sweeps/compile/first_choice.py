@@ -29,9 +29,9 @@ WIDE_VECTORS = {"xla_cpu_prefer_vector_width": 512}
 MODERATE = {"xla_backend_optimization_level": 2}
 
 # A lane whose loops work on so many bytes gains nothing from others beside it, which take the cache
-# from it; in turn, it also compiles faster. But what takes less than so many seconds by itself
-# takes longer to be started than to be done, and is started for many lanes at once.
-_LARGE_LANE, _SMALL_OPERATION = 2**20, 5e-8
+# from it; in turn, it also compiles faster. But operations that take less than so many seconds
+# take longer to be started than to be done, and are started for many lanes at once.
+_LARGE_LANE, _LARGE_PRODUCTS, _SMALL_OPERATION = 2**20, 2**18, 5e-8
 
 _SHORT_CHUNK, _FUSED_CHUNK = 0.02, 0.1  # seconds: chunks below the first are fused up to the second
 _CHUNKS_LEFT = 32  # at least, of fused ones: progress is seen, and `explain` may run one
@@ -117,7 +117,8 @@ def suits_turns(work: Work, devices: Sequence[Any], is_confined: bool) -> bool:
     if devices[0].platform != "cpu" or _has_small_operations(work):
         return False
     used = work.loop_bytes or 2 * work.written_bytes
-    return used > _LARGE_LANE or work.has_convolution or is_confined
+    is_large = used > (_LARGE_PRODUCTS if work.is_products else _LARGE_LANE)
+    return is_large or work.has_convolution or is_confined
 
 
 def _has_small_operations(work: Work) -> bool:
