@@ -370,7 +370,7 @@ def lapack_calls(program: "Program", *, least_axes: int = 0) -> list[str]:
 
     Args:
       program: What is searched, and the programs within it.
-      least_axes: Of the first operand; with 3, only calls for a batch of matrices count.
+      least_axes: Of an operand; with 3, only calls for a batch of matrices count.
     """
     p = primitives
     lapack = {p.cholesky_p, p.eig_p, p.eigh_p, p.geqp3_p, p.geqrf_p, p.hessenberg_p}
@@ -380,7 +380,7 @@ def lapack_calls(program: "Program", *, least_axes: int = 0) -> list[str]:
         equation.primitive
         for equation in all_equations(program)
         if equation.primitive in lapack
-        and getattr(equation.invars[0].aval, "ndim", 0) >= least_axes
+        and max(getattr(atom.aval, "ndim", 0) for atom in equation.invars) >= least_axes
     }
     return sorted(primitive.name for primitive in used)
 

@@ -13,9 +13,10 @@ import jax
 
 from jaxmom._choices import check_choice, check_flag
 from jaxmom.sweeps.compile.autotune import Autotuner
+from jaxmom.sweeps.compile.batching import NARROW
 from jaxmom.sweeps.compile.first_choice import default_options
 from jaxmom.sweeps.compile.options import check_options
-from jaxmom.sweeps.compile.program import NARROW, SweptFn, TracedGroup
+from jaxmom.sweeps.compile.program import SweptFn, TracedGroup
 from jaxmom.sweeps.compile.watchdog import STALL_SECONDS, Dispatcher, StalledError, describe_stall
 from jaxmom.sweeps.compile.widths import plan_widths
 from jaxmom.sweeps.estimate import (

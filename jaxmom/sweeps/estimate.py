@@ -11,18 +11,11 @@ from jax.tree_util import Partial
 
 from jaxmom._choices import check_flag
 from jaxmom.sweeps.compile.autotune import Autotuner, Probe
+from jaxmom.sweeps.compile.batching import BLOCK, IN_TURN, LANES_LAST, NARROW
 from jaxmom.sweeps.compile.choices import Choice, count_cores
 from jaxmom.sweeps.compile.first_choice import default_options
 from jaxmom.sweeps.compile.options import check_options
-from jaxmom.sweeps.compile.program import (
-    BLOCK,
-    IN_TURN,
-    LANES_LAST,
-    NARROW,
-    SweptFn,
-    TracedGroup,
-    trace_group,
-)
+from jaxmom.sweeps.compile.program import SweptFn, TracedGroup, trace_group
 from jaxmom.sweeps.compile.watchdog import Dispatcher, StalledError, describe_stall
 from jaxmom.sweeps.compile.widths import plan_widths
 from jaxmom.sweeps.results.checks import check_result

@@ -14,10 +14,10 @@ from jaxmom import _jaxpr
 from jaxmom.sweeps import explain, grid, paired, sweep
 from jaxmom.sweeps.compile import autotune, choices, first_choice
 from jaxmom.sweeps.compile.autotune import Autotuner
+from jaxmom.sweeps.compile.batching import BLOCK, IN_TURN, LANES_LAST
 from jaxmom.sweeps.compile.choices import Choice, cache_folder, recall_choice, remember_choice
 from jaxmom.sweeps.compile.first_choice import fit_choice
 from jaxmom.sweeps.compile.prefix import shorten_group
-from jaxmom.sweeps.compile.program import BLOCK, IN_TURN, LANES_LAST
 from jaxmom.sweeps.compile.watchdog import Dispatcher
 from jaxmom.sweeps.compile.work import count_work
 from jaxmom.sweeps.estimate import trace_groups

@@ -16,6 +16,7 @@ import jax
 import numpy as np
 
 from jaxmom import _jaxpr
+from jaxmom.sweeps.compile.batching import IN_TURN, LANES_LAST, NARROW, chunk_width
 from jaxmom.sweeps.compile.choices import Choice, recall_choice, remember_choice
 from jaxmom.sweeps.compile.first_choice import (
     first_width,
@@ -31,14 +32,10 @@ from jaxmom.sweeps.compile.meanwhile import loading_xarray
 from jaxmom.sweeps.compile.memory import is_out_of_memory, memory_budget
 from jaxmom.sweeps.compile.prefix import shorten_group
 from jaxmom.sweeps.compile.program import (
-    IN_TURN,
-    LANES_LAST,
-    NARROW,
     Arguments,
     Arrays,
     Program,
     TracedGroup,
-    chunk_width,
     compile_group,
     missing_rule,
 )

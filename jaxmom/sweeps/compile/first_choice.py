@@ -10,8 +10,8 @@ import math
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any
 
+from jaxmom.sweeps.compile.batching import BLOCK, IN_TURN, LANES_LAST, OPTIONS
 from jaxmom.sweeps.compile.choices import Choice
-from jaxmom.sweeps.compile.program import BLOCK, IN_TURN, LANES_LAST, OPTIONS
 from jaxmom.sweeps.compile.work import Work
 from jaxmom.sweeps.space.index_maps import ceil_div
 

@@ -7,7 +7,7 @@ from typing import Any
 import jax
 from jaxlib import xla_client
 
-from jaxmom.sweeps.compile.program import OPTIONS
+from jaxmom.sweeps.compile.batching import OPTIONS
 
 _TAKEN: set[tuple[str, str, str]] = set()  # names, values and platforms that a compiler has taken
 

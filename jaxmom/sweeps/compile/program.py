@@ -17,6 +17,13 @@ from jax.sharding import SingleDeviceSharding
 from jax.tree_util import Partial
 from numpy.typing import NDArray
 
+from jaxmom.sweeps.compile.batching import (
+    IN_TURN,
+    LANES_LAST,
+    OPTIONS,
+    Outputs,
+    batch_lanes,
+)
 from jaxmom.sweeps.compile.callbacks import digest_callbacks
 from jaxmom.sweeps.compile.copies import calls_host, can_copy, copy_executable
 from jaxmom.sweeps.compile.executables import (
@@ -32,7 +39,7 @@ from jaxmom.sweeps.compile.lane_checks import (
     explain_types,
     warn_of_constants,
 )
-from jaxmom.sweeps.compile.lanes_last import UnsupportedPrimitive, lanes_last
+from jaxmom.sweeps.compile.lanes_last import UnsupportedPrimitive
 from jaxmom.sweeps.compile.lapack import avoid_deadlock, deadlock_note
 from jaxmom.sweeps.compile.outputs import (
     STEP,
@@ -44,14 +51,8 @@ from jaxmom.sweeps.compile.outputs import (
     name_outputs,
 )
 from jaxmom.sweeps.space.groups import Group
-from jaxmom.sweeps.space.index_maps import ceil_div
-
-# Options of ours, not of the compiler; the docstring of `jaxmom.sweep` describes them.
-LANES_LAST, BLOCK, NARROW, IN_TURN = "lanes_last", "block", "narrow", "in_turn"
-OPTIONS = (LANES_LAST, BLOCK, NARROW, IN_TURN)
 
 Arrays: TypeAlias = dict[str, NDArray[Any]]
-Outputs: TypeAlias = dict[str, jax.Array]
 # ``fn(**axes)`` returns a Trajectory, a dict of arrays, or both; see `jaxmom.sweep`.
 SweptFn: TypeAlias = Callable[..., PyTree]
 
@@ -208,33 +209,6 @@ class Program:
         return sum(sizes[:3]) - sizes[3]
 
 
-def chunk_width(width: int, options: Mapping[str, Any], lanes: int) -> int:
-    """Return the width of the program that runs a chunk of so many lanes.
-
-    That is the width of the group, and the chunk is filled up. With the option ``narrow``, the
-    width is halved so many times at most, and as often as there is room for the lanes.
-
-    Args:
-      width: Of the group.
-      options: Of the sweep.
-      lanes: Of the chunk, not more than the width.
-
-    Example:
-      >>> [chunk_width(512, {"narrow": 9}, lanes) for lanes in (512, 300, 256, 3, 1)]
-      [512, 512, 256, 4, 1]
-      >>> chunk_width(512, {"narrow": 9, "block": 128}, 140), chunk_width(512, {}, 1)
-      (256, 512)
-    """
-    block = int(options.get(BLOCK, 1))
-    for _ in range(int(options.get(NARROW, 0))):
-        step = block if width > block else 1
-        half = ceil_div(ceil_div(width, 2), step) * step
-        if half < lanes or half == width:
-            break
-        width = half
-    return width
-
-
 def count_lanes(columns: Arguments, width: int) -> int:
     """Return for how many lanes there are columns; the width if there is no column to count.
 
@@ -305,10 +279,18 @@ def missing_rule(group: TracedGroup) -> str | None:
     """
     columns = jax.tree.map(lambda x: jax.ShapeDtypeStruct((2, *x.shape), x.dtype), group.arguments)
     try:
-        jax.eval_shape(_batched_call(group, 2, {LANES_LAST: 1}), group.data, columns)
+        jax.eval_shape(_batch_group(group, 2, {LANES_LAST: 1}), group.data, columns)
     except UnsupportedPrimitive as error:
         return error.primitive
     return None
+
+
+def _batch_group(
+    group: TracedGroup, width: int, options: Mapping[str, Any]
+) -> Callable[[PyTree, Arguments], Outputs]:
+    """Return ``call(data, columns)`` for the lanes of one chunk."""
+    lane = group.data, group.arguments
+    return batch_lanes(group.call, lane, list(group.outputs), width, options)
 
 
 def _make_executables(
@@ -319,7 +301,7 @@ def _make_executables(
     of_xla: Mapping[str, Any],
 ) -> list[Any]:
     """Compile a group for the first of some devices, and copy that for the others if possible."""
-    call = _batched_call(group, width, options)
+    call = _batch_group(group, width, options)
     count = 1 if can_copy(group.jaxpr, devices[0]) else len(devices)
     # Traced and lowered in this thread, whose settings may be its own.
     lowered = [_lower_for(device, group, call, width, of_xla) for device in devices[:count]]
@@ -357,49 +339,6 @@ def _compile_lowered(lowered: Sequence[Any], of_xla: Mapping[str, Any]) -> list[
                 "the compiler."
             )
         raise
-
-
-def _batched_call(
-    group: TracedGroup, width: int, options: Mapping[str, Any]
-) -> Callable[[PyTree, Arguments], Outputs]:
-    """Return ``call(data, columns) -> dict of arrays`` for the lanes of one chunk.
-
-    Columns and results have the lanes as their first axis, but for ``step``, which all lanes share.
-    """
-    out_axes: dict[str, int | None] = {n: None if n == STEP else 0 for n in group.outputs}
-    if options.get(IN_TURN):
-        return lambda data, columns: _call_in_turn(group.call, data, columns, width, out_axes)
-    block = min(int(options.get(BLOCK, width)), width)  # a small group is narrower than a block
-    if width % block:
-        raise ValueError(f"a chunk of width {width} has no whole number of blocks of {block}.")
-    call = jax.vmap(group.call, in_axes=(None, 0), out_axes=out_axes, axis_size=block)
-    if LANES_LAST in options:
-        unroll = int(options[LANES_LAST])
-        call = lanes_last(group.call, group.data, group.arguments, out_axes, block, unroll)
-    if block == width:
-        return call
-
-    def call_blocks(data: PyTree, columns: Arguments) -> Outputs:
-        blocks = jax.tree.map(lambda x: x.reshape(-1, block, *x.shape[1:]), columns)
-        results = _call_in_turn(call, data, blocks, width // block, out_axes)
-        return {
-            name: x if out_axes[name] is None else x.reshape(width, *x.shape[2:])
-            for name, x in results.items()
-        }
-
-    return call_blocks
-
-
-def _call_in_turn(
-    call: Callable[[PyTree, Arguments], Outputs],
-    data: PyTree,
-    columns: Arguments,
-    turns: int,
-    out_axes: Mapping[str, int | None],
-) -> Outputs:
-    """Return the results of calls for each row of columns, one after the other."""
-    _, results = jax.lax.scan(lambda _, x: (None, call(data, x)), None, columns, length=turns)
-    return {name: x[0] if out_axes[name] is None else x for name, x in results.items()}
 
 
 def _abstract(column: NDArray[Any]) -> jax.ShapeDtypeStruct:

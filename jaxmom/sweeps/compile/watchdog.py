@@ -13,8 +13,9 @@ from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from typing import Any
 
+from jaxmom.sweeps.compile.batching import Outputs
 from jaxmom.sweeps.compile.identity import apply_settings, read_context
-from jaxmom.sweeps.compile.program import Arguments, Outputs, Program
+from jaxmom.sweeps.compile.program import Arguments, Program
 
 STALL_SECONDS = 20.0  # how long an idle process waits, by default
 

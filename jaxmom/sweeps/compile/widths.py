@@ -3,7 +3,8 @@
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from jaxmom.sweeps.compile.program import BLOCK, NARROW, TracedGroup, chunk_width
+from jaxmom.sweeps.compile.batching import BLOCK, NARROW, chunk_width
+from jaxmom.sweeps.compile.program import TracedGroup
 from jaxmom.sweeps.space.groups import group_key
 
 # A group is small if it fits into the width so many times. Each group is a program of its own in

@@ -8,10 +8,11 @@ from typing import Any, NamedTuple, TypeAlias
 
 import jax
 
+from jaxmom.sweeps.compile.batching import BLOCK, chunk_width
 from jaxmom.sweeps.compile.identity import Identity, sweep_identity
 from jaxmom.sweeps.compile.memory import is_out_of_memory
 from jaxmom.sweeps.compile.outputs import STEP
-from jaxmom.sweeps.compile.program import BLOCK, Arguments, Arrays, TracedGroup, chunk_width
+from jaxmom.sweeps.compile.program import Arguments, Arrays, TracedGroup
 from jaxmom.sweeps.compile.watchdog import Dispatcher, StalledError, describe_stall
 from jaxmom.sweeps.compile.widths import plan_widths
 from jaxmom.sweeps.results.collect import InMemoryResults, ResultWriter

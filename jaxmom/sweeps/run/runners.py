@@ -8,11 +8,11 @@ from typing import Any, NamedTuple, Protocol
 
 import jax
 
+from jaxmom.sweeps.compile.batching import Outputs
 from jaxmom.sweeps.compile.meanwhile import loading_xarray
 from jaxmom.sweeps.compile.program import (
     Arguments,
     Arrays,
-    Outputs,
     Program,
     TracedGroup,
     compile_group,
