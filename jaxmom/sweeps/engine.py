@@ -133,8 +133,9 @@ def sweep(
       options: How the program is made. ``{"lanes_last": n}`` lets the lanes be the last axis of
         every array within it, where `jax.vmap` has them first, and unrolls innermost loops n times:
         several times as fast where a step is a handful of operations on small arrays. With
-        ``{"block": n}``, the lanes of a chunk run in turns, n at a time. With ``{"narrow": n}``,
-        chunks of few lanes (a small group, or the last chunk of one) run in programs of half the
+        ``{"block": n}``, the lanes of a chunk run in turns, n at a time. With ``{"in_turn": True}``
+        they run one by one, without `jax.vmap` and an axis of lanes: faster on CPUs where a lane is
+        large by itself, and a `jax.lax.cond` runs one branch only. With ``{"narrow": n}``, chunks of few lanes (a small group, or the last chunk of one) run in programs of half the
         width, a quarter and so on, halved n times at most; their bits then depend on how many
         lanes they have, too. With ``{"narrow": 0}`` all chunks have the whole width. Others are
         those of the compiler, as in `jax.jit`; None stands for no option. They belong to the width:

@@ -202,7 +202,7 @@ def test_lanes_with_lapack_run_in_turn_where_a_batch_could_use_one_core(monkeypa
     assert may_wait == (version < (0, 11))  # on one device its lanes are side by side
 
 
-def test_other_programs_of_lanes_in_turn_are_batched_and_the_other_way_round():
+def test_a_search_tries_batches_beside_lanes_in_turn_and_vice_versa():
     for name in ("network of 32", "network of 256"):
         tuner = tuner_of(STARTS[name][0])
         choice, work = tuner.choose_first(None), count_work(tuner.group.jaxpr)

@@ -435,7 +435,7 @@ def test_programs_without_lapack_keep_their_options_and_devices(monkeypatch):
 
 
 @pytest.mark.parametrize("name", CALLS)
-def test_lanes_in_turn_need_no_precautions_unless_they_have_batches_themselves(name, monkeypatch):
+def test_lanes_in_turn_need_precautions_for_their_own_batches_alone(name, monkeypatch):
     monkeypatch.setattr(_jaxpr, "jaxlib_version", lambda: (0, 10, 2))
     devices = jax.devices()[:1] * 2
     (group,) = trace_groups(called(name), grid(x=[1.0, 2.0]))
