@@ -365,6 +365,21 @@ def fills(gather: "JaxprEqn") -> bool:
     return gather.params["mode"] == jax.lax.GatherScatterMode.FILL_OR_DROP
 
 
+@functools.cache
+def spectral_primitives() -> frozenset["Primitive"]:
+    """Return the primitives of LAPACK that iterate: eigenvalues, singular values and the like."""
+    p = primitives
+    return frozenset({p.eig_p, p.eigh_p, p.hessenberg_p, p.schur_p, p.svd_p, p.tridiagonal_p})
+
+
+@functools.cache
+def solving_primitives() -> frozenset["Primitive"]:
+    """Return the other primitives of LAPACK: factors of matrices, and what is solved with them."""
+    p = primitives
+    factors = {p.cholesky_p, p.geqp3_p, p.geqrf_p, p.householder_product_p, p.lu_p, p.ormqr_p}
+    return frozenset(factors | {p.qr_p, p.triangular_solve_p, p.tridiagonal_solve_p})
+
+
 def lapack_calls(program: "Program", *, least_axes: int = 0) -> list[str]:
     """Return the names of a program's primitives that XLA:CPU hands to LAPACK, sorted.
 
@@ -372,14 +387,10 @@ def lapack_calls(program: "Program", *, least_axes: int = 0) -> list[str]:
       program: What is searched, and the programs within it.
       least_axes: Of an operand; with 3, only calls for a batch of matrices count.
     """
-    p = primitives
-    lapack = {p.cholesky_p, p.eig_p, p.eigh_p, p.geqp3_p, p.geqrf_p, p.hessenberg_p}
-    lapack |= {p.householder_product_p, p.lu_p, p.ormqr_p, p.qr_p, p.schur_p, p.svd_p}
-    lapack |= {p.triangular_solve_p, p.tridiagonal_p, p.tridiagonal_solve_p}
     used = {
         equation.primitive
         for equation in all_equations(program)
-        if equation.primitive in lapack
+        if equation.primitive in spectral_primitives() | solving_primitives()
         and max(getattr(atom.aval, "ndim", 0) for atom in equation.invars) >= least_axes
     }
     return sorted(primitive.name for primitive in used)

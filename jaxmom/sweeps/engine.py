@@ -135,11 +135,12 @@ def sweep(
         several times as fast where a step is a handful of operations on small arrays. With
         ``{"block": n}``, the lanes of a chunk run in turns, n at a time. With ``{"in_turn": True}``
         they run one by one, without `jax.vmap` and an axis of lanes: faster on CPUs where a lane is
-        large by itself, and a `jax.lax.cond` runs one branch only. With ``{"narrow": n}``, chunks of few lanes (a small group, or the last chunk of one) run in programs of half the
-        width, a quarter and so on, halved n times at most; their bits then depend on how many
-        lanes they have, too. With ``{"narrow": 0}`` all chunks have the whole width. Others are
-        those of the compiler, as in `jax.jit`; None stands for no option. They belong to the width:
-        "auto" chooses both, and what it chose is in the attribute ``options`` of the result, as
+        large by itself, and a `jax.lax.cond` runs one branch only. With ``{"narrow": n}``, chunks
+        of few lanes (a small group, or the last chunk of one) run in programs of half the width, a
+        quarter and so on, halved n times at most; their bits then depend on how many lanes they
+        have, too. With ``{"narrow": 0}`` all chunks have the whole width. Others are those of the
+        compiler, as in `jax.jit`; None stands for no option. They belong to the width: "auto"
+        chooses both, and what it chose is in the attribute ``options`` of the result, as
         JSON.
 
     Returns:

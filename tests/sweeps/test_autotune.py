@@ -19,7 +19,7 @@ from jaxmom.sweeps.compile.choices import Choice, cache_folder, recall_choice, r
 from jaxmom.sweeps.compile.first_choice import fit_choice
 from jaxmom.sweeps.compile.prefix import shorten_group
 from jaxmom.sweeps.compile.watchdog import Dispatcher
-from jaxmom.sweeps.compile.work import count_work
+from jaxmom.sweeps.compile.work import count_work, shared_work
 from jaxmom.sweeps.estimate import trace_groups
 
 DEVICES = jax.local_devices()[:1]
@@ -68,6 +68,29 @@ def convolved(x):
 )
 def test_products_are_counted_with_the_trips_of_their_loops(fn, expected):
     assert count_work(jax.make_jaxpr(fn)(jnp.ones((4, 4)))).multiplications == expected
+
+
+@pytest.mark.parametrize(("name", "factor"), [("svd", 20), ("eigvalsh", 20), ("cholesky", 2)])
+def test_calls_of_lapack_count_by_the_size_of_their_matrix(name, factor):
+    work = count_work(jax.make_jaxpr(getattr(jnp.linalg, name))(jnp.eye(50)))
+    assert factor * 50**3 <= work.elements <= 2.5 * factor * 50**3
+
+
+def test_work_that_all_lanes_share_is_told_from_their_own():
+    def fn(a, x):
+        def step(carry, key):
+            z, shared = carry
+            return (z @ a + jax.random.normal(key, (50,)).sum(), shared @ a), None
+
+        keys = jax.random.split(jax.random.key(0), 10)
+        z, shared = jax.lax.scan(step, (x * jnp.ones((50, 50)), a), keys)[0]
+        return jax.lax.cond(x > 0, lambda: z @ a, lambda: z) + shared
+
+    program = jax.make_jaxpr(fn)(jnp.eye(50), 1.0)
+    assert shared_work(program, 1) == pytest.approx(0.5, abs=0.1)
+    assert shared_work(program, 0) < 0.1
+    assert shared_work(program, 2) == 1.0
+    assert shared_work(jax.make_jaxpr(lambda x: x)(1.0), 0) == 0.0
 
 
 def test_elements_and_what_a_loop_carries_are_counted():
@@ -144,6 +167,21 @@ def of_steps_and_one_large_array(x, y):
     return {"value": of_gathers(x, y)["value"] + of_quadratic(x, y)["value"] + table.sum()}
 
 
+def of_shared_factors(x, y):
+    table = jnp.sin(jnp.arange(300.0 * 400).reshape(300, 400))
+    u, s, v = jnp.linalg.svd(table, full_matrices=False)
+    return {"value": jnp.sum((u * (s / (s**2 + x))[None]) @ v) * y}
+
+
+def of_shared_batches(x, y):
+    def step(z, key):
+        table = jax.random.normal(key, (300, 300))
+        return z - x * table @ (table @ z), None
+
+    return {"value": jax.lax.scan(step, y * jnp.ones(300), jax.random.split(KEY, 9))[0].sum()}
+
+
+KEY = jax.random.key(0)
 LAST = {"lanes_last": 1}
 # A function -> the least and the largest width, and the options of ours.
 STARTS = {
@@ -154,6 +192,8 @@ STARTS = {
     "many numbers": (of_many_numbers, 1, 100, {"in_turn": True}),
     "convolutions of a small image": (of_convolutions, 2, 16, {}),
     "convolutions of a large image": (of_large_image, 1, 100, {"in_turn": True}),
+    "factors that all lanes share": (of_shared_factors, 16, 256, {}),
+    "batches that all lanes share": (of_shared_batches, 2, 256, {}),
     "gathers": (of_gathers, 64, 256, {}),
     "gathers and one large array": (of_steps_and_one_large_array, 64, 256, {}),
     "a loop of unknown length": (of_unknown_length, 64, 256, {}),
@@ -198,6 +238,18 @@ def test_lanes_with_lapack_run_in_turn_where_a_batch_could_use_one_core(monkeypa
         tuner.devices = DEVICES * count
         assert (IN_TURN in tuner.choose_first(None).options) == in_turn
         assert len(tuner.devices) == count
+
+    def with_a_batch(x, y):
+        return {"z": jax.vmap(jnp.linalg.cholesky)(fn(x, y)["z"] + jnp.eye(32)[None] * y)}
+
+    assert (
+        IN_TURN
+        not in Autotuner(
+            *(SPACE, trace_groups(with_a_batch, SPACE)[0], DEVICES * 2, tuner.dispatcher)
+        )
+        .choose_first(None)
+        .options
+    )
     may_wait = any("can deadlock" in note for note in tuner.notes)
     assert may_wait == (version < (0, 11))  # on one device its lanes are side by side
 
@@ -209,6 +261,24 @@ def test_a_search_tries_batches_beside_lanes_in_turn_and_vice_versa():
         other = next(first_choice.other_programs(choice, work, DEVICES))
         assert (IN_TURN in choice.options) != (IN_TURN in other.options)
         assert other.width in (choice.width, 2)
+
+
+def test_a_search_leaves_out_batches_of_what_cannot_be_batched(monkeypatch):
+    def fn(x, y):
+        def step(z, _):
+            return jnp.tanh(z @ z / 30) * y, None
+
+        z = jax.lax.scan(step, jnp.ones((300, 300)) * x, length=4)[0][0, 0]
+        return {"z": jax.pure_callback(np.asarray, jax.ShapeDtypeStruct((), z.dtype), z)}
+
+    tuner, _ = searched(monkeypatch, lambda width, options: 1e-3 * width, fn=fn)
+    assert len(tuner.tried) > 1
+    assert all(IN_TURN in probe.options for probe in tuner.tried)
+    space = paired(x=[0.1, 0.2], y=[0.5, 0.5])
+    assert sweep(fn, space).z.shape == (2,)
+    with pytest.raises(NotImplementedError) as caught:
+        sweep(fn, space, width=2)
+    assert any("runs lanes without vmap" in note for note in caught.value.__notes__)
 
 
 def test_it_says_once_why_lanes_are_first():

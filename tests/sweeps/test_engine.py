@@ -158,7 +158,7 @@ def test_of_lanes_in_turn_only_the_branch_that_is_taken_runs():
     assert runs.y.values.tolist() == [0.0, -1.0, -2.0, 3.0, 4.0]
 
 
-def test_the_width_of_lanes_in_turn_changes_no_bits():
+def test_widths_of_several_lanes_in_turn_have_the_same_bits():
     space = paired(beta=np.linspace(0, 0.9, 23), learning_rate=np.linspace(0.1, 1, 23))
     whole = sweep(train, space, width=23, options={"in_turn": True})
     for width, more in ((2, {}), (7, {}), (16, {"narrow": 3})):

@@ -36,12 +36,13 @@ from jaxmom.sweeps.compile.program import (
     Arrays,
     Program,
     TracedGroup,
+    can_batch,
     compile_group,
     missing_rule,
 )
 from jaxmom.sweeps.compile.watchdog import Dispatcher
 from jaxmom.sweeps.compile.widths import group_width
-from jaxmom.sweeps.compile.work import Work, count_work
+from jaxmom.sweeps.compile.work import Work, count_work, shared_work
 from jaxmom.sweeps.space.index_maps import ceil_div
 from jaxmom.sweeps.space.space import Space
 
@@ -165,8 +166,10 @@ class Autotuner:
     def _first_options(self, work: Work) -> Mapping[str, Any]:
         """Return the options of the program that suits a lane."""
         program = self.group.jaxpr
-        is_confined = len(self.devices) > 1 and deadlock_note(program, self.devices) is not None
-        if suits_turns(work, self.devices, is_confined):
+        batched, in_turn = (deadlock_note(program, self.devices, turns) for turns in (False, True))
+        is_confined = len(self.devices) > 1 and batched is not None
+        shared = shared_work(program, len(jax.tree.leaves(self.group.data)))
+        if suits_turns(work, self.devices, shared, is_confined and in_turn is None):
             return {**likely_options(work, self.devices), IN_TURN: True}
         is_known_loop = _jaxpr.has_loop(program) and not work.has_unknown_loop
         missing = missing_rule(self.group) if is_known_loop else ""
@@ -256,7 +259,9 @@ class Autotuner:
         if others:
             best = Choice(self.best.width, self.best.options)
             for choice in other_programs(best, count_work(self.group.jaxpr), self.devices):
-                self._try_if_worth(choice)
+                is_known = IN_TURN not in best.options or IN_TURN in choice.options
+                if is_known or can_batch(self.group):
+                    self._try_if_worth(choice)
 
     def _try_if_worth(self, choice: Choice) -> bool:
         """Try a choice if there is time for it; return whether it is the fastest so far.

@@ -31,10 +31,12 @@ MODERATE = {"xla_backend_optimization_level": 2}
 # A lane whose loops work on so many bytes gains nothing from others beside it, which take the cache
 # from it; in turn, it also compiles faster. But operations that take less than so many seconds
 # take longer to be started than to be done, and are started for many lanes at once.
-_LARGE_LANE, _LARGE_PRODUCTS, _SMALL_OPERATION = 2**20, 2**18, 5e-8
+# And a share of the work that is the same in all lanes is done once for all that are side by side.
+_LARGE_LANE, _LARGE_PRODUCTS, _SMALL_OPERATION, _SHARED = 2**20, 2**18, 5e-8, 0.1
 
 _SHORT_CHUNK, _FUSED_CHUNK = 0.02, 0.1  # seconds: chunks below the first are fused up to the second
 _CHUNKS_LEFT = 32  # at least, of fused ones: progress is seen, and `explain` may run one
+_TURNS_LEFT = 8  # at least, of chunks of lanes in turn, each of which is a file in a store
 _EVEN = 8  # wider chunks are a multiple of so many lanes, which vector units like
 
 # For each kind of program the bytes that the loops of a chunk carry, at best, and the narrowest
@@ -103,7 +105,7 @@ def likely_options(work: Work, devices: Sequence[Any]) -> Mapping[str, Any]:
     return options if work.has_convolution else {**options, **MODERATE}
 
 
-def suits_turns(work: Work, devices: Sequence[Any], is_confined: bool) -> bool:
+def suits_turns(work: Work, devices: Sequence[Any], shared: float, is_confined: bool) -> bool:
     """Return whether lanes had better run one after the other, without an axis of lanes.
 
     That is so on a CPU where lanes are large, and for convolutions, of which XLA makes slow ones of
@@ -112,9 +114,11 @@ def suits_turns(work: Work, devices: Sequence[Any], is_confined: bool) -> bool:
     Args:
       work: Of one lane.
       devices: To run on, all of one kind.
+      shared: Which share of the work is the same in all lanes.
       is_confined: Whether lanes side by side may use one device or thread of several only.
     """
-    if devices[0].platform != "cpu" or _has_small_operations(work):
+    is_cpu = devices[0].platform == "cpu"
+    if not is_cpu or shared > _SHARED or _has_small_operations(work):
         return False
     used = work.loop_bytes or 2 * work.written_bytes
     is_large = used > (_LARGE_PRODUCTS if work.is_products else _LARGE_LANE)
@@ -154,9 +158,10 @@ def fuse_short_chunks(
       lanes: On each device.
     """
     seconds = max(width * lane_seconds, 1e-9)
-    fused = min(math.ceil(_FUSED_CHUNK / seconds), lanes // (_CHUNKS_LEFT * width))
+    wanted = math.ceil(_FUSED_CHUNK / seconds)
     if IN_TURN in options:
-        return Choice(max(width * fused, 1), options)
+        return Choice(max(min(wanted, lanes // _TURNS_LEFT), 1), options)
+    fused = min(wanted, lanes // (_CHUNKS_LEFT * width))
     if BLOCK in options or seconds > _SHORT_CHUNK or fused < 2:
         return Choice(width, options)
     return Choice(width * fused, {**options, BLOCK: width})

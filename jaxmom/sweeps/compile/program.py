@@ -1,12 +1,13 @@
 """The compiled program of a group of lanes: tracing, naming of outputs, compilation for a width."""
 
+import contextlib
 import dataclasses
 import functools
 import hashlib
 import math
 import re
 import time
-from collections.abc import Callable, Hashable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeAlias
 
@@ -277,12 +278,26 @@ def missing_rule(group: TracedGroup) -> str | None:
     Args:
       group: From `trace_group`; it is traced as a chunk of two lanes, and not compiled.
     """
-    columns = jax.tree.map(lambda x: jax.ShapeDtypeStruct((2, *x.shape), x.dtype), group.arguments)
+    call = _batch_group(group, 2, {LANES_LAST: 1})
     try:
-        jax.eval_shape(_batch_group(group, 2, {LANES_LAST: 1}), group.data, columns)
+        with _naming_turns():
+            jax.eval_shape(call, group.data, _abstract_columns(group, 2))
     except UnsupportedPrimitive as error:
         return error.primitive
     return None
+
+
+def can_batch(group: TracedGroup) -> bool:
+    """Return whether `jax.vmap` has a rule for all that a lane does, calls of the host included.
+
+    Args:
+      group: From `trace_group`; it is traced as a chunk of two lanes, and not compiled.
+    """
+    try:
+        jax.eval_shape(_batch_group(group, 2, {}), group.data, _abstract_columns(group, 2))
+    except Exception:  # of any kind: a rule may be the user's
+        return False
+    return True
 
 
 def _batch_group(
@@ -313,12 +328,26 @@ def _lower_for(
     device: Any, group: TracedGroup, call: Callable[..., Outputs], width: int, of_xla: Any
 ) -> Any:
     """Return the program of a batched call on one device, ready to be compiled."""
-    columns = jax.tree.map(
-        lambda x: jax.ShapeDtypeStruct((width, *x.shape), x.dtype), group.arguments
-    )
     there = SingleDeviceSharding(device)
     program = jax.jit(call, in_shardings=there, out_shardings=there, compiler_options=of_xla)
-    return program.lower(jax.device_put(group.data, device), columns)
+    with _naming_turns():
+        return program.lower(jax.device_put(group.data, device), _abstract_columns(group, width))
+
+
+@contextlib.contextmanager
+def _naming_turns() -> Iterator[None]:
+    """Add to an error of `jax.vmap`, such as of a call of the host, that there is a way without."""
+    try:
+        yield
+    except Exception as error:
+        if "vmap" in str(error) and not isinstance(error, UnsupportedPrimitive):
+            error.add_note(f'jm.sweep(..., options={{"{IN_TURN}": True}}) runs lanes without vmap.')
+        raise
+
+
+def _abstract_columns(group: TracedGroup, width: int) -> PyTree:
+    """Return the shapes and dtypes of the arguments of so many lanes."""
+    return jax.tree.map(lambda x: jax.ShapeDtypeStruct((width, *x.shape), x.dtype), group.arguments)
 
 
 def _compile_lowered(lowered: Sequence[Any], of_xla: Mapping[str, Any]) -> list[Any]:

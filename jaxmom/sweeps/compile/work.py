@@ -6,6 +6,7 @@ long it takes.
 """
 
 import math
+from collections.abc import Collection
 from typing import Any, NamedTuple
 
 from jaxmom import _jaxpr
@@ -83,11 +84,12 @@ class Work(NamedTuple):
         )
 
 
-def count_work(program: Any) -> Work:
+def count_work(program: Any, only: Collection[int] | None = None) -> Work:
     """Count the work of a program.
 
     Args:
       program: The jaxpr of one lane. Of branches, the most costly one counts.
+      only: The `id` of each equation that counts; by default all of them do.
 
     Example:
       >>> import jax, jax.numpy as jnp
@@ -99,11 +101,42 @@ def count_work(program: Any) -> Work:
     """
     total = Work()
     for equation in _jaxpr.open_program(program)[0].eqns:
-        total = total.join(_count_equation(equation))
+        if only is None or id(equation) in only:
+            total = total.join(_count_equation(equation, only))
     return total
 
 
-def _count_equation(equation: Any) -> Work:
+def shared_work(program: Any, shared: int) -> float:
+    """Return which share of the work of a lane is the same in all lanes.
+
+    Lanes side by side do it once, and lanes in turn each for itself, if it is in a loop.
+
+    Args:
+      program: The jaxpr of one lane.
+      shared: How many of its arguments, the first ones, are the same in all lanes.
+
+    Example:
+      >>> import jax, jax.numpy as jnp
+      >>> def scaled_power(a, x):
+      ...     return (a @ a @ a) * x
+      >>> program = jax.make_jaxpr(scaled_power)(jnp.ones((64, 64)), 1.0)
+      >>> round(shared_work(program, 1), 3), shared_work(program, 0)
+      (0.981, 0.0)
+    """
+    count = len(_jaxpr.open_program(program)[0].invars)
+    varying: set[int] = set()
+
+    def visit(equation: Any, operands: list[Any]) -> None:
+        if any(operands):
+            varying.add(id(equation))
+
+    lane = frozenset({"lane"})
+    _jaxpr.dependencies(program, [frozenset()] * shared + [lane] * (count - shared), visit)
+    own, whole = count_work(program, varying).seconds, count_work(program).seconds
+    return 1 - own / whole if whole else 0.0
+
+
+def _count_equation(equation: Any, only: Collection[int] | None) -> Work:
     """Count the work of one equation: of a loop with its trips, of a product by its shapes.
 
     All else counts by the numbers that it writes, whether or not the compiler fuses it.
@@ -112,19 +145,19 @@ def _count_equation(equation: Any) -> Work:
     if primitive is p.scan_p:
         body, constants, carry = _jaxpr.scan_parts(equation)
         carried = _count_bytes(equation.invars[constants : constants + carry])
-        return _count_loop(count_work(body), carried).repeat(equation.params["length"])
+        return _count_loop(count_work(body, only), carried).repeat(equation.params["length"])
     if primitive is p.while_p:
         once = _count_loop(
-            count_work(equation.params["body_jaxpr"]), _count_bytes(equation.outvars)
+            count_work(equation.params["body_jaxpr"], only), _count_bytes(equation.outvars)
         )
         return once.repeat(_UNKNOWN_TRIPS)._replace(has_unknown_loop=True)
     if primitive is p.cond_p:
-        branches = [count_work(branch) for branch in equation.params["branches"]]
+        branches = [count_work(branch, only) for branch in equation.params["branches"]]
         return max(branches, key=lambda work: work.seconds)
     inner = list(_jaxpr.sub_programs(equation))
     called = _jaxpr.called_program(equation)
     if called is not None:
-        return count_work(called)
+        return count_work(called, only)
     written = float(sum(_size(variable) for variable in equation.outvars))
     size = _count_bytes(equation.outvars)
     if primitive is p.dot_general_p:
@@ -137,10 +170,20 @@ def _count_equation(equation: Any) -> Work:
         outputs = kernel[equation.params["dimension_numbers"].rhs_spec[0]]
         products = 2 * written * math.prod(kernel) / max(outputs, 1)
         return Work(multiplications=products, written_bytes=size, calls=1, has_convolution=True)
+    written += _count_lapack(equation)
     total = Work(elements=written, written_bytes=size, calls=1)
     for program in inner:  # of a primitive that is not known in detail
-        total = total.join(count_work(program))
+        total = total.join(count_work(program, only))
     return total
+
+
+def _count_lapack(equation: Any) -> float:
+    """Return the operations of a call of LAPACK, which does a fifth of those in large products."""
+    is_spectral = equation.primitive in _jaxpr.spectral_primitives()
+    if not is_spectral and equation.primitive not in _jaxpr.solving_primitives():
+        return 0.0
+    matrix = equation.invars[0]
+    return (20.0 if is_spectral else 2.0) * _size(matrix) * min(matrix.aval.shape[-2:])
 
 
 def _count_loop(once: Work, carried: float) -> Work:
