@@ -45,6 +45,7 @@ PROGRAMS: dict[str, dict[str, Any] | None] = {
     "": None,
     ", lanes last": {"lanes_last": 1},
     ", lanes last, unrolled": {"lanes_last": 4},
+    ", in turn": {"in_turn": True},
 }
 _START_SECONDS, _HOPELESS = 10.0, 1.5  # for imports; multiples of the best that are waited for
 RESULTS = pathlib.Path(__file__).parent / "results"
@@ -53,8 +54,11 @@ RESULTS = pathlib.Path(__file__).parent / "results"
 def list_candidates(workload: Workload) -> list[str]:
     """Return the names of all ways to run a workload; "auto" is the first."""
     widths = dict.fromkeys(min(width, workload.lanes) for width in workload.widths)
-    programs = list(PROGRAMS) if workload.can_be_last else [""]
+    *others, in_turn = PROGRAMS
+    programs = others if workload.can_be_last else [""]
     swept = [f"jm.sweep, width {width}{name}" for name in programs for width in widths]
+    if not workload.can_be_last:
+        swept.append(f"jm.sweep, width {min(widths)}{in_turn}")  # width makes no difference
     return [AUTO, *swept, *(f"jit(vmap), width {width}" for width in widths), LOOP]
 
 
