@@ -259,9 +259,7 @@ class Autotuner:
         if others:
             best = Choice(self.best.width, self.best.options)
             for choice in other_programs(best, count_work(self.group.jaxpr), self.devices):
-                is_known = IN_TURN not in best.options or IN_TURN in choice.options
-                if is_known or can_batch(self.group):
-                    self._try_if_worth(choice)
+                self._try_if_worth(choice)
 
     def _try_if_worth(self, choice: Choice) -> bool:
         """Try a choice if there is time for it; return whether it is the fastest so far.
@@ -275,6 +273,9 @@ class Autotuner:
         cost = max(before.compile_seconds, self._compile_cost)
         expected = cost + 2 * lane_seconds * choice.width / self._scale
         if self._spent + expected > _SEARCH_SHARE * self._job_seconds():
+            return False
+        is_first_batch = IN_TURN in before.options and IN_TURN not in choice.options
+        if is_first_batch and not can_batch(self.group):
             return False
         return self.try_choice(choice) and self.best is not before
 

@@ -18,7 +18,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from jaxmom.sweeps.compile.identity import read_settings, read_versions
-from jaxmom.sweeps.compile.program import TracedGroup, drop_addresses
+from jaxmom.sweeps.compile.program import TracedGroup
 
 _FOLDER_VARIABLE = "JAXMOM_CACHE_DIR"
 _KEPT = 1000  # files; older ones are deleted
@@ -101,7 +101,7 @@ def _choice_path(group: TracedGroup, devices: Sequence[Any]) -> pathlib.Path:
     machine = [platform.machine(), _read_processor(), count_cores()]
     kinds = [len(devices), len(set(devices)), devices[0].platform, devices[0].device_kind]
     versions = [_SEARCHES, *sorted(read_versions().items())]
-    parts = [drop_addresses(str(group.jaxpr)), machine, kinds, versions, read_settings()]
+    parts = [group.text, machine, kinds, versions, read_settings()]
     digest = hashlib.sha256(json.dumps(parts, sort_keys=True, default=str).encode()).hexdigest()
     return cache_folder() / "choices" / f"{digest[:32]}.json"
 

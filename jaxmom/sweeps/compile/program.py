@@ -93,6 +93,11 @@ class TracedGroup:
         names = tuple(sorted(self.positions.items()))
         return names, jax.tree.structure(self.arguments), program_key(self.jaxpr)
 
+    @functools.cached_property
+    def text(self) -> str:
+        """The program of a lane as text, the same in each process."""
+        return drop_addresses(str(self.jaxpr))
+
     @property
     def result_bytes(self) -> int:
         """The bytes that are kept of one lane."""
