@@ -6,9 +6,8 @@ The two programs of a pair differ in `check` alone. They run in turn, and the be
 counts, without compiling. The quadratic has two parameters, so that the loss alone, which a rare
 test leaves out, is as much work as the step.
 
-Answer: see docs/sweeps.md. In sweeps that choose their width, nothing on the quadratic and at most
-a few percent on networks; in a bare `jit(vmap)` of the quadratic, as much as the step at 1,024
-lanes and several times the step at more.
+Answer: see docs/sweeps.md. Nothing in sweeps that choose their width; in a bare `jit(vmap)` of the
+quadratic, three quarters of the step at 1,024 lanes and several times the step at more.
 """
 
 import time
