@@ -2,9 +2,10 @@
 
 Question: how much slower is `jm.optimize` with its default, `check=1`, than with `check=50`?
 
-The two programs of a pair differ in `check` alone. They run in turn, and the best round of each
-counts, without compiling. The quadratic has two parameters, so that the loss alone, which a rare
-test leaves out, is as much work as the step.
+The two functions of a pair differ in `check` alone; where the sweep chooses its width, the choices
+may differ too. They run one after the other, and the best round of each counts, without compiling.
+The quadratic has two parameters, so that the loss alone, which a rare test leaves out, is as much
+work as the step.
 
 Answer: see docs/sweeps.md. Nothing in sweeps that choose their width; in a bare `jit(vmap)` of the
 quadratic, three quarters of the step at 1,024 lanes and several times the step at more.

@@ -1,15 +1,16 @@
 """Whole calls, in a fresh process and again in it: `jm.sweep` as it comes, and other ways to run.
 
 Question: what does ``jm.sweep(fn, space)`` cost, with the compiling and the search for a width
-included, beside the best of fixed widths, of the bare ``jit(vmap(fn))``, and of a loop over a
-jitted run, on functions of many kinds?
+included, beside the best of fixed widths, lanes last, lanes in turn, the bare ``jit(vmap(fn))``,
+and a loop over a jitted run, on functions of many kinds?
 
 Every candidate runs in a process of its own, without a compilation cache on disk and without
 anything remembered. There the first call is timed from handing over the function to having all
-results on the host, and so is a second one. The table has the seconds of `jm.sweep` with "auto" as
-multiples of the best candidate. A candidate is given up where it takes much longer than the best
-one so far. For networks, a second table has the operations in products of matrices that
-"auto" does in a second, as a share of the rate of one large product, measured in the same run.
+results on the host, and so is a second one. The table has the seconds of `jm.sweep` with "auto",
+those of the best other candidate, and their ratio. A candidate is given up where it takes much
+longer than the best one so far. For networks, a second table has the operations in products of
+matrices that "auto" does in a second, as a share of the rate of one large product, measured in the
+same run.
 
 Answer: the table that it prints, for the machine on which it runs; docs/sweeps.md says what "auto"
 does.

@@ -132,16 +132,16 @@ def sweep(
         an error; give more, or ``math.inf``, if the function itself waits for something outside.
       options: How the program is made. ``{"lanes_last": n}`` lets the lanes be the last axis of
         every array within it, where `jax.vmap` has them first, and unrolls innermost loops n times:
-        several times as fast where a step is a handful of operations on small arrays. With
-        ``{"block": n}``, the lanes of a chunk run in turns, n at a time. With ``{"in_turn": True}``
-        they run one by one, without `jax.vmap` and an axis of lanes: faster on CPUs where a lane is
-        large by itself, and a `jax.lax.cond` runs one branch only. With ``{"narrow": n}``, chunks
+        faster where a step is a handful of operations on small arrays. With ``{"block": n}``, the
+        lanes of a chunk run in blocks of n, one block after the other. With ``{"in_turn": True}``
+        they run one by one, without `jax.vmap` and an axis of lanes, so it goes with neither of
+        these two: faster on CPUs where a lane is large by itself. With ``{"narrow": n}``, chunks
         of few lanes (a small group, or the last chunk of one) run in programs of half the width, a
         quarter and so on, halved n times at most; their bits then depend on how many lanes they
         have, too. With ``{"narrow": 0}`` all chunks have the whole width. Others are those of the
-        compiler, as in `jax.jit`; None stands for no option. They belong to the width: "auto"
-        chooses both, and what it chose is in the attribute ``options`` of the result, as
-        JSON.
+        compiler, as in `jax.jit`; one whose value is None counts as not given. They belong to the
+        width: without options, "auto" chooses both, and what it chose is in the attribute
+        ``options`` of the result, as JSON.
 
     Returns:
       A Dataset whose dims are the axes (``lane`` for a list or sample) and then ``step`` and those

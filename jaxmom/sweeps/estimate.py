@@ -182,7 +182,8 @@ def as_options(given: Mapping[str, Any] | None) -> Mapping[str, Any] | None:
     """Return options with Python's own numbers, so that they can be written, and without None.
 
     Raises:
-      ValueError: They are not a mapping, or one of jaxmom's is not a positive integer.
+      ValueError: They are not a mapping, one of jaxmom's has no admissible value, or lanes in turn
+        are to have an axis.
     """
     if given is None:
         return None

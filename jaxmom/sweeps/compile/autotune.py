@@ -148,6 +148,7 @@ class Autotuner:
             if options is None:
                 remember_choice(self.group, self._offered, *self.best[:2])
         found = Choice(self.best.width, self.best.options)
+        self._confine(found.options)  # another program than the first one may need a note
         return self._narrow(found) if options is None else found
 
     def choose_first(self, options: Mapping[str, Any] | None) -> Choice:
@@ -250,10 +251,9 @@ class Autotuner:
     def _search_beside(self, first: Choice, others: bool) -> None:
         """Try widths beside the first one and other programs, as long as the time admits."""
         self._spent = 0.0  # the first program would have run anyway
-        for factor in (1 / _WIDTH_FACTOR, _WIDTH_FACTOR):
-            choice = first  # in turn, the width makes no difference
-            if IN_TURN in first.options:
-                break
+        has_width = IN_TURN not in first.options  # in turn, the width makes no difference
+        for factor in (1 / _WIDTH_FACTOR, _WIDTH_FACTOR) if has_width else ():
+            choice = first
             while self._try_if_worth(choice := widen(choice, factor)):
                 pass
         if others:

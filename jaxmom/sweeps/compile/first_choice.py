@@ -28,15 +28,16 @@ WIDE_VECTORS = {"xla_cpu_prefer_vector_width": 512}
 # time. Convolutions need the highest level: they are loops of XLA's own.
 MODERATE = {"xla_backend_optimization_level": 2}
 
-# A lane whose loops work on so many bytes gains nothing from others beside it, which take the cache
-# from it; in turn, it also compiles faster. But operations that take less than so many seconds
-# take longer to be started than to be done, and are started for many lanes at once.
-# And a share of the work that is the same in all lanes is done once for all that are side by side.
+# A lane whose loops work on more bytes than this, or than the second number where products of
+# matrices dominate, gains nothing from others beside it, which take the cache from it. Operations
+# that take fewer seconds than this on average take longer to start than to do, so they are started
+# for many lanes at once. Where more than this share of the work is the same in all lanes, lanes
+# side by side do it once.
 _LARGE_LANE, _LARGE_PRODUCTS, _SMALL_OPERATION, _SHARED = 2**20, 2**18, 5e-8, 0.1
 
 _SHORT_CHUNK, _FUSED_CHUNK = 0.02, 0.1  # seconds: chunks below the first are fused up to the second
 _CHUNKS_LEFT = 32  # at least, of fused ones: progress is seen, and `explain` may run one
-_TURNS_LEFT = 8  # at least, of chunks of lanes in turn, each of which is a file in a store
+_TURNS_LEFT = 8  # chunks of lanes in turn on each device, at least; each is a file in a store
 _EVEN = 8  # wider chunks are a multiple of so many lanes, which vector units like
 
 # For each kind of program the bytes that the loops of a chunk carry, at best, and the narrowest
@@ -108,14 +109,16 @@ def likely_options(work: Work, devices: Sequence[Any]) -> Mapping[str, Any]:
 def suits_turns(work: Work, devices: Sequence[Any], shared: float, is_confined: bool) -> bool:
     """Return whether lanes had better run one after the other, without an axis of lanes.
 
-    That is so on a CPU where lanes are large, and for convolutions, of which XLA makes slow ones of
-    many groups if each lane has a kernel of its own.
+    That is so on a CPU where lanes are large, would be confined side by side, or have convolutions,
+    of which XLA makes slow ones of many groups if each lane has a kernel of its own. It is not so
+    where operations are small, or much of the work is the same in all lanes.
 
     Args:
       work: Of one lane.
       devices: To run on, all of one kind.
       shared: Which share of the work is the same in all lanes.
-      is_confined: Whether lanes side by side may use one device or thread of several only.
+      is_confined: Whether lanes side by side would have to share one of several devices or
+        threads, and lanes in turn would not.
     """
     is_cpu = devices[0].platform == "cpu"
     if not is_cpu or shared > _SHARED or _has_small_operations(work):

@@ -4,7 +4,7 @@ XLA:CPU of some versions of jaxlib gives a batch of matrices to LAPACK in tasks 
 Two such calls at the same time wait for each other's threads, forever and with idle processors:
 calls of one program that do not depend on each other, and calls of programs on two devices. They
 run one after the other with another scheduler, on one device. Calls for one matrix are not divided
-into tasks, so that lanes in turn, without an axis of lanes, need none of this.
+into tasks. So lanes in turn need none of this, unless a lane itself calls LAPACK for a batch.
 """
 
 import functools

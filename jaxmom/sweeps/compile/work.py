@@ -1,8 +1,8 @@
 """The work of one lane, counted on its jaxpr before anything is compiled.
 
-The counts decide where the autotuner starts, so they may be off by a factor of two: whether
-products of matrices dominate, how many bytes a lane carries through its loops, and roughly how
-long it takes.
+The counts decide where the autotuner starts, so rough ones will do: whether products of matrices
+dominate, how many operations are run, how many bytes a lane carries through its loops, and how long
+it takes, to a factor of ten.
 """
 
 import math
@@ -24,7 +24,7 @@ class Work(NamedTuple):
 
     Attributes:
       multiplications: Floating-point operations in products of matrices and convolutions.
-      elements: Numbers that all other operations write.
+      elements: Numbers that all other operations write, and the operations within calls of LAPACK.
       carried_bytes: The most that one of its loops carries from step to step.
       written_bytes: The most that one operation writes.
       loop_bytes: The most that a loop carries, with twice what an operation in it writes.
@@ -139,7 +139,8 @@ def shared_work(program: Any, shared: int) -> float:
 def _count_equation(equation: Any, only: Collection[int] | None) -> Work:
     """Count the work of one equation: of a loop with its trips, of a product by its shapes.
 
-    All else counts by the numbers that it writes, whether or not the compiler fuses it.
+    LAPACK counts by its operations too; all else by the numbers that it writes, whether or not the
+    compiler fuses it.
     """
     primitive = equation.primitive
     if primitive is p.scan_p:
@@ -178,7 +179,7 @@ def _count_equation(equation: Any, only: Collection[int] | None) -> Work:
 
 
 def _count_lapack(equation: Any) -> float:
-    """Return the operations of a call of LAPACK, which does a fifth of those in large products."""
+    """Return the operations of a call of LAPACK, a fifth as fast as those in large products."""
     is_spectral = equation.primitive in _jaxpr.spectral_primitives()
     if not is_spectral and equation.primitive not in _jaxpr.solving_primitives():
         return 0.0
