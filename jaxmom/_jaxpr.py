@@ -366,18 +366,13 @@ def fills(gather: "JaxprEqn") -> bool:
 
 
 @functools.cache
-def spectral_primitives() -> frozenset["Primitive"]:
-    """Return the primitives of LAPACK that iterate: eigenvalues, singular values and the like."""
+def lapack_primitives() -> Mapping["Primitive", bool]:
+    """Return the primitives of LAPACK, and whether they iterate, as for eigenvalues."""
     p = primitives
-    return frozenset({p.eig_p, p.eigh_p, p.hessenberg_p, p.schur_p, p.svd_p, p.tridiagonal_p})
-
-
-@functools.cache
-def solving_primitives() -> frozenset["Primitive"]:
-    """Return the other primitives of LAPACK: factors of matrices, and what is solved with them."""
-    p = primitives
-    factors = {p.cholesky_p, p.geqp3_p, p.geqrf_p, p.householder_product_p, p.lu_p, p.ormqr_p}
-    return frozenset(factors | {p.qr_p, p.triangular_solve_p, p.tridiagonal_solve_p})
+    iterate = (p.eig_p, p.eigh_p, p.hessenberg_p, p.schur_p, p.svd_p, p.tridiagonal_p)
+    factor = (p.cholesky_p, p.geqp3_p, p.geqrf_p, p.householder_product_p, p.lu_p, p.ormqr_p)
+    solve = (p.qr_p, p.triangular_solve_p, p.tridiagonal_solve_p)
+    return dict.fromkeys(iterate, True) | dict.fromkeys(factor + solve, False)
 
 
 def lapack_calls(program: "Program", *, least_axes: int = 0) -> list[str]:
@@ -390,7 +385,7 @@ def lapack_calls(program: "Program", *, least_axes: int = 0) -> list[str]:
     used = {
         equation.primitive
         for equation in all_equations(program)
-        if equation.primitive in spectral_primitives() | solving_primitives()
+        if equation.primitive in lapack_primitives()
         and max(getattr(atom.aval, "ndim", 0) for atom in equation.invars) >= least_axes
     }
     return sorted(primitive.name for primitive in used)

@@ -180,11 +180,11 @@ def _count_equation(equation: Any, only: Collection[int] | None) -> Work:
 
 def _count_lapack(equation: Any) -> float:
     """Return the operations of a call of LAPACK, a fifth as fast as those in large products."""
-    is_spectral = equation.primitive in _jaxpr.spectral_primitives()
-    if not is_spectral and equation.primitive not in _jaxpr.solving_primitives():
+    iterates = _jaxpr.lapack_primitives().get(equation.primitive)
+    if iterates is None:
         return 0.0
     matrix = equation.invars[0]
-    return (20.0 if is_spectral else 2.0) * _size(matrix) * min(matrix.aval.shape[-2:])
+    return (20.0 if iterates else 2.0) * _size(matrix) * min(matrix.aval.shape[-2:])
 
 
 def _count_loop(once: Work, carried: float) -> Work:
