@@ -309,7 +309,7 @@ def _choose_config(
             # Lanes that are timed fail; the driver records them, as it does those of any chunk.
             width = min(_UNTIMED_WIDTH, tuner.lanes_per_device)
             if tuner.tried:
-                width, options = tuner.best.width, tuner.best.options
+                width, options = tuner.best.choice
     options = default_options(devices) if options is None else options
     number = traced.index(tuner.group)
     computed = {(number, chunk): arrays for chunk, arrays in tuner.computed.items()}

@@ -42,7 +42,7 @@ from jaxmom.sweeps.compile.program import (
 )
 from jaxmom.sweeps.compile.watchdog import Dispatcher
 from jaxmom.sweeps.compile.widths import group_width
-from jaxmom.sweeps.compile.work import Work, count_work, shared_work
+from jaxmom.sweeps.compile.work import count_work, shared_work
 from jaxmom.sweeps.space.index_maps import ceil_div
 from jaxmom.sweeps.space.space import Space
 
@@ -81,6 +81,11 @@ class Probe(NamedTuple):
     lanes: int
     share: float = 1.0
 
+    @property
+    def choice(self) -> Choice:
+        """The width and the options."""
+        return Choice(self.width, self.options)
+
 
 class Autotuner:
     """A search for a fast width and program of a sweep on some devices.
@@ -105,6 +110,7 @@ class Autotuner:
         self.devices = self._offered = list(devices)
         self.space, self.group, self.dispatcher = space, group, dispatcher
         self.lanes = group.group.rows.size
+        self._work = count_work(group.jaxpr)
         self.tried: list[Probe] = []
         self.computed: dict[int, Arrays] = {}
         self.compile_seconds = self._spent = 0.0
@@ -130,9 +136,8 @@ class Autotuner:
         Raises:
           UnsupportedPrimitive: There is no such program as the options ask for.
         """
-        work = count_work(self.group.jaxpr)
-        seconds = work.seconds * self.space.size / len(self.devices)
-        may_be_long = work.has_unknown_loop or seconds > _SHORT_SWEEP / 10
+        seconds = self._work.seconds * self.space.size / len(self.devices)
+        may_be_long = self._work.has_unknown_loop or seconds > _SHORT_SWEEP / 10
         if options is None and may_be_long:
             remembered = recall_choice(self.group, self._offered)
             if remembered is not None:
@@ -140,14 +145,14 @@ class Autotuner:
                 self.notes.append("auto: what an earlier search for this function has found")
                 return self._narrow(self._fit(remembered))
         choice = self.choose_first(options)
-        self._shorten_long_lanes(choice, work.seconds)
+        self._shorten_long_lanes(choice)
         while not self.try_choice(choice):  # too large for the memory
             choice = self._fit(Choice(max(choice.width // _WIDTH_FACTOR, 1), choice.options))
         if self._job_seconds() > _SHORT_SWEEP:
             self._search_beside(choice, others=options is None)
             if options is None:
-                remember_choice(self.group, self._offered, *self.best[:2])
-        found = Choice(self.best.width, self.best.options)
+                remember_choice(self.group, self._offered, *self.best.choice)
+        found = self.best.choice
         self._confine(found.options)  # another program than the first one may need a note
         return self._narrow(found) if options is None else found
 
@@ -157,16 +162,16 @@ class Autotuner:
         Args:
           options: Of the program, or None for those that suit it.
         """
-        work = count_work(self.group.jaxpr)
         if options is None:
-            options = self._first_options(work)
+            options = self._first_options()
         self._confine(options)
-        width = first_width(work, options, self.devices)
-        return self._fit(fuse_short_chunks(width, options, work.seconds, self.lanes_per_device))
+        width = first_width(self._work, options, self.devices)
+        seconds, lanes = self._work.seconds, self.lanes_per_device
+        return self._fit(fuse_short_chunks(width, options, seconds, lanes))
 
-    def _first_options(self, work: Work) -> Mapping[str, Any]:
+    def _first_options(self) -> Mapping[str, Any]:
         """Return the options of the program that suits a lane."""
-        program = self.group.jaxpr
+        program, work = self.group.jaxpr, self._work
         batched, in_turn = (deadlock_note(program, self.devices, turns) for turns in (False, True))
         is_confined = len(self.devices) > 1 and batched is not None
         shared = shared_work(program, len(jax.tree.leaves(self.group.data)))
@@ -181,7 +186,7 @@ class Autotuner:
 
     def _confine(self, options: Mapping[str, Any]) -> None:
         """Leave one device and thread to a program that could deadlock beside itself."""
-        note = deadlock_note(self.group.jaxpr, self.devices, bool(options.get(IN_TURN)))
+        note = deadlock_note(self.group.jaxpr, self.devices, IN_TURN in options)
         if note is not None and note not in self.notes:
             self.notes.append(note)
             self.devices = self.devices[:1]
@@ -213,14 +218,14 @@ class Autotuner:
         """
         self._confine(choice.options)
         programs, compile_seconds = self._compile(choice)
-        self._shorten_long_lanes(choice, count_work(self.group.jaxpr).seconds)
+        self._shorten_long_lanes(choice)
         share = _count_share(self._timed, self.group)
         most = int(_EXPLAIN_SHARE * self.lanes / (share * choice.width))
         if most:
             timed = programs if self._timed is self.group else self._compile(choice)[0]
             probe = self._run(choice, timed, compile_seconds, most)[0]
         else:
-            seconds = choice.width * count_work(self.group.jaxpr).seconds
+            seconds = choice.width * self._work.seconds
             probe = self._make_probe(choice, programs, compile_seconds, seconds, 0)
         self.tried.append(probe)
         return probe
@@ -257,8 +262,7 @@ class Autotuner:
             while self._try_if_worth(choice := widen(choice, factor)):
                 pass
         if others:
-            best = Choice(self.best.width, self.best.options)
-            for choice in other_programs(best, count_work(self.group.jaxpr), self.devices):
+            for choice in other_programs(self.best.choice, self._work, self.devices):
                 self._try_if_worth(choice)
 
     def _try_if_worth(self, choice: Choice) -> bool:
@@ -267,7 +271,7 @@ class Autotuner:
         It is taken to compile as long as others did, and to run for twice as long.
         """
         before, choice = self.best, self._fit(choice)
-        if any((probe.width, probe.options) == choice for probe in self.tried):
+        if any(probe.choice == choice for probe in self.tried):
             return False
         lane_seconds = before.seconds / before.width
         cost = max(before.compile_seconds, self._compile_cost)
@@ -295,10 +299,10 @@ class Autotuner:
             choice._replace(options={**choice.options, NARROW: _HALVINGS}) if is_small else choice
         )
 
-    def _shorten_long_lanes(self, choice: Choice, lane_seconds: float) -> None:
+    def _shorten_long_lanes(self, choice: Choice) -> None:
         """Time the first steps of lanes only, if a chunk of whole ones is much of a long sweep."""
         chunk = min(choice.width * len(self.devices), self.lanes)
-        seconds = choice.width * lane_seconds
+        seconds = choice.width * self._work.seconds
         if seconds < _LONG_CHUNK or chunk <= _EXPLAIN_SHARE * self.lanes / 2:
             return
         shortened = shorten_group(self.group, _LONG_CHUNK / 4 / seconds)

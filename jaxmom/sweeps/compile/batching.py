@@ -70,7 +70,7 @@ def batch_lanes(
         has no rule for it.
     """
     out_axes: dict[str, int | None] = {name: None if name == STEP else 0 for name in names}
-    if options.get(IN_TURN):
+    if IN_TURN in options:
         return lambda data, columns: _call_in_turn(call, data, columns, width, out_axes)
     block = min(int(options.get(BLOCK, width)), width)  # a small group is narrower than a block
     if width % block:

@@ -249,7 +249,7 @@ def compile_group(
       ValueError: The width is not a multiple of the block.
     """
     of_xla = {name: value for name, value in options.items() if name not in OPTIONS}
-    in_turn = bool(options.get(IN_TURN))
+    in_turn = IN_TURN in options
     used, of_xla = avoid_deadlock(group.jaxpr, devices, of_xla, in_turn)
     distinct = list(dict.fromkeys(used))
     choice = width, repr(sorted({**options, **of_xla}.items()))
